@@ -1,0 +1,64 @@
+"""Activations, number by number: ReLU, tanh, sigmoid.    x, y, dy, dx: (N, columns), filled for [lo, hi)"""
+
+import numpy as np
+
+from .jit import kernel
+
+
+@kernel
+def relu_forward(x, y, lo, hi):
+    """y = max(x, 0), and NaN where x is NaN."""
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            value = source[o]
+            target[o] = 0 if value <= 0 else value
+
+
+@kernel
+def relu_backward(dy, y, dx, lo, hi):
+    """dx = 0 where y <= 0, else dy: the gradient at the kink is 0."""
+    for n in range(y.shape[0]):
+        above, result, below = dy[n, lo:hi], y[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            below[o] = 0 if result[o] <= 0 else above[o]
+
+
+@kernel
+def tanh_forward(x, y, lo, hi):
+    """y = tanh(x)."""
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            target[o] = np.tanh(source[o])
+
+
+@kernel
+def tanh_backward(dy, y, dx, lo, hi):
+    """dx = dy (1 - y²)."""
+    one = y.dtype.type(1)
+    for n in range(y.shape[0]):
+        above, result, below = dy[n, lo:hi], y[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            below[o] = above[o] * (one - result[o] * result[o])
+
+
+@kernel
+def sigmoid_forward(x, y, lo, hi):
+    """y = 1 / (1 + e⁻ˣ).  The exponential is taken of -|x|, so that it never overflows."""
+    one = x.dtype.type(1)
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            small = np.exp(-abs(source[o]))
+            target[o] = (small if source[o] < 0 else one) / (one + small)
+
+
+@kernel
+def sigmoid_backward(dy, y, dx, lo, hi):
+    """dx = dy y (1 - y)."""
+    one = y.dtype.type(1)
+    for n in range(y.shape[0]):
+        above, result, below = dy[n, lo:hi], y[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            below[o] = above[o] * result[o] * (one - result[o])

@@ -1,0 +1,131 @@
+"""The matrix product: the three products of a linear layer on one register tile.
+
+    y = x w        product      x: (N, I)   w: (I, O)   y: (N, O)
+    dw = xᵀ dy     product_dw   dy: (N, O)  dw: (I, O)
+    dx = dy wᵀ     product_dx   dx: (N, I)
+
+N rows of the batch, I inputs, O outputs. Arrays are C-contiguous. Columns come in blocks of one vector of `lanes`
+numbers, and w is packed block by block: w[o // lanes, i, o % lanes], shape (blocks, I, lanes). The neurons of a
+range of columns are then one contiguous piece of memory. y, dy and dx are padded to whole blocks; the padding of w
+is zero, so the padding of y is zero too. x needs no padding: it is read number by number.
+
+Each number is one sum in ascending order of its index, made by one thread. It does not depend on the tile, on the
+range [lo, hi) that a call fills, or on the number of threads.
+
+The tile after K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34 (2008).
+"""
+
+from .jit import kernel
+from .simd import TILE_ROWS, TILE_VECTORS, multiply_tile, transpose_block
+
+K_BLOCK = 512  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
+
+
+@kernel
+def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, M, vectors, K):
+    """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes]; the steps are those of `multiply_tile`.
+
+    Walks over c in panels of up to TILE_VECTORS vectors, and down each panel in tiles of up to TILE_ROWS rows.
+    """
+    for k in range(0, K, K_BLOCK):
+        depth = min(K - k, K_BLOCK)
+        j = 0
+        while j < vectors:
+            left = vectors - j
+            width = TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
+            i, rows = 0, TILE_ROWS
+            while i < M:
+                while rows > M - i:
+                    rows //= 2
+                multiply_tile(
+                    rows, width,
+                    a, a0 + i * a_row + k * a_col, a_row, a_col,
+                    b, b0 + k * b_row + j * b_vector, b_row, b_vector,
+                    c, c0 + i * c_row + j * c_vector, c_row, c_vector,
+                    depth, k > 0,
+                )  # fmt: skip
+                i += rows
+            j += width
+
+
+@kernel
+def product(x, w, y, lo, hi):
+    """y = x w  for the columns [lo, hi) of y.    x: (N, >= I)  w: (blocks, I, lanes)  y: (N, blocks * lanes)
+
+    lo is a multiple of lanes. hi too, or the end of the layer: the last block is filled whole.
+    """
+    _, K, lanes = w.shape
+    vectors = (hi - lo + lanes - 1) // lanes
+    multiply(x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes, x.shape[0], vectors, K)
+
+
+@kernel
+def product_dw(x, dy, dw, lo, hi):
+    """dw = xᵀ dy  for the columns [lo, hi) of dw.    x: (N, >= I)  dy: (N, blocks * lanes)  dw: (blocks, I, lanes)"""
+    _, I, lanes = dw.shape
+    vectors = (hi - lo + lanes - 1) // lanes
+    multiply(x, 0, 1, x.shape[1], dy, lo, dy.shape[1], lanes, dw, lo * I, lanes, I * lanes, I, vectors, x.shape[0])
+
+
+@kernel
+def product_dx(dy, w, scratch, dx, lo, hi):
+    """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, >= I)
+
+    A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a panel of TILE_VECTORS vectors
+    at a time: scratch[vector, o, lane] = w[o // lanes, i, o % lanes].
+    scratch: (>= TILE_VECTORS * blocks * lanes * lanes,); lo is a multiple of lanes.
+    """
+    blocks, I, lanes = w.shape
+    O = blocks * lanes
+    vectors = (hi - lo + lanes - 1) // lanes
+    j = 0
+    while j < vectors:
+        left = vectors - j
+        width = TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
+        for v in range(width):
+            i = lo + (j + v) * lanes
+            for block in range(blocks):
+                at = v * O * lanes + block * lanes * lanes
+                if i + lanes <= I:
+                    transpose_block(w, (block * I + i) * lanes, lanes, scratch, at, lanes)
+                else:
+                    for row in range(lanes):
+                        for lane in range(lanes):
+                            inside = i + lane < I
+                            scratch[at + row * lanes + lane] = w[block, i + lane, row] if inside else 0
+        multiply(
+            dy, 0, dy.shape[1], 1, scratch, 0, lanes, O * lanes,
+            dx, lo + j * lanes, dx.shape[1], lanes, dy.shape[0], width, O,
+        )  # fmt: skip
+        j += width
+
+
+@kernel
+def pack(weight, w, lo, hi):
+    """w[o // lanes, i, o % lanes] = weight[o, i]  for the outputs [lo, hi).    weight: (O, I)  w: (blocks, I, lanes)
+
+    lo is a multiple of lanes; the padding of the last block becomes zero.
+    """
+    (O, I), lanes = weight.shape, w.shape[2]
+    for first in range(lo, hi, lanes):
+        block = first // lanes
+        whole = I // lanes * lanes if first + lanes <= O else 0
+        for i in range(0, whole, lanes):
+            transpose_block(weight, first * I + i, I, w, (block * I + i) * lanes, lanes)
+        for i in range(whole, I):
+            for lane in range(lanes):
+                w[block, i, lane] = weight[first + lane, i] if first + lane < O else 0
+
+
+@kernel
+def unpack(w, weight, lo, hi):
+    """weight[o, i] = w[o // lanes, i, o % lanes]  for the outputs [lo, hi): the way back from `pack`."""
+    (O, I), lanes = weight.shape, w.shape[2]
+    for first in range(lo, hi, lanes):
+        block = first // lanes
+        whole = I // lanes * lanes if first + lanes <= O else 0
+        for i in range(0, whole, lanes):
+            transpose_block(w, (block * I + i) * lanes, lanes, weight, first * I + i, I)
+        for i in range(whole, I):
+            for lane in range(min(lanes, O - first)):
+                weight[first + lane, i] = w[block, i, lane]

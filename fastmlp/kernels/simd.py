@@ -1,0 +1,325 @@
+"""The only LLVM IR of the project: the register tile, the transpose of a block, and the flush-denormals switch.
+
+Everything else is plain loops, which LLVM turns into vector code by itself.
+"""
+
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+INT64, INT32 = ir.IntType(64), ir.IntType(32)
+ELEMENTS: dict[types.Type, tuple[Any, int]] = {
+    types.float32: (ir.FloatType(), 4),
+    types.float64: (ir.DoubleType(), 8),
+}
+
+
+def vector_unit(machine: str, features: str) -> tuple[int, int, int, bool]:
+    """(bytes a vector, rows of the tile, vectors a row, fused multiply-add?) for a processor.
+
+    A tile of rows x vectors accumulators, one row of `vectors` loaded vectors and one broadcast value fit in the
+    register file: 32 registers with AVX-512 and NEON (8 * 3 + 3 + 1 = 28), 16 with AVX2 (4 * 3 + 3 + 1 = 16) and
+    SSE2, which needs one more for the product it does not fuse (4 * 2 + 2 + 2 = 12).
+    """
+    if "+avx512f" in features:
+        return 64, 8, 3, True
+    if "+avx2" in features and "+fma" in features:
+        return 32, 4, 3, True
+    if machine.startswith(("aarch64", "arm64")):
+        return 16, 8, 3, True
+    return 16, 4, 2, False
+
+
+MACHINE = llvm.get_process_triple()
+FEATURES = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES; None where Numba compiles for this very processor
+if FEATURES is None:
+    FEATURES = llvm.get_host_cpu_features().flatten()
+VECTOR_BYTES, TILE_ROWS, TILE_VECTORS, FUSED = vector_unit(MACHINE, FEATURES)
+
+
+def _element(array: types.Array) -> tuple[Any, Any, int]:
+    """LLVM element type, vector type and lanes of a Numba array of float32 or float64."""
+    element, size = ELEMENTS[array.dtype]
+    return element, ir.VectorType(element, VECTOR_BYTES // size), VECTOR_BYTES // size
+
+
+def _pointer(context: Any, builder: Any, array_type: types.Array, array: Any, offset: Any) -> Any:
+    """Pointer to array.flat[offset] of a C-contiguous array."""
+    return builder.gep(make_array(array_type)(context, builder, array).data, [offset])
+
+
+def _scale(builder: Any, step: Any, count: int) -> Any:
+    return builder.mul(step, ir.Constant(INT64, count))
+
+
+def _vector_at(builder: Any, vector: Any, pointer: Any, offset: Any) -> Any:
+    return builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+
+
+def _load(builder: Any, pointer: Any, size: int) -> Any:
+    loaded = builder.load(pointer)
+    loaded.align = size  # of the element: nothing promises that an array starts on a vector boundary
+    return loaded
+
+
+def _store(builder: Any, value: Any, pointer: Any, size: int) -> None:
+    builder.store(value, pointer).align = size
+
+
+def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> Any:
+    """The LLVM function of one tile shape, made once a module.
+
+    c[i, j] = (c[i, j] if accumulate else 0) + sum over k of a[i, k] * b[k, j], for `rows` rows i and `vectors`
+    vectors j. The accumulators stay in registers while k runs:
+
+        for k:  b[j] = load(b[k, j])                 `vectors` loads
+                for i:  c[i, j] += a[i, k] * b[j]    `rows * vectors` fused multiply-adds
+
+    Each sum is one chain over k in ascending order, so a number does not depend on the tile that made it.
+    `noinline` and `optsize`: else LLVM unrolls the k loop, runs out of registers and halves the speed.
+    """
+    element, vector, lanes = _element(array)
+    size = VECTOR_BYTES // lanes
+    name = f"fastmlp_tile_{rows}x{vectors}_f{8 * size}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = element.as_pointer()
+    signature = [pointer, INT64, INT64, pointer, INT64, INT64, pointer, INT64, INT64, INT64, INT64]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), signature), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("optsize")
+    a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate = function.args
+    fma_name = f"llvm.{'fma' if FUSED else 'fmuladd'}.v{lanes}f{8 * size}"
+    fma = cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), fma_name)
+
+    entry, old, loop, done = (function.append_basic_block(label) for label in ("entry", "old", "k", "store"))
+    builder = ir.IRBuilder(entry)
+    a_rows = [builder.gep(a, [_scale(builder, a_row, i)]) for i in range(rows)]
+    c_cells = [
+        _vector_at(builder, vector, builder.gep(c, [_scale(builder, c_row, i)]), _scale(builder, c_vector, j))
+        for i in range(rows)
+        for j in range(vectors)
+    ]
+    byte = ir.IntType(8).as_pointer()
+    prefetch = cgutils.get_or_insert_function(
+        module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0"
+    )
+    for cell in c_cells:  # for writing, into the first level: c arrives while k runs, not after it
+        builder.call(prefetch, [builder.bitcast(cell, byte), *(ir.Constant(INT32, n) for n in (1, 3, 1))])
+    builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(INT64, 0)), old, loop)
+    builder.position_at_end(old)
+    olds = [_load(builder, cell, size) for cell in c_cells]
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    k = builder.phi(INT64)
+    k.add_incoming(ir.Constant(INT64, 0), entry)
+    k.add_incoming(ir.Constant(INT64, 0), old)
+    sums = [builder.phi(vector) for _ in c_cells]
+    b_k = builder.gep(b, [builder.mul(k, b_row)])
+    b_vectors = [
+        _load(builder, _vector_at(builder, vector, b_k, _scale(builder, b_vector, j)), size) for j in range(vectors)
+    ]
+    a_k = builder.mul(k, a_col)
+    undefined, lane0 = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+    new = []
+    for i in range(rows):
+        value = builder.insert_element(
+            undefined, builder.load(builder.gep(a_rows[i], [a_k])), ir.Constant(INT32, 0)
+        )
+        broadcast = builder.shuffle_vector(value, undefined, lane0)
+        new += [builder.call(fma, [broadcast, b_vectors[j], sums[i * vectors + j]]) for j in range(vectors)]
+    k_next = builder.add(k, ir.Constant(INT64, 1))
+    k.add_incoming(k_next, loop)
+    for total, start, value in zip(sums, olds, new, strict=True):
+        total.add_incoming(ir.Constant(vector, [0.0] * lanes), entry)
+        total.add_incoming(start, old)
+        total.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", k_next, K), loop, done)
+
+    builder.position_at_end(done)
+    for cell, value in zip(c_cells, new, strict=True):
+        _store(builder, value, cell, size)
+    builder.ret_void()
+    return function
+
+
+def tile_row_counts() -> list[int]:
+    """The row counts a tile is compiled for: TILE_ROWS and its halves down to 1."""
+    return [TILE_ROWS >> shift for shift in range(TILE_ROWS.bit_length())]
+
+
+@intrinsic
+def multiply_tile(
+    typingctx, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate
+):
+    """c[rows, vectors * lanes] = a b, or += with `accumulate`, over K values of k (K >= 1).
+
+    a[i, k] is a.flat[a0 + i * a_row + k * a_col]; vector j of b[k] starts at b.flat[b0 + k * b_row + j * b_vector]
+    and of c[i] at c.flat[c0 + i * c_row + j * c_vector]. `rows` is one of `tile_row_counts()`, `vectors` is 1 to
+    TILE_VECTORS; any other shape does nothing. The arrays are C-contiguous and of one dtype.
+    """
+
+    def codegen(context, builder, signature, args):
+        rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
+        types_ = signature.args
+        a = _pointer(context, builder, types_[2], a, a0)
+        b = _pointer(context, builder, types_[6], b, b0)
+        c = _pointer(context, builder, types_[10], c, c0)
+        done = builder.append_basic_block("tile.done")
+        shape = builder.add(_scale(builder, rows, TILE_VECTORS + 1), vectors)
+        switch = builder.switch(shape, done)
+        for r in tile_row_counts():
+            for v in range(1, TILE_VECTORS + 1):
+                with builder.goto_block(builder.append_basic_block(f"tile.{r}x{v}")):
+                    switch.add_case(ir.Constant(INT64, r * (TILE_VECTORS + 1) + v), builder.block)
+                    tile = _tile_function(builder.module, types_[2], r, v)
+                    builder.call(tile, [a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate])
+                    builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, a, i, i, i, b, i, i, i, c, i, i, i, i, i), codegen
+
+
+@intrinsic
+def transpose_block(typingctx, a, a0, a_row, b, b0, b_row):
+    """b[j, i] = a[i, j] for a block of lanes x lanes; row i starts at a.flat[a0 + i * a_row] and b.flat[b0 + i * b_row].
+
+    Rows are vectors. For s = 1, 2, 4 ... each pair of rows (r, r + s) swaps its off-diagonal s x s blocks: after
+    log2(lanes) rounds of two-source shuffles the block is transposed.
+    """
+
+    def codegen(context, builder, signature, args):
+        a, a0, a_row, b, b0, b_row = args
+        _, vector, lanes = _element(signature.args[0])
+        size = VECTOR_BYTES // lanes
+        a = _pointer(context, builder, signature.args[0], a, a0)
+        b = _pointer(context, builder, signature.args[3], b, b0)
+        rows = [
+            _load(builder, _vector_at(builder, vector, a, _scale(builder, a_row, i)), size) for i in range(lanes)
+        ]
+        s = 1
+        while s < lanes:
+            upper = [p if not p & s else lanes + p - s for p in range(lanes)]
+            lower = [p + s if not p & s else lanes + p for p in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(INT32, lanes), mask) for mask in (upper, lower)]
+            for r in range(lanes):
+                if not r & s:
+                    rows[r], rows[r + s] = (
+                        builder.shuffle_vector(rows[r], rows[r + s], mask) for mask in masks
+                    )
+            s *= 2
+        for i, row in enumerate(rows):
+            _store(builder, row, _vector_at(builder, vector, b, _scale(builder, b_row, i)), size)
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.void(a, index, index, b, index, index), codegen
+
+
+def _control_word(builder: Any, value: Any = None) -> Any:
+    """Read (value None) or write the floating-point control word of this thread; 0 on an unknown processor."""
+    module = builder.module
+    if MACHINE.startswith(("x86_64", "i386", "i686")):
+        cell = builder.alloca(INT32)
+        name = "llvm.x86.sse.stmxcsr" if value is None else "llvm.x86.sse.ldmxcsr"
+        call = cgutils.get_or_insert_function(
+            module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()]), name
+        )
+        if value is not None:
+            builder.store(builder.trunc(value, INT32), cell)
+        builder.call(call, [builder.bitcast(cell, ir.IntType(8).as_pointer())])
+        return builder.zext(builder.load(cell), INT64)
+    if MACHINE.startswith(("aarch64", "arm64")):
+        if value is None:
+            get = cgutils.get_or_insert_function(module, ir.FunctionType(INT64, []), "llvm.aarch64.get.fpcr")
+            return builder.call(get, [])
+        put = cgutils.get_or_insert_function(
+            module, ir.FunctionType(ir.VoidType(), [INT64]), "llvm.aarch64.set.fpcr"
+        )
+        builder.call(put, [value])
+        return value
+    return ir.Constant(INT64, 0)
+
+
+FLUSH_BITS = 0x8040 if MACHINE.startswith(("x86_64", "i386", "i686")) else 1 << 24  # FTZ and DAZ; FZ
+
+
+@intrinsic
+def swap_control_word(typingctx, word):
+    """Set this thread's floating-point control word and return the one before; word < 0 adds the flush bits.
+
+    With them, results and operands too small for a normal number (below 1.2e-38 in float32) count as zero.
+    Adam's moments of an input that is always zero decay into such numbers, and each costs a hundred cycles.
+    """
+
+    def codegen(context, builder, signature, args):
+        before = _control_word(builder)
+        flushed = builder.or_(before, ir.Constant(INT64, FLUSH_BITS))
+        negative = builder.icmp_signed("<", args[0], ir.Constant(INT64, 0))
+        _control_word(builder, builder.select(negative, flushed, args[0]))
+        return before
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def multiply_add_chains(typingctx, array, rounds):
+    """TILE_ROWS * TILE_VECTORS independent chains of `rounds` multiply-adds in registers, and nothing else.
+
+    A measure for the tile: no product can do more multiply-adds a second. `array` gives the dtype and the values
+    (its first two numbers); the sum of all lanes comes back, so that the compiler can leave nothing out.
+    """
+
+    def codegen(context, builder, signature, args):
+        element, vector, lanes = _element(signature.args[0])
+        bits = 8 * VECTOR_BYTES // lanes
+        pointer = _pointer(context, builder, signature.args[0], args[0], ir.Constant(INT64, 0))
+        undefined, lane0 = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+        factor, term = (
+            builder.shuffle_vector(
+                builder.insert_element(
+                    undefined, builder.load(builder.gep(pointer, [ir.Constant(INT64, i)])), ir.Constant(INT32, 0)
+                ),
+                undefined,
+                lane0,
+            )
+            for i in range(2)
+        )
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.{'fma' if FUSED else 'fmuladd'}.v{lanes}f{bits}",
+        )
+        entry, loop, done = builder.block, builder.append_basic_block("chains"), builder.append_basic_block("sum")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        count = builder.phi(INT64)
+        chains = [builder.phi(vector) for _ in range(TILE_ROWS * TILE_VECTORS)]
+        new = [builder.call(fma, [chain, factor, term]) for chain in chains]
+        count_next = builder.add(count, ir.Constant(INT64, 1))
+        count.add_incoming(ir.Constant(INT64, 0), entry)
+        count.add_incoming(count_next, loop)
+        for i, (chain, value) in enumerate(zip(chains, new, strict=True)):
+            chain.add_incoming(ir.Constant(vector, [float(i)] * lanes), entry)
+            chain.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", count_next, args[1]), loop, done)
+        builder.position_at_end(done)
+        total = new[0]
+        for value in new[1:]:
+            total = builder.fadd(total, value)
+        result = builder.extract_element(total, ir.Constant(INT32, 0))
+        for lane in range(1, lanes):
+            result = builder.fadd(result, builder.extract_element(total, ir.Constant(INT32, lane)))
+        return result
+
+    return array.dtype(array, types.int64), codegen
