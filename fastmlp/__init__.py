@@ -1,8 +1,41 @@
-"""fastmlp: train multi-layer perceptrons, and see how it is done."""
+"""fastmlp: train multi-layer perceptrons on hand-written kernels, and see how it is done.
 
-from . import arithmetic as arithmetic
-from . import nn as nn
-from . import ops as ops
-from . import optim as optim
+    train, test = fastmlp.data.mnist()
+    model = fastmlp.nn.MLP(784, (128, 64), 10)
+    history = fastmlp.fit(model, train, epochs=10)
+    print(fastmlp.evaluate(model, test).accuracy)
+
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures.
+"""
+
+from . import arithmetic as arithmetic  # gives Tensor its operators
+from . import data, nn, ops, optim, plots
+from .checkpoint import load, save
+from .data import Dataset
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
+from .train import Epoch, Evaluation, History, evaluate, fit
+
+__version__ = "0.1.0"
+__all__ = [
+    "AccumulateGrad",
+    "Dataset",
+    "Epoch",
+    "Evaluation",
+    "History",
+    "Node",
+    "Parameter",
+    "Tensor",
+    "data",
+    "evaluate",
+    "fit",
+    "is_grad_enabled",
+    "load",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "ops",
+    "optim",
+    "plots",
+    "save",
+]

@@ -31,8 +31,8 @@ def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     array = np.asarray(other)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"arithmetic: the other operand is {type(other).__name__}; it must be a number, array or Tensor")
-    if tensor.dtype.kind != "f" and array.dtype.kind == "f":
-        tensor = Tensor(tensor.data.astype(np.float32))
+    if array.dtype.kind == "f":
+        tensor = _fractions(tensor)
     constant = Tensor(array.astype(tensor.dtype))
     return (tensor, constant) if isinstance(a, Tensor) else (constant, tensor)
 
@@ -103,6 +103,11 @@ def _crosswise(a: Tensor, b: Tensor) -> dict[str, Array]:
     return ({"a": a.data} if b.requires_grad else {}) | ({"b": b.data} if a.requires_grad else {})
 
 
+def _fractions(tensor: Tensor) -> Tensor:
+    """The tensor itself, or one of whole numbers as float32: what holds its fractions, as in PyTorch."""
+    return tensor if tensor.dtype.kind == "f" else Tensor(tensor.data.astype(np.float32))
+
+
 class DivBackward0(Operation):
     """c = a / b."""
 
@@ -111,15 +116,17 @@ class DivBackward0(Operation):
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         b = self.saved["b"]
-        return (
-            _sum_to(dy / b, self.shapes[0]) if self.needs(0) else None,
-            _sum_to(-dy * self.saved["a"] / (b * b), self.shapes[1]) if self.needs(1) else None,
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (
+                _sum_to(dy / b, self.shapes[0]) if self.needs(0) else None,
+                _sum_to(-dy * self.saved["a"] / (b * b), self.shapes[1]) if self.needs(1) else None,
+            )
 
 
 @flushed
 def div(a: Tensor, b: Tensor) -> Tensor:
-    """c = a / b, broadcast. Saves b, and a where b needs a gradient."""
+    """c = a / b, broadcast; float32 for whole numbers. Saves b, and a where b needs a gradient."""
+    a, b = _fractions(a), _fractions(b)
     save = {"b": b.data} | ({"a": a.data} if b.requires_grad else {})
     with np.errstate(divide="ignore", invalid="ignore"):
         c = np.asarray(a.data / b.data)
@@ -150,15 +157,22 @@ class PowBackward0(Operation):
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         if self.exponent == 0:
             return (np.zeros_like(dy),)
-        return (dy * (self.exponent * self.saved["a"] ** (self.exponent - 1)),)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (dy * (self.exponent * self.saved["a"] ** (self.exponent - 1)),)
 
 
 @flushed
 def power(a: Tensor, exponent: float) -> Tensor:
     """c = a ** exponent. Error: TypeError where the exponent is no number."""
-    if not isinstance(exponent, int | float):
+    if not isinstance(exponent, int | float | np.integer | np.floating):
         raise TypeError(f"**: the exponent is {type(exponent).__name__}; it must be a number")
-    return output(PowBackward0, (a,), np.asarray(a.data**exponent), {"a": a.data}, exponent=exponent)
+    if isinstance(exponent, np.generic):
+        exponent = exponent.item()  # a Python number takes the dtype of a; NumPy's float64 would not
+    if isinstance(exponent, float):
+        a = _fractions(a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c = np.asarray(a.data**exponent)
+    return output(PowBackward0, (a,), c, {"a": a.data}, exponent=exponent)
 
 
 class SumBackward0(Operation):
@@ -211,7 +225,7 @@ class TransposeBackward0(Operation):
         return "TBackward0"
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
-        return (np.ascontiguousarray(dy.T),)
+        return (np.asarray(dy.T, order="C"),)
 
 
 def transpose(a: Tensor) -> Tensor:

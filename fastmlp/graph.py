@@ -103,7 +103,7 @@ class AccumulateGrad(Node):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """Adds; it has nothing to send on."""
         leaf = self.variable
-        leaf.grad = dy if leaf.grad is None else leaf.grad + dy
+        leaf.grad = np.asarray(dy if leaf.grad is None else leaf.grad + dy)
         return ()
 
 
@@ -292,7 +292,7 @@ class Parameter(Tensor):
     """A leaf that a module owns and an optimizer changes: requires grad from the start, contiguous in memory."""
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(np.ascontiguousarray(_as_array(data, None)), requires_grad)
+        super().__init__(np.asarray(_as_array(data, None), order="C"), requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
@@ -336,7 +336,7 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
         dy = arrived.pop(id(node))
         kept = node.retained_by() if node.retained_by is not None else None
         if kept is not None:
-            kept.grad = dy.copy() if kept.grad is None else kept.grad + dy
+            kept.grad = np.array(dy) if kept.grad is None else np.asarray(kept.grad + dy)
         node.check()
         gradients = node.backward(dy)
         if not retain_graph:

@@ -46,18 +46,33 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_parameters" not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}: call super().__init__() before you set {name}")
+        if name in self._parameters and value is not None and not isinstance(value, Parameter):
+            raise TypeError(f"{type(self).__name__}: {name} is a Parameter; {type(value).__name__} cannot replace it")
+        home: dict[str, Any] | None = None
+        if isinstance(value, Parameter):
+            home = self._parameters
+        elif isinstance(value, Module):
+            home = self._modules
+        elif isinstance(value, np.ndarray) and name in self._buffers:
+            home = self._buffers
+        for kind in (self._parameters, self._buffers, self._modules):
+            if kind is not home:
+                kind.pop(name, None)
+        if home is not None:
+            home[name] = value  # a name that was there keeps its place in the order
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
         for kind in (self._parameters, self._buffers, self._modules):
             kind.pop(name, None)
-        if isinstance(value, Parameter):
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self._modules[name] = value
-        object.__setattr__(self, name, value)
+        object.__delattr__(self, name)
 
     def register_buffer(self, name: str, array: Array) -> None:
         """An array that belongs to the state but is not trained, such as a running mean."""
-        setattr(self, name, array)
+        if name not in self._buffers:
+            setattr(self, name, None)  # whatever had the name gives it up
         self._buffers[name] = array
+        setattr(self, name, array)
 
     _parameters: dict[str, Parameter]
     _buffers: dict[str, Array]

@@ -96,7 +96,7 @@ def kernel_array(array: Array) -> Array:
     return array if array.flags.carray else np.array(array, order="C")
 
 
-def same_float(op: str, **tensors: Tensor) -> None:
+def same_float(op: str, **tensors: Tensor | Array) -> None:
     """TypeError, in one sentence, unless all tensors are float32 or all are float64."""
     dtypes = {tensor.dtype for tensor in tensors.values()}
     if len(dtypes) != 1 or dtypes.pop() not in FLOATS:

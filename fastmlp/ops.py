@@ -57,6 +57,8 @@ class AddmmBackward0(Operation):
         db = np.zeros(self.outputs, dtype)
         if "x" in self.saved:
             dw = kernels.empty(self.packed_shape, dtype)
+            if not self.rows:
+                dw[:] = 0  # a sum over no rows: the product would not write it
             kernels.linear_backward(dy, self.saved["x"], dw, db, 0, self.outputs)
         else:
             dy[:, : self.outputs].sum(axis=0, out=db)
@@ -79,10 +81,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.5.6.
     """
     require_tensor("linear: x", x), require_tensor("linear: weight", weight)
-    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1] or not weight.size:
         raise ValueError(
             f"linear: x is {x.shape}, weight is {weight.shape}; x must be (N, in_features) "
-            "with x.shape[1] == in_features, the second length of weight"
+            "with x.shape[1] == in_features, the second length of weight; no weight may have length 0"
         )
     if bias is None:
         same_float("linear", x=x, weight=weight)
@@ -172,6 +174,7 @@ class NativeDropoutBackward0(Operation):
     counters: tuple[int, int, int]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
+        dy = kernel_array(dy)
         dx = np.empty_like(dy)
         kernels.dropout_backward(_rows(dy), _rows(dx), self.p, *self.counters, 0, _rows(dy).shape[1])
         return (dx,)
@@ -239,7 +242,9 @@ def batch_norm(
     Errors: ValueError for shapes that do not fit and for one row in training (it has no spread), TypeError for
     dtypes that differ. Source: Ioffe and Szegedy, ICML 2015, Algorithm 1; PyTorch's documentation of BatchNorm1d.
     """
-    same_float("batch_norm", x=require_tensor("batch_norm: x", x), weight=weight, bias=bias)
+    require_tensor("batch_norm: weight", weight), require_tensor("batch_norm: bias", bias)
+    statistics = {"running_mean": running_mean, "running_var": running_var}
+    same_float("batch_norm", x=require_tensor("batch_norm: x", x), weight=weight, bias=bias, **statistics)
     shapes = [tuple(array.shape) for array in (running_mean, running_var, weight, bias)]
     if x.ndim != 2 or any(shape != x.shape[1:] for shape in shapes):
         raise ValueError(

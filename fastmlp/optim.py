@@ -99,7 +99,7 @@ class Optimizer:
             raise ValueError(f"{self._name}: the array of parameter {index} must be contiguous and writable")
         for name, array in self.state.get(index, {}).items():
             if isinstance(array, np.ndarray) and (array.shape != p.shape or array.dtype != p.dtype):
-                raise ValueError(f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape}")
+                raise ValueError(f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape} {array.dtype}")
         return p, np.ascontiguousarray(g)
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:

@@ -16,7 +16,7 @@ The tile after K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix M
 """
 
 from .jit import kernel
-from .simd import TILE_ROWS, TILE_VECTORS, multiply_tile, transpose_block
+from .simd import TILE_ROWS, TILE_VECTORS, multiply_tile, prefetch, transpose_block
 
 K_BLOCK = 512  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
 
@@ -71,31 +71,34 @@ def product_dw(x, dy, dw, lo, hi):
 def product_dx(dy, w, scratch, dx, lo, hi):
     """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, >= I)
 
-    A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a panel of TILE_VECTORS vectors
-    at a time: scratch[vector, o, lane] = w[o // lanes, i, o % lanes].
+    A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a panel of `width` vectors at a
+    time: scratch[o, vector, lane] = w[o // lanes, i, o % lanes]. A piece of w is asked for two blocks ahead: the
+    pieces of a panel lie I * lanes numbers apart, and the processor does not guess that step.
     scratch: (>= TILE_VECTORS * blocks * lanes * lanes,); lo is a multiple of lanes.
     """
     blocks, I, lanes = w.shape
-    O = blocks * lanes
     vectors = (hi - lo + lanes - 1) // lanes
     j = 0
     while j < vectors:
         left = vectors - j
         width = TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
-        for v in range(width):
-            i = lo + (j + v) * lanes
-            for block in range(blocks):
-                at = v * O * lanes + block * lanes * lanes
+        first = lo + j * lanes
+        for block in range(blocks):
+            if block + 2 < blocks:
+                for i in range(first, min(first + width * lanes, I)):
+                    prefetch(w, ((block + 2) * I + i) * lanes)
+            for v in range(width):
+                i, at = first + v * lanes, (block * lanes * width + v) * lanes
                 if i + lanes <= I:
-                    transpose_block(w, (block * I + i) * lanes, lanes, scratch, at, lanes)
+                    transpose_block(w, (block * I + i) * lanes, lanes, scratch, at, width * lanes)
                 else:
                     for row in range(lanes):
                         for lane in range(lanes):
                             inside = i + lane < I
-                            scratch[at + row * lanes + lane] = w[block, i + lane, row] if inside else 0
+                            scratch[at + row * width * lanes + lane] = w[block, i + lane, row] if inside else 0
         multiply(
-            dy, 0, dy.shape[1], 1, scratch, 0, lanes, O * lanes,
-            dx, lo + j * lanes, dx.shape[1], lanes, dy.shape[0], width, O,
+            dy, 0, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
+            dx, first, dx.shape[1], lanes, dy.shape[0], width, blocks * lanes,
         )  # fmt: skip
         j += width
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .simd import VECTOR_BYTES
+from .simd import TILE_VECTORS, VECTOR_BYTES
 
 CACHE_LINE = 64
 
@@ -38,6 +38,4 @@ def packed_shape(outputs: int, inputs: int, dtype: DTypeLike) -> tuple[int, int,
 
 def scratch_size(outputs: int, dtype: DTypeLike) -> int:
     """Numbers of scratch memory that `product_dx` needs for `outputs` columns."""
-    from .simd import TILE_VECTORS
-
     return padded(outputs, dtype) * lanes(dtype) * TILE_VECTORS

@@ -72,6 +72,27 @@ def _store(builder: Any, value: Any, pointer: Any, size: int) -> None:
     builder.store(value, pointer).align = size
 
 
+def _prefetch(builder: Any, pointer: Any, for_writing: bool) -> None:
+    """Ask for a cache line in the first-level cache, and go on."""
+    byte = ir.IntType(8).as_pointer()
+    prefetch = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0"
+    )
+    most_local, data = ir.Constant(INT32, 3), ir.Constant(INT32, 1)
+    builder.call(prefetch, [builder.bitcast(pointer, byte), ir.Constant(INT32, int(for_writing)), most_local, data])
+
+
+@intrinsic
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of array.flat[offset], to be read soon."""
+
+    def codegen(context, builder, signature, args):
+        _prefetch(builder, _pointer(context, builder, signature.args[0], args[0], args[1]), for_writing=False)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
 def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> Any:
     """The LLVM function of one tile shape, made once a module.
 
@@ -107,12 +128,8 @@ def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> 
         for i in range(rows)
         for j in range(vectors)
     ]
-    byte = ir.IntType(8).as_pointer()
-    prefetch = cgutils.get_or_insert_function(
-        module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0"
-    )
-    for cell in c_cells:  # for writing, into the first level: c arrives while k runs, not after it
-        builder.call(prefetch, [builder.bitcast(cell, byte), *(ir.Constant(INT32, n) for n in (1, 3, 1))])
+    for cell in c_cells:  # c arrives while k runs, not after it
+        _prefetch(builder, cell, for_writing=True)
     builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(INT64, 0)), old, loop)
     builder.position_at_end(old)
     olds = [_load(builder, cell, size) for cell in c_cells]

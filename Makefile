@@ -1,0 +1,57 @@
+# make train    train MNIST            make test        all tests
+# make check    format, lint, types    make test-peers  the same steps in PyTorch and here
+# make benchmark                       make clean
+# Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: train test check test-peers benchmark format clean
+
+train: $(VENV)/.core
+	$(BIN)/python scripts/train.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_imports.py
+
+test-peers: $(VENV)/.test $(VENV)/.peers
+	$(BIN)/python -m pytest tests/test_peers.py
+
+benchmark: $(VENV)/.core $(VENV)/.peers
+	$(BIN)/python scripts/benchmark.py
+
+format: $(VENV)/.check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fastmlp needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(BIN)/python pyproject.toml
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) --editable '.[check]'
+	touch $@
+
+# PyTorch's CPU build is enough. Where the package index offers a CUDA build only, that one serves too.
+$(VENV)/.peers: $(VENV)/.core
+	$(PIP) 'torch==2.13.0'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
