@@ -30,7 +30,9 @@ def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     tensor, other = (a, b) if isinstance(a, Tensor) else (b, a)
     array = np.asarray(other)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"arithmetic: the other operand is {type(other).__name__}; it must be a number, array or Tensor")
+        raise TypeError(
+            f"arithmetic: the other operand is {type(other).__name__}; it must be a number, an array or a Tensor"
+        )
     if array.dtype.kind == "f":
         tensor = _fractions(tensor)
     constant = Tensor(array.astype(tensor.dtype))
@@ -309,7 +311,13 @@ def _operators() -> None:
         forward, reflected = both(function)
         setattr(Tensor, f"__{name}__", forward)
         setattr(Tensor, f"__r{name}__", reflected)
-    for name, value in (("__neg__", neg), ("__pow__", power), ("sum", total), ("mean", mean), ("T", property(transpose))):
+    for name, value in (
+        ("__neg__", neg),
+        ("__pow__", power),
+        ("sum", total),
+        ("mean", mean),
+        ("T", property(transpose)),
+    ):
         setattr(Tensor, name, value)
 
 

@@ -205,9 +205,7 @@ def _check(
             if not finite.all():
                 at = start + int(np.argmin(finite))
                 row, column = divmod(at, flat.size // len(x))
-                raise ValueError(
-                    f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite"
-                )
+                raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
     return x, _plain(y.astype(np.int64, copy=False)), classes or high + 1
 
 

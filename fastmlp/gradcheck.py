@@ -16,7 +16,7 @@ from .nn import Module
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 STEP = EPS ** (1 / 3)  # 6.1e-6: the h at which the errors of the formula, h², and of rounding, eps / h, balance
 SMALLER = (1.0, 0.1, 0.01)  # a wrong gradient is wrong at each of these steps; a kink lies within few of them
-LEAST_SIZE = 0.01  # values smaller than this move as if they had this size, zeros too
+LEAST_SIZE = 0.1  # values smaller than this move as if they had this size, zeros too
 NOISE_FACTOR = 10.0  # a difference of two outputs may show this many times the rounding measured in four
 
 
@@ -102,7 +102,7 @@ def gradcheck(
                 before batch norm, differs from zero by that error.
     directions  how many directions for each of them
 
-    h is 6e-6 (the cube root of eps) times the root mean square of p, at least 0.01. The formula holds for smooth
+    h is 6e-6 (the cube root of eps) times the root mean square of p, at least 0.1. The formula holds for smooth
     functions. A number that is within h of a kink, such as the input of a ReLU near 0, spoils it; so where the
     error is above the tolerance, h / 10 and h / 100 are tried too, and the smallest error counts. An input of a ReLU
     at 0 exactly spoils them all: keep x off such points.

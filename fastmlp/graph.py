@@ -117,7 +117,7 @@ class Tensor:
     Errors: TypeError for data that are no numbers; ValueError where requires_grad meets whole numbers.
     """
 
-    def __init__(self, data: Any, requires_grad: bool = False, *, dtype: DTypeLike = None) -> None:
+    def __init__(self, data: Any, requires_grad: bool = False, *, dtype: DTypeLike | None = None) -> None:
         self._data = _as_array(data, dtype)
         self.grad: Array | None = None
         self.grad_fn: Node | None = None
@@ -243,7 +243,7 @@ class Tensor:
             text += ", requires_grad=True"
         return f"tensor({text})"
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     __array_ufunc__ = None  # array * tensor asks the tensor, so that the node is not lost
@@ -270,8 +270,9 @@ class Tensor:
         return self._in_place("/=", other, np.divide)
 
     if TYPE_CHECKING:  # `ops` gives Tensor these; the graph itself knows no operation
+
         @property
-        def T(self) -> Tensor: ...  # noqa: N802
+        def T(self) -> Tensor: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
@@ -351,7 +352,7 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
                 heapq.heappush(waiting, (_backward_order(below), below))
 
 
-def _as_array(data: Any, dtype: DTypeLike) -> Array:
+def _as_array(data: Any, dtype: DTypeLike | None) -> Array:
     """`data` as a NumPy array of a kind a tensor may hold; no copy of an array that is one already."""
     if isinstance(data, Tensor):
         data = data.data

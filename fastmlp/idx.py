@@ -23,7 +23,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-import idx2numpy  # type: ignore[import-untyped]
+import idx2numpy
 import numpy as np
 
 __all__ = ["find_idx", "read_idx"]
@@ -62,9 +62,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             except EOFError as error:
                 raise ValueError(f"read_idx: {file} is truncated: its gzip stream ends too early") from error
             except (zlib.error, gzip.BadGzipFile) as error:
-                raise ValueError(
-                    f"read_idx: {file} is damaged: its gzip stream cannot be read ({error})"
-                ) from error
+                raise ValueError(f"read_idx: {file} is damaged: its gzip stream cannot be read ({error})") from error
         if file.name.lower().endswith(".gz"):
             raise ValueError(
                 f"read_idx: {file} is not gzip: its name ends in .gz, "
@@ -80,9 +78,7 @@ def _read(stream: BinaryIO, file: Path, size: int, gzipped: bool) -> np.ndarray:
     """
     magic = stream.read(4)
     if len(magic) < 4:
-        raise ValueError(
-            f"read_idx: {file} is too short: it holds {len(magic)} bytes, an IDX header at least 8"
-        )
+        raise ValueError(f"read_idx: {file} is too short: it holds {len(magic)} bytes, an IDX header at least 8")
     if magic[:2] != b"\0\0":
         raise ValueError(
             f"read_idx: {file} is not IDX: its first four bytes are '{magic.hex(' ')}' "

@@ -148,7 +148,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Name -> array of every parameter and buffer. These are the arrays themselves: copy them to keep a state."""
-        state = {}
+        state: dict[str, Array] = {}
         for prefix, module in self.named_modules():
             owned = {name: parameter.data for name, parameter in module._parameters.items()} | module._buffers
             state |= {(f"{prefix}.{name}" if prefix else name): array for name, array in owned.items()}
@@ -286,7 +286,7 @@ class BatchNorm1d(Module):
         super().__init__()
         self.num_features = _count("BatchNorm1d: num_features", num_features)
         if not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; eps > 0 and momentum in [0, 1] needed")
+            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; they must be above 0 and in [0, 1]")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))

@@ -33,7 +33,7 @@ def pack_columns(weight: Tensor) -> Tensor:
 
     The transposed weight as the kernels want it: blocks of as many columns as a vector has lanes.
     """
-    w = kernels.empty(kernels.packed_shape(*weight.shape, weight.dtype), weight.dtype)
+    w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
     kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
     return output(TBackward0, (weight,), w, shape=weight.shape)
 
@@ -63,7 +63,7 @@ class AddmmBackward0(Operation):
         else:
             dy[:, : self.outputs].sum(axis=0, out=db)
         if "w" in self.saved:
-            scratch = kernels.empty((kernels.scratch_size(self.outputs, dtype),), dtype)
+            scratch = kernels.empty((kernels.scratch_size(dtype),), dtype)
             dx = kernels.empty((self.rows, kernels.padded(inputs, dtype)), dtype)
             kernels.linear_backward_input(dy, self.saved["w"], scratch, dx, 0, inputs)
             dx = _cut_columns(dx, inputs)
@@ -212,9 +212,7 @@ class NativeBatchNormBackward0(Operation):
         dy, x, gamma, saved = kernel_array(dy), self.saved["x"], self.saved["gamma"], self.saved
         dx, dgamma, dbeta = np.empty_like(x), np.empty_like(gamma), np.empty_like(gamma)
         if self.training:
-            kernels.batchnorm_backward(
-                dy, x, gamma, saved["mean"], saved["rstd"], dx, dgamma, dbeta, 0, x.shape[1]
-            )
+            kernels.batchnorm_backward(dy, x, gamma, saved["mean"], saved["rstd"], dx, dgamma, dbeta, 0, x.shape[1])
         else:
             kernels.batchnorm_eval_backward(
                 dy, x, gamma, saved["mean"], saved["var"], dx, dgamma, dbeta, self.eps, 0, x.shape[1]

@@ -27,7 +27,9 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str):
-            raise TypeError(f"{self._name}: params is one {type(params).__name__}; it must be an iterable of Parameters")
+            raise TypeError(
+                f"{self._name}: params is one {type(params).__name__}; it must be an iterable of Parameters"
+            )
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -99,7 +101,9 @@ class Optimizer:
             raise ValueError(f"{self._name}: the array of parameter {index} must be contiguous and writable")
         for name, array in self.state.get(index, {}).items():
             if isinstance(array, np.ndarray) and (array.shape != p.shape or array.dtype != p.dtype):
-                raise ValueError(f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape} {array.dtype}")
+                raise ValueError(
+                    f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape} {array.dtype}"
+                )
         return p, np.ascontiguousarray(g)
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
@@ -125,7 +129,8 @@ class Optimizer:
             if group.keys() != self.defaults.keys() | {"params"}:
                 raise ValueError(f"{self._name}: the state is not one of {self._name}: its options are {list(group)}")
             self._check(group)
-        params, state = self._params(), {}
+        params = self._params()
+        state: dict[int, dict[str, Any]] = {}
         for key, values in state_dict["state"].items():
             i, state[int(key)] = int(key), {}
             for name, value in values.items():

@@ -111,7 +111,7 @@ def fit(
     if n_threads != "auto":
         _check_whole("n_threads", n_threads, 1)
     if not isinstance(data, Dataset):
-        raise TypeError(f"fit: data is {type(data).__name__}; it must be a Dataset: fastmlp.data.Dataset(features, labels)")
+        raise TypeError(f"fit: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
     rows, held_out = _hold_out(data, validation, seed)
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     _seed_dropout(model, seed)
@@ -229,8 +229,6 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 class _Report:
     """What a person sees of a run: the bar, the table, and lines between."""
 
-    HEADER = "epoch   train loss  accuracy   validation loss  accuracy   samples/s"
-
     def __init__(self, progress: bool | str, epochs: int, rows: int) -> None:
         if progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
@@ -251,12 +249,14 @@ class _Report:
 
     def row(self, epoch: Epoch) -> None:
         """Print one row of the table, and start the bar anew."""
+        held_out = math.isfinite(epoch.validation_accuracy)
         if self.header_due:
-            self.say(self.HEADER)
+            self.say("epoch   train loss  accuracy" + "   validation loss  accuracy" * held_out + "   samples/s")
             self.header_due = False
+        validation = f"   {epoch.validation_loss:15.4f}  {epoch.validation_accuracy:8.2%}" * held_out
         self.say(
-            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {_percent(epoch.train_accuracy)}   "
-            f"{_number(epoch.validation_loss)}  {_percent(epoch.validation_accuracy)}   {epoch.samples_per_second:9,.0f}"
+            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {epoch.train_accuracy:8.2%}{validation}"
+            f"   {epoch.samples_per_second:9,.0f}"
         )
         if self.bar is not None:
             self.bar.reset()
@@ -273,11 +273,3 @@ class _Report:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.close()
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:7.2f}%" if math.isfinite(fraction) else f"{'-':>8}"
-
-
-def _number(value: float) -> str:
-    return f"{value:15.4f}" if math.isfinite(value) else f"{'-':>15}"

@@ -93,7 +93,7 @@ def product_jobs(
     x, dy = filled(rows, inputs), filled(rows, kernels.padded(outputs, dtype))
     w, dw = (filled(*kernels.packed_shape(outputs, inputs, dtype)) for _ in range(2))
     y, dx = filled(*dy.shape), filled(rows, kernels.padded(inputs, dtype))
-    scratch = filled(kernels.scratch_size(outputs, dtype))
+    scratch = filled(kernels.scratch_size(dtype))
     flops = 2 * rows * inputs * outputs
     times = max(1, round(2e9 / flops))
     chain = 2 * simd.TILE_ROWS * simd.TILE_VECTORS * kernels.lanes(dtype)
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds of the products; an epoch takes a third of them")
     parser.add_argument("--no-peers", action="store_true", help="leave PyTorch out")
     options = parser.parse_args()
-    print(f"{llvm.get_host_cpu_name()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, NumPy {np.__version__}")
+    print(f"{llvm.get_host_cpu_name()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     reached = product_table(options.rounds)
     if not options.no_peers:
         reached &= epoch_table(max(2, options.rounds // 3))

@@ -52,7 +52,8 @@ def real(least: float, below: float = math.inf, above: bool = False):  # type: i
         except ValueError:
             value = math.nan
         if not (least < value if above else least <= value) or not value < below:
-            bounds = f"{'above' if above else 'of at least'} {least:g}" + (f" and below {below:g}" if below < math.inf else "")
+            bounds = f"{'above' if above else 'of at least'} {least:g}"
+            bounds += f" and below {below:g}" if below < math.inf else ""
             raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
         return value
 
@@ -60,7 +61,7 @@ def real(least: float, below: float = math.inf, above: bool = False):  # type: i
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """"128,64" -> (128, 64); an empty text is no hidden layer."""
+    """Widths from a text: "128,64" is (128, 64), an empty text is no hidden layer."""
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdigit() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 128,64")
@@ -94,9 +95,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--dropout", type=real(0, 1), default=0.0, metavar="P", help="probability to drop a hidden value")
     add("--batch-norm", action="store_true", help="normalise each hidden layer before its activation")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz file")
-    add("--validation", type=held_out, default=0.0, metavar="X",
-        help="held out of the training set and evaluated after each epoch: a fraction, or a number of rows")  # fmt: skip
+    add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
+    held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
+    add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
     add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<time>)")
@@ -126,7 +127,9 @@ def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
-def write_run(folder: Path, options: argparse.Namespace, model: fm.nn.Module, history: fm.History, test: object) -> None:
+def write_run(
+    folder: Path, options: argparse.Namespace, model: fm.nn.Module, history: fm.History, test: object
+) -> None:
     """Leave the run's files in its folder."""
     try:
         own_version = version("fastmlp")

@@ -16,14 +16,18 @@ The tile after K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix M
 """
 
 from .jit import kernel
-from .simd import TILE_ROWS, TILE_VECTORS, multiply_tile, prefetch, transpose_block
-
-K_BLOCK = 512  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
+from .simd import K_BLOCK, TILE_ROWS, TILE_VECTORS, multiply_tile, prefetch, transpose_block
 
 
 @kernel
-def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, M, vectors, K):
-    """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes]; the steps are those of `multiply_tile`.
+def panel_width(left):
+    """Vectors of the next panel when `left` are to come: TILE_VECTORS, but not so that a single one remains."""
+    return TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
+
+
+@kernel
+def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, M, vectors, K, accumulate):
+    """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes], or += ; the steps are those of `multiply_tile`.
 
     Walks over c in panels of up to TILE_VECTORS vectors, and down each panel in tiles of up to TILE_ROWS rows.
     """
@@ -31,8 +35,7 @@ def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector
         depth = min(K - k, K_BLOCK)
         j = 0
         while j < vectors:
-            left = vectors - j
-            width = TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
+            width = panel_width(vectors - j)
             i, rows = 0, TILE_ROWS
             while i < M:
                 while rows > M - i:
@@ -42,7 +45,7 @@ def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector
                     a, a0 + i * a_row + k * a_col, a_row, a_col,
                     b, b0 + k * b_row + j * b_vector, b_row, b_vector,
                     c, c0 + i * c_row + j * c_vector, c_row, c_vector,
-                    depth, k > 0,
+                    depth, accumulate or k > 0,
                 )  # fmt: skip
                 i += rows
             j += width
@@ -56,51 +59,63 @@ def product(x, w, y, lo, hi):
     """
     _, K, lanes = w.shape
     vectors = (hi - lo + lanes - 1) // lanes
-    multiply(x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes, x.shape[0], vectors, K)
+    multiply(
+        x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes, x.shape[0], vectors, K, False
+    )  # fmt: skip
 
 
 @kernel
 def product_dw(x, dy, dw, lo, hi):
     """dw = xᵀ dy  for the columns [lo, hi) of dw.    x: (N, >= I)  dy: (N, blocks * lanes)  dw: (blocks, I, lanes)"""
     _, I, lanes = dw.shape
-    vectors = (hi - lo + lanes - 1) // lanes
-    multiply(x, 0, 1, x.shape[1], dy, lo, dy.shape[1], lanes, dw, lo * I, lanes, I * lanes, I, vectors, x.shape[0])
+    product_dw_rows(x, dy, dw.reshape(dw.size), lo * I, lanes, 0, I, lo, hi)
+
+
+@kernel
+def product_dw_rows(x, dy, dw, at, lanes, first, last, lo, hi):
+    """The rows [first, last) of dw for the columns [lo, hi), as (blocks, last - first, lanes) from dw[at] on."""
+    rows, vectors = last - first, (hi - lo + lanes - 1) // lanes
+    multiply(
+        x, first, 1, x.shape[1], dy, lo, dy.shape[1], lanes,
+        dw, at, lanes, rows * lanes, rows, vectors, x.shape[0], False,
+    )  # fmt: skip
 
 
 @kernel
 def product_dx(dy, w, scratch, dx, lo, hi):
     """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, >= I)
 
-    A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a panel of `width` vectors at a
-    time: scratch[o, vector, lane] = w[o // lanes, i, o % lanes]. A piece of w is asked for two blocks ahead: the
-    pieces of a panel lie I * lanes numbers apart, and the processor does not guess that step.
-    scratch: (>= TILE_VECTORS * blocks * lanes * lanes,); lo is a multiple of lanes.
+    A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a piece of K_BLOCK outputs and up
+    to TILE_VECTORS vectors of inputs at a time: scratch[o, vector, lane] = w[o // lanes, i, o % lanes]. Within a
+    piece, w is asked for two blocks ahead: the blocks lie I * lanes numbers apart, and the processor does not guess
+    that step.    scratch: (>= K_BLOCK * TILE_VECTORS * lanes,); lo is a multiple of lanes.
     """
     blocks, I, lanes = w.shape
     vectors = (hi - lo + lanes - 1) // lanes
-    j = 0
-    while j < vectors:
-        left = vectors - j
-        width = TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
-        first = lo + j * lanes
-        for block in range(blocks):
-            if block + 2 < blocks:
-                for i in range(first, min(first + width * lanes, I)):
-                    prefetch(w, ((block + 2) * I + i) * lanes)
-            for v in range(width):
-                i, at = first + v * lanes, (block * lanes * width + v) * lanes
-                if i + lanes <= I:
-                    transpose_block(w, (block * I + i) * lanes, lanes, scratch, at, width * lanes)
-                else:
-                    for row in range(lanes):
-                        for lane in range(lanes):
-                            inside = i + lane < I
-                            scratch[at + row * width * lanes + lane] = w[block, i + lane, row] if inside else 0
-        multiply(
-            dy, 0, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
-            dx, first, dx.shape[1], lanes, dy.shape[0], width, blocks * lanes,
-        )  # fmt: skip
-        j += width
+    depth = K_BLOCK // lanes
+    for start in range(0, blocks, depth):
+        end, j = min(start + depth, blocks), 0
+        while j < vectors:
+            width = panel_width(vectors - j)
+            first = lo + j * lanes
+            for block in range(start, end):
+                if block + 2 < end:
+                    for i in range(first, min(first + width * lanes, I)):
+                        prefetch(w, ((block + 2) * I + i) * lanes)
+                for v in range(width):
+                    i, at = first + v * lanes, ((block - start) * lanes * width + v) * lanes
+                    if i + lanes <= I:
+                        transpose_block(w, (block * I + i) * lanes, lanes, scratch, at, width * lanes)
+                    else:
+                        for row in range(lanes):
+                            for lane in range(lanes):
+                                inside = i + lane < I
+                                scratch[at + row * width * lanes + lane] = w[block, i + lane, row] if inside else 0
+            multiply(
+                dy, start * lanes, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
+                dx, first, dx.shape[1], lanes, dy.shape[0], width, (end - start) * lanes, start > 0,
+            )  # fmt: skip
+            j += width
 
 
 @kernel

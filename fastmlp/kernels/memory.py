@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .simd import TILE_VECTORS, VECTOR_BYTES
+from .simd import K_BLOCK, TILE_VECTORS, VECTOR_BYTES
 
 CACHE_LINE = 64
 
@@ -36,6 +36,6 @@ def packed_shape(outputs: int, inputs: int, dtype: DTypeLike) -> tuple[int, int,
     return -(-outputs // lanes(dtype)), inputs, lanes(dtype)
 
 
-def scratch_size(outputs: int, dtype: DTypeLike) -> int:
-    """Numbers of scratch memory that `product_dx` needs for `outputs` columns."""
-    return padded(outputs, dtype) * lanes(dtype) * TILE_VECTORS
+def scratch_size(dtype: DTypeLike) -> int:
+    """Numbers of scratch memory that `product_dx` needs."""
+    return K_BLOCK * TILE_VECTORS * lanes(dtype)

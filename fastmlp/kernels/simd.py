@@ -41,6 +41,9 @@ FEATURES = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES; None where Numba com
 if FEATURES is None:
     FEATURES = llvm.get_host_cpu_features().flatten()
 VECTOR_BYTES, TILE_ROWS, TILE_VECTORS, FUSED = vector_unit(MACHINE, FEATURES)
+K_BLOCK = (
+    1024  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
+)
 
 
 def _element(array: types.Array) -> tuple[Any, Any, int]:
@@ -73,13 +76,13 @@ def _store(builder: Any, value: Any, pointer: Any, size: int) -> None:
 
 
 def _prefetch(builder: Any, pointer: Any, for_writing: bool) -> None:
-    """Ask for a cache line in the first-level cache, and go on."""
+    """Ask for a cache line, and go on: into the first level to be written, into the second to be read."""
     byte = ir.IntType(8).as_pointer()
     prefetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0"
     )
-    most_local, data = ir.Constant(INT32, 3), ir.Constant(INT32, 1)
-    builder.call(prefetch, [builder.bitcast(pointer, byte), ir.Constant(INT32, int(for_writing)), most_local, data])
+    hints = (1, 3, 1) if for_writing else (0, 2, 1)  # write or read, locality, data and not code
+    builder.call(prefetch, [builder.bitcast(pointer, byte), *(ir.Constant(INT32, hint) for hint in hints)])
 
 
 @intrinsic
@@ -148,9 +151,7 @@ def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> 
     undefined, lane0 = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
     new = []
     for i in range(rows):
-        value = builder.insert_element(
-            undefined, builder.load(builder.gep(a_rows[i], [a_k])), ir.Constant(INT32, 0)
-        )
+        value = builder.insert_element(undefined, builder.load(builder.gep(a_rows[i], [a_k])), ir.Constant(INT32, 0))
         broadcast = builder.shuffle_vector(value, undefined, lane0)
         new += [builder.call(fma, [broadcast, b_vectors[j], sums[i * vectors + j]]) for j in range(vectors)]
     k_next = builder.add(k, ir.Constant(INT64, 1))
@@ -209,7 +210,7 @@ def multiply_tile(
 
 @intrinsic
 def transpose_block(typingctx, a, a0, a_row, b, b0, b_row):
-    """b[j, i] = a[i, j] for a block of lanes x lanes; row i starts at a.flat[a0 + i * a_row] and b.flat[b0 + i * b_row].
+    """b[j, i] = a[i, j] for a block of lanes x lanes; row i starts at a.flat[a0 + i * a_row], b.flat[b0 + i * b_row].
 
     Rows are vectors. For s = 1, 2, 4 ... each pair of rows (r, r + s) swaps its off-diagonal s x s blocks: after
     log2(lanes) rounds of two-source shuffles the block is transposed.
@@ -221,9 +222,7 @@ def transpose_block(typingctx, a, a0, a_row, b, b0, b_row):
         size = VECTOR_BYTES // lanes
         a = _pointer(context, builder, signature.args[0], a, a0)
         b = _pointer(context, builder, signature.args[3], b, b0)
-        rows = [
-            _load(builder, _vector_at(builder, vector, a, _scale(builder, a_row, i)), size) for i in range(lanes)
-        ]
+        rows = [_load(builder, _vector_at(builder, vector, a, _scale(builder, a_row, i)), size) for i in range(lanes)]
         s = 1
         while s < lanes:
             upper = [p if not p & s else lanes + p - s for p in range(lanes)]
@@ -231,9 +230,7 @@ def transpose_block(typingctx, a, a0, a_row, b, b0, b_row):
             masks = [ir.Constant(ir.VectorType(INT32, lanes), mask) for mask in (upper, lower)]
             for r in range(lanes):
                 if not r & s:
-                    rows[r], rows[r + s] = (
-                        builder.shuffle_vector(rows[r], rows[r + s], mask) for mask in masks
-                    )
+                    rows[r], rows[r + s] = (builder.shuffle_vector(rows[r], rows[r + s], mask) for mask in masks)
             s *= 2
         for i, row in enumerate(rows):
             _store(builder, row, _vector_at(builder, vector, b, _scale(builder, b_row, i)), size)
@@ -260,9 +257,7 @@ def _control_word(builder: Any, value: Any = None) -> Any:
         if value is None:
             get = cgutils.get_or_insert_function(module, ir.FunctionType(INT64, []), "llvm.aarch64.get.fpcr")
             return builder.call(get, [])
-        put = cgutils.get_or_insert_function(
-            module, ir.FunctionType(ir.VoidType(), [INT64]), "llvm.aarch64.set.fpcr"
-        )
+        put = cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), [INT64]), "llvm.aarch64.set.fpcr")
         builder.call(put, [value])
         return value
     return ir.Constant(INT64, 0)
@@ -298,7 +293,7 @@ def multiply_add_chains(typingctx, array, rounds):
     """
 
     def codegen(context, builder, signature, args):
-        element, vector, lanes = _element(signature.args[0])
+        _, vector, lanes = _element(signature.args[0])
         bits = 8 * VECTOR_BYTES // lanes
         pointer = _pointer(context, builder, signature.args[0], args[0], ir.Constant(INT64, 0))
         undefined, lane0 = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
