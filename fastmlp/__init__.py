@@ -12,8 +12,10 @@ from . import arithmetic as arithmetic  # gives Tensor its operators
 from . import data, nn, ops, optim, plots
 from .checkpoint import load, save
 from .data import Dataset
+from .gradcheck import gradcheck
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
+from .predict import Predictor, predict
 from .train import Epoch, Evaluation, History, evaluate, fit
 
 __version__ = "0.1.0"
@@ -25,10 +27,12 @@ __all__ = [
     "History",
     "Node",
     "Parameter",
+    "Predictor",
     "Tensor",
     "data",
     "evaluate",
     "fit",
+    "gradcheck",
     "is_grad_enabled",
     "load",
     "manual_seed",
@@ -37,5 +41,6 @@ __all__ = [
     "ops",
     "optim",
     "plots",
+    "predict",
     "save",
 ]

@@ -310,7 +310,8 @@ def _operators() -> None:
     for name, function in (("add", add), ("sub", sub), ("mul", mul), ("truediv", div), ("matmul", matmul)):
         forward, reflected = both(function)
         setattr(Tensor, f"__{name}__", forward)
-        setattr(Tensor, f"__r{name}__", reflected)
+        # 2 * a is a * 2, as in PyTorch: the edge of the constant comes second
+        setattr(Tensor, f"__r{name}__", forward if function in (add, mul) else reflected)
     for name, value in (
         ("__neg__", neg),
         ("__pow__", power),

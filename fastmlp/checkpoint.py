@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,21 @@ from .nn import Module
 def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
     """Write the model's state to a safetensors file. The file is complete or not there at all.
 
-    metadata: text by name, kept in the file's header.
+    metadata: text by name, kept in the file's header. Error: OSError where the file cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialize
 
     target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    state = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
-    save_file(state, partial, metadata)
-    partial.replace(target)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
+    content = serialize(state, metadata)
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:

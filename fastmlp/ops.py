@@ -268,14 +268,14 @@ def batch_norm(
 
 
 class LogSoftmaxBackward0(Operation):
-    """y[n, c] = z[n, c] - log Σ_k e^z[n, k]."""
+    """y[n, c] = z[n, c] - log Σ_k e^z[n, k],  p = e^y."""
 
-    equation = "dz = dy - e^y Σ_c dy"
+    equation = "dz = dy - p Σ_c dy"
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
-        y = self.saved["y"]
-        dz = np.empty_like(y)
-        kernels.log_softmax_backward(kernel_array(dy), y, dz, y.shape[1], 0, y.shape[0])
+        p = self.saved["p"]
+        dz = np.empty_like(p)
+        kernels.log_softmax_backward(kernel_array(dy), p, dz, p.shape[1], 0, p.shape[0])
         return (dz,)
 
 
@@ -290,9 +290,9 @@ def log_softmax(z: Tensor) -> Tensor:
     if z.ndim != 2 or not z.shape[1]:
         raise ValueError(f"log_softmax: z is {z.shape}; it must be (N, C) with at least one class")
     z_array = kernel_array(z.data)
-    y = np.empty_like(z_array)
-    kernels.log_softmax_forward(z_array, y, z.shape[1], 0, z.shape[0])
-    return output(LogSoftmaxBackward0, (z,), y, {"y": y})
+    y, p = np.empty_like(z_array), np.empty_like(z_array)
+    kernels.log_softmax_forward(z_array, y, p, z.shape[1], 0, z.shape[0])
+    return output(LogSoftmaxBackward0, (z,), y, {"p": p})
 
 
 class NllLossBackward0(Operation):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .train import History
+if TYPE_CHECKING:
+    from .train import History
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito's palette: told apart with any colour vision
 

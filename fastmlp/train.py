@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
@@ -16,12 +16,15 @@ import numpy as np
 
 from . import kernels
 from .data import Dataset
+from .engine import Engine, available_cores
 from .graph import Array, Tensor, no_grad
 from .nn import BatchNorm1d, Dropout, Module
 from .ops import cross_entropy
 from .optim import Adam, Optimizer
+from .plan import obstacle
+from .predict import Predictor
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH, GRAPH_BATCH = 16384, 1000
 
 
 @dataclass
@@ -77,6 +80,9 @@ class Evaluation:
     rows: int
 
 
+NOTHING = Evaluation(math.nan, math.nan, 0)
+
+
 def fit(
     model: Module,
     data: Dataset,
@@ -98,65 +104,113 @@ def fit(
     batch_size  rows a step. The last batch of an epoch is what is left over; it counts by its size. With batch norm,
                 a single row left over joins the batch before
     seed        of the order of rows, of what is held out, and of the dropout masks: one seed, one result
-    n_threads   a ceiling, "auto" for all cores this process may use. The graph runs on one
+    n_threads   a ceiling, "auto" for all cores this process may use: the engine takes the number that is fastest,
+                and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training
 
-    A loss that is not finite ends the training after its epoch, with a line that says so.
+    A Sequential of fastmlp's own layers with one of its own optimizers runs on the engine; anything else on the
+    graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
     Error: ValueError for an argument out of range, in one sentence.
     """
-    _check_whole("epochs", epochs, 0)
-    _check_whole("batch_size", batch_size, 1)
-    _check_whole("seed", seed, 0)
-    if n_threads != "auto":
-        _check_whole("n_threads", n_threads, 1)
-    if not isinstance(data, Dataset):
-        raise TypeError(f"fit: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
+    _check_model_and_data("fit", model, data)
+    _check_whole("fit: epochs", epochs, 0)
+    _check_whole("fit: batch_size", batch_size, 1)
+    _check_whole("fit: seed", seed, 0)
+    if seed >= 2**63:
+        raise ValueError(f"fit: seed is {seed}; it must be below 2**63")
+    _check_threads("fit", n_threads)
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"fit: optimizer is {optimizer!r}; it must be one of fastmlp.optim, made with parameters")
+    callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
     rows, held_out = _hold_out(data, validation, seed)
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     _seed_dropout(model, seed)
     report = _Report(progress, epochs, len(rows))
     sizes = _batch_sizes(len(rows), batch_size, any(isinstance(module, BatchNorm1d) for module in model.modules()))
-    history, was_training = History(), model.training
-    try:
+    history = History()
+    with ExitStack() as stack:
+        stack.callback(_restore, _modes(model))
+        stack.callback(report.close)
+        train_epoch = stack.enter_context(_runner(model, data, optimizer, max(sizes), n_threads, report))
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             model.train()
-            loss, accuracy, seconds = _train_epoch(model, data, order, sizes, optimizer, report, first=epoch == 1)
-            held = evaluate(model, held_out) if held_out is not None else Evaluation(math.nan, math.nan, 0)
-            history.epochs.append(
-                Epoch(epoch, loss, accuracy, held.loss, held.accuracy, seconds, len(rows) / max(seconds, 1e-9))
-            )
+            start = perf_counter()
+            loss, accuracy = train_epoch(order, sizes)
+            seconds = max(perf_counter() - start, 1e-9)
+            held = NOTHING if held_out is None else evaluate(model, held_out, n_threads=n_threads)
+            history.epochs.append(Epoch(epoch, loss, accuracy, held.loss, held.accuracy, seconds, len(rows) / seconds))
             report.row(history[-1])
-            stop = [callback(model, history) is True for callback in callbacks]
+            stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(loss):
                 report.say(f"stopped: the training loss is {loss} in epoch {epoch}; try a smaller learning rate")
             if any(stop) or not math.isfinite(loss):
                 break
-    finally:
-        report.close()
-        model.train(was_training)
     return history
 
 
-def evaluate(model: Module, data: Dataset, batch_size: int = EVALUATION_BATCH) -> Evaluation:
+def evaluate(
+    model: Module, data: Dataset, batch_size: int = EVALUATION_BATCH, n_threads: int | str = "auto"
+) -> Evaluation:
     """Loss and accuracy of `model` over all rows of `data`, in evaluation mode and without a graph.
 
-    The model is left in the mode it had. Errors: ValueError for shapes or labels that do not fit the model.
+    batch_size: rows of logits held at a time; n_threads as in `fit`. The model is left in the mode it had.
+    Errors: ValueError for shapes or labels that do not fit the model.
     """
-    _check_whole("batch_size", batch_size, 1)
+    _check_model_and_data("evaluate", model, data)
+    _check_whole("evaluate: batch_size", batch_size, 1)
+    _check_threads("evaluate", n_threads)
     loss = correct = 0.0
-    was_training = model.training
+    modes = _modes(model)
     model.eval()
     try:
-        with no_grad():
-            for x, labels in batches(data, np.arange(len(data)), _batch_sizes(len(data), batch_size), _dtype(model)):
-                logits = model(x)
-                loss += cross_entropy(logits, labels, reduction="sum").item()
-                correct += int((logits.data.argmax(axis=1) == labels).sum())
+        for logits, labels in _logits(model, data, batch_size, _ceiling(n_threads)):
+            with no_grad():
+                loss += cross_entropy(Tensor(logits), labels, reduction="sum").item()
+            correct += int((logits.argmax(axis=1) == labels).sum())
     finally:
-        model.train(was_training)
+        _restore(modes)
     return Evaluation(loss / len(data), correct / len(data), len(data))
+
+
+def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iterator[tuple[Array, Array]]:
+    """(logits, labels) of all rows, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
+    order = np.arange(len(data))
+    if obstacle(model) is None:
+        predictor = Predictor(model, threads)
+        for start in range(0, len(data), batch_size):
+            rows = order[start : start + batch_size]
+            yield predictor.logits(data, rows), data.labels[rows]
+    else:
+        with no_grad():
+            sizes = _batch_sizes(len(data), min(batch_size, GRAPH_BATCH))
+            for x, labels in batches(data, order, sizes, _dtype(model)):
+                yield model(x).data, labels
+
+
+@contextmanager
+def _runner(
+    model: Module, data: Dataset, optimizer: Optimizer, room: int, n_threads: int | str, report: _Report
+) -> Iterator[Callable[[Array, list[int]], tuple[float, float]]]:
+    """What trains an epoch, (order, sizes) -> (mean loss, accuracy): the engine, or the graph where it cannot."""
+    reason = obstacle(model, optimizer)
+    if reason:
+        report.say(f"training on the graph, node by node: {reason}")
+        yield lambda order, sizes: _graph_epoch(model, data, order, sizes, optimizer, report)
+    else:
+        with Engine(model, optimizer, data.n_features, room, _ceiling(n_threads)) as engine:
+            with kernels.announce_compiling(report.say):
+                engine.prepare(data)
+            yield lambda order, sizes: engine.epoch(data, order, sizes, report.batch)
+
+
+def _ceiling(n_threads: int | str) -> int:
+    """Most threads: what was asked for, and never more than there are cores."""
+    return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
@@ -169,13 +223,13 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
         start += size
 
 
-def _train_epoch(
-    model: Module, data: Dataset, order: Array, sizes: list[int], optimizer: Optimizer, report: _Report, first: bool
-) -> tuple[float, float, float]:
-    """One pass over the rows in `order`; returns mean loss, accuracy and seconds."""
-    start, loss_sum, correct, done = perf_counter(), 0.0, 0, 0
+def _graph_epoch(
+    model: Module, data: Dataset, order: Array, sizes: list[int], optimizer: Optimizer, report: _Report
+) -> tuple[float, float]:
+    """One pass over the rows in `order`, node by node; returns mean loss and accuracy."""
+    loss_sum, correct, done = 0.0, 0, 0
     for x, labels in batches(data, order, sizes, _dtype(model)):
-        with kernels.announce_compiling(report.say) if first and not done else nullcontext():
+        with nullcontext() if done else kernels.announce_compiling(report.say):
             logits = model(x)
             loss = cross_entropy(logits, labels)
             optimizer.zero_grad()
@@ -186,7 +240,7 @@ def _train_epoch(
         done += len(labels)
         report.batch(len(labels), loss_sum / done)
     optimizer.zero_grad()
-    return loss_sum / done, correct / done, perf_counter() - start
+    return loss_sum / done, correct / done
 
 
 def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tuple[Array, Dataset | None]:
@@ -221,9 +275,36 @@ def _dtype(model: Module) -> Any:
     return np.dtype(np.float32) if parameter is None else parameter.dtype
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
+def _modes(model: Module) -> list[tuple[Module, bool]]:
+    """Each module with the mode it is in: a layer may be frozen in evaluation mode while the others train."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def _restore(modes: list[tuple[Module, bool]]) -> None:
+    for module, training in modes:  # from the top down: the mode of a layer is set after that of its container
+        module.train(training)
+
+
+def _is_true(answer: Any) -> bool:
+    """True of Python or NumPy; not a number, and not an object that counts as true."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+def _check_model_and_data(caller: str, model: Any, data: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"{caller}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+    if not isinstance(data, Dataset):
+        raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
+
+
+def _check_threads(caller: str, n_threads: Any) -> None:
+    if not (isinstance(n_threads, str) and n_threads == "auto"):
+        _check_whole(f"{caller}: n_threads", n_threads, 1, " or 'auto'")
+
+
+def _check_whole(name: str, value: Any, least: int, other: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"fit: {name} is {value!r}; it must be a whole number of at least {least}")
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")
 
 
 class _Report:

@@ -32,11 +32,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds to each option its default, unless the option's text names it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
+
+
 def whole(least: int):  # type: ignore[no-untyped-def]
     """An argument type: a whole number of at least `least`."""
 
     def parse(text: str) -> int:
-        if not text.strip().isdigit() or int(text) < least:
+        if not text.strip().isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
         return int(text)
 
@@ -63,7 +70,7 @@ def real(least: float, below: float = math.inf, above: bool = False):  # type: i
 def widths(text: str) -> tuple[int, ...]:
     """Widths from a text: "128,64" is (128, 64), an empty text is no hidden layer."""
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 128,64")
     return tuple(int(part) for part in parts)
 
@@ -83,7 +90,7 @@ def threads(text: str) -> int | str:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=Help)
     add = parser.add_argument
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
@@ -138,7 +145,8 @@ def write_run(
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     config |= {"fastmlp": own_version, "python": platform.python_version(), "machine": platform.platform()}
     if isinstance(test, fm.Evaluation):
-        config |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        finite = math.isfinite(test.loss)  # JSON has no NaN
+        config |= {"test_accuracy": test.accuracy, "test_loss": test.loss if finite else None}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     history.to_csv(folder / "history.csv")
     fm.save(model, folder / "model.safetensors")
@@ -178,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -21,9 +21,11 @@ from .linear import linear_backward, linear_backward_input, linear_forward
 from .loss import log_softmax_backward, log_softmax_forward, nll_loss_backward, nll_loss_forward
 from .matmul import pack, product, product_dw, product_dx, unpack
 from .memory import empty, lanes, packed_shape, padded, scratch_size
+from .simd import TILE_VECTORS
 from .updates import adam_step, adamw_step, sgd_step
 
 __all__ = [
+    "TILE_VECTORS",
     "adam_step",
     "adamw_step",
     "announce_compiling",

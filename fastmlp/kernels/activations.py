@@ -1,7 +1,6 @@
 """Activations, number by number: ReLU, tanh, sigmoid.    x, y, dy, dx: (N, columns), filled for [lo, hi)"""
 
-import numpy as np
-
+from .exponential import exp, expm1, limits
 from .jit import kernel
 
 
@@ -26,11 +25,15 @@ def relu_backward(dy, y, dx, lo, hi):
 
 @kernel
 def tanh_forward(x, y, lo, hi):
-    """y = tanh(x)."""
+    """y = tanh(x) = (0 - m) / (m + 2) for x >= 0, with m = e⁻²ˣ - 1; and tanh(-x) = -tanh(x)."""
+    lowest, highest = limits(x)
+    zero, two = x.dtype.type(0), x.dtype.type(2)
     for n in range(x.shape[0]):
         source, target = x[n, lo:hi], y[n, lo:hi]
         for o in range(hi - lo):
-            target[o] = np.tanh(source[o])
+            m = expm1(-two * abs(source[o]), lowest, highest)
+            size = (zero - m) / (m + two)
+            target[o] = -size if source[o] < 0 else size
 
 
 @kernel
@@ -46,11 +49,12 @@ def tanh_backward(dy, y, dx, lo, hi):
 @kernel
 def sigmoid_forward(x, y, lo, hi):
     """y = 1 / (1 + e⁻ˣ).  The exponential is taken of -|x|, so that it never overflows."""
+    lowest, highest = limits(x)
     one = x.dtype.type(1)
     for n in range(x.shape[0]):
         source, target = x[n, lo:hi], y[n, lo:hi]
         for o in range(hi - lo):
-            small = np.exp(-abs(source[o]))
+            small = exp(-abs(source[o]), lowest, highest)
             target[o] = (small if source[o] < 0 else one) / (one + small)
 
 

@@ -51,7 +51,9 @@ def kernel(function: F) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(CACHE_FOLDER or "")  # Numba reads it while it decorates, and only then
     try:
-        return numba.njit(nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None)(function)
+        return numba.njit(nogil=True, no_cfunc_wrapper=True, error_model="numpy", cache=CACHE_FOLDER is not None)(
+            function
+        )
     finally:
         numba.config.CACHE_DIR = before
 

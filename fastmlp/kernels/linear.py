@@ -25,10 +25,16 @@ def linear_backward(dy, x, dw, db, lo, hi):
     A column's weights need the column's dy only. dx needs every column of dy and is `linear_backward_input`.
     """
     product_dw(x, dy, dw, lo, hi)
-    total = db[lo:hi]
+    column_sums(dy, db[lo:hi], lo, hi)
+
+
+@kernel
+def column_sums(dy, db, lo, hi):
+    """db[o - lo] = Σₙ dy[n, o]  for the columns o in [lo, hi), row after row; columns past the end of db are left."""
+    total = db[: hi - lo]
     for o in range(total.size):
         total[o] = 0
-    for n in range(x.shape[0]):
+    for n in range(dy.shape[0]):
         row = dy[n, lo:hi]
         for o in range(total.size):
             total[o] += row[o]

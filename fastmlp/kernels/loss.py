@@ -4,42 +4,57 @@
     loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]                          nll_loss
     q[n, c] = (1 - s) [c = labels[n]] + s / C                    s: label smoothing (Szegedy et al., CVPR 2016)
 
-N rows, C classes; z, y, dy, dz: (N, >= C); labels: (N,) integers in [0, C); r: (N,) the weight of each row, 1 / N
-for the mean. A softmax needs its whole row: these are the only kernels that fill a range of rows [lo, hi).
+N rows, C classes; z, y, p, dy, dz: (N, >= C), all of one width; labels: (N,) integers in [0, C); r: (N,) the weight of
+each row, 1 / N for the mean. A softmax needs its whole row: these are the only kernels that fill a range of rows
+[lo, hi).
 """
 
 import numpy as np
 
+from .exponential import exp, limits
 from .jit import kernel
 
 
 @kernel
-def log_softmax_forward(z, y, classes, lo, hi):
-    """y = z - top - log Σ e^(z - top), with the row's maximum `top`: no exponential overflows, and one is 1."""
+def log_softmax_forward(z, y, p, classes, lo, hi):
+    """y = z - top - log Σ e^(z - top),  p = e^y, with the row's maximum `top`: no exponential overflows.
+
+    The exponentials are taken in one loop over all columns of all rows, those past C too: one long loop is faster
+    than many short ones.
+    """
+    width = z.shape[1]
     for n in range(lo, hi):
-        row, out = z[n, :classes], y[n, :classes]
+        row, out = z[n], y[n]
         top = row[0]
         for c in range(1, classes):
-            if row[c] > top:
-                top = row[c]
+            top = row[c] if row[c] > top else top
+        for c in range(width):
+            out[c] = row[c] - top
+    lowest, highest = limits(z)
+    numbers, powers = y.reshape(y.size)[lo * width : hi * width], p.reshape(p.size)[lo * width : hi * width]
+    for i in range(numbers.size):
+        powers[i] = exp(numbers[i], lowest, highest)
+    for n in range(lo, hi):
+        out, share = y[n, :classes], p[n, :classes]
         total = z.dtype.type(0)
         for c in range(classes):
-            total += np.exp(row[c] - top)
+            total += share[c]
         shift = np.log(total)
         for c in range(classes):
-            out[c] = row[c] - top - shift
+            out[c] -= shift
+            share[c] /= total
 
 
 @kernel
-def log_softmax_backward(dy, y, dz, classes, lo, hi):
-    """dz = dy - e^y Σ_c dy:  e^y is the softmax."""
+def log_softmax_backward(dy, p, dz, classes, lo, hi):
+    """dz = dy - p Σ_c dy."""
     for n in range(lo, hi):
-        above, out, below = dy[n, :classes], y[n, :classes], dz[n, :classes]
-        total = y.dtype.type(0)
+        above, share, below = dy[n, :classes], p[n, :classes], dz[n, :classes]
+        total = p.dtype.type(0)
         for c in range(classes):
             total += above[c]
         for c in range(classes):
-            below[c] = above[c] - np.exp(out[c]) * total
+            below[c] = above[c] - share[c] * total
 
 
 @kernel

@@ -335,3 +335,87 @@ def multiply_add_chains(typingctx, array, rounds):
         return result
 
     return array.dtype(array, types.int64), codegen
+
+
+@intrinsic
+def power_of_two(typingctx, n):
+    """2ⁿ for a float n that holds a whole number in the range of normal exponents: n goes into the exponent bits."""
+
+    def codegen(context, builder, signature, args):
+        bits, mantissa, bias = (32, 23, 127) if signature.args[0] == types.float32 else (64, 52, 1023)
+        integer = ir.IntType(bits)
+        exponent = builder.add(builder.fptosi(args[0], integer), ir.Constant(integer, bias))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), args[0].type)
+
+    return n(n), codegen
+
+
+def _cell(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _pointer(context, builder, signature.args[0], args[0], args[1])
+
+
+@intrinsic
+def atomic_add(typingctx, array, index, value):
+    """array[index] += value, and the number before; one step for all threads.    array: int64"""
+
+    def codegen(context, builder, signature, args):
+        return builder.atomic_rmw("add", _cell(context, builder, signature, args), args[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def atomic_load(typingctx, array, index):
+    """array[index], and with it all that the thread wrote before it stored that number.    array: int64"""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(_cell(context, builder, signature, args), "acquire", 8)
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def atomic_store(typingctx, array, index, value):
+    """array[index] = value, seen by other threads after all that this thread wrote before.    array: int64"""
+
+    def codegen(context, builder, signature, args):
+        builder.store_atomic(args[2], _cell(context, builder, signature, args), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def spin_pause(typingctx):
+    """Tell the processor that this is a waiting loop."""
+
+    def codegen(context, builder, signature, args):
+        name = {"x86_64": "llvm.x86.sse2.pause"}.get(MACHINE.split("-")[0])
+        if name:
+            builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def let_others_run(typingctx):
+    """Give the processor to another thread that wants it (POSIX sched_yield; nothing on Windows)."""
+
+    def codegen(context, builder, signature, args):
+        if "windows" not in MACHINE:
+            call = cgutils.get_or_insert_function(builder.module, ir.FunctionType(INT32, []), "sched_yield")
+            builder.call(call, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def as_pointer(typingctx, address):
+    """The untyped pointer to a memory address, for `numba.carray`."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), codegen

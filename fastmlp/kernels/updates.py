@@ -33,16 +33,31 @@ def sgd_step(p, g, b, lr, momentum, dampening, weight_decay, nesterov, first):
 
 
 @kernel
+def adam_scale(lr, beta1, beta2, eps, t):
+    """(α, ε̂) of step t, counted from 1:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
+
+    lr m̂ / (√v̂ + ε) = α m / (√v + ε̂): the same fraction, both parts multiplied by √(1 - β₂ᵗ).
+    """
+    root = np.sqrt(1 - beta2**t)
+    return lr * root / (1 - beta1**t), eps * root
+
+
+@kernel
 def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
     """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ); t counts the steps from 1. Computed as  p ← p - α m / (√v + ε̂)  with
-    α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) and ε̂ = ε √(1 - β₂ᵗ): the same fraction, both parts multiplied by √(1 - β₂ᵗ).
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ); t counts the steps from 1.
     Source: Kingma and Ba, ICLR 2015, Algorithm 1.
     """
+    alpha, eps_hat = adam_scale(lr, beta1, beta2, eps, t)
+    adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay)
+
+
+@kernel
+def adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay):
+    """`adam_step` with the scale of the step already known, so that a piece of the arrays can be done alone."""
     number = p.dtype.type
-    root = np.sqrt(1 - beta2**t)
-    alpha, eps_hat, decay = number(lr * root / (1 - beta1**t)), number(eps * root), number(weight_decay)
+    alpha, eps_hat, decay = number(alpha), number(eps_hat), number(weight_decay)
     b1, c1, b2, c2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     for i in range(p.size):
         gi = g[i] + decay * p[i]
@@ -57,9 +72,15 @@ def adamw_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
 
     Source: Loshchilov and Hutter, ICLR 2019, Algorithm 2, in PyTorch's form (the decay is scaled by lr).
     """
+    alpha, eps_hat = adam_scale(lr, beta1, beta2, eps, t)
+    adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, lr * weight_decay)
+
+
+@kernel
+def adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, decay):
+    """`adamw_step` with the scale of the step and  decay = lr λ  already known."""
     number = p.dtype.type
-    root = np.sqrt(1 - beta2**t)
-    alpha, eps_hat, shrink = number(lr * root / (1 - beta1**t)), number(eps * root), number(1 - lr * weight_decay)
+    alpha, eps_hat, shrink = number(alpha), number(eps_hat), number(1 - decay)
     b1, c1, b2, c2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     for i in range(p.size):
         m[i] = b1 * m[i] + c1 * g[i]

@@ -1,0 +1,48 @@
+"""How threads share a layer and wait for each other."""
+
+from .jit import kernel
+from .simd import atomic_add, atomic_load, atomic_store, let_others_run, spin_pause
+
+# Places in the `gate`, an int64 array of GATE_SIZE zeros; each has a cache line, or two, of its own.
+ARRIVED, OPENED, LEAVE, LEAVING, GATE_SIZE = 0, 16, 32, 48, 64
+
+
+@kernel
+def share(columns, lanes, threads, thread):
+    """[lo, hi): this thread's columns of a layer, in whole blocks of `lanes`."""
+    blocks = columns // lanes
+    return blocks * thread // threads * lanes, blocks * (thread + 1) // threads * lanes
+
+
+@kernel
+def wait_for_all(gate, threads, turn, patience):
+    """Wait until every thread has come to this point for the `turn`-th time; returns the next turn.
+
+    A thread that has looked `patience` times in vain asks all to leave, and then gives its core away while it waits:
+    the thread it waits for may need that core. The last to arrive writes down whether all will leave, so that all
+    read the same answer after the gate.
+    """
+    if threads > 1:
+        if atomic_add(gate, ARRIVED, 1) == threads * (turn + 1) - 1:
+            atomic_store(gate, LEAVING, atomic_load(gate, LEAVE))
+            atomic_store(gate, OPENED, turn + 1)
+        else:
+            looks = 0
+            while atomic_load(gate, OPENED) <= turn:
+                looks += 1
+                if looks < patience:
+                    spin_pause()
+                else:
+                    atomic_store(gate, LEAVE, 1)
+                    let_others_run()
+    return turn + 1
+
+
+@kernel
+def look(gate, times):
+    """Look at a gate that stays shut, `times` times: what a look costs is measured with it."""
+    looks = 0
+    while atomic_load(gate, OPENED) <= 0 and looks < times:
+        looks += 1
+        spin_pause()
+    return looks

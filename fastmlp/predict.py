@@ -1,0 +1,103 @@
+"""Prediction on the engine's kernels: a row goes through all layers at once, and rows are divided among threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .data import Dataset
+from .graph import Array
+from .kernels import steps
+from .nn import Module
+from .operation import flushed
+from .plan import FEATURES, Plan, Weights, obstacle
+
+ROOM = 128  # rows that go through the layers together
+ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
+
+
+class Predictor:
+    """The logits of a model in evaluation mode, for NumPy arrays: a snapshot of its weights, packed once.
+
+    predictor = fastmlp.Predictor(model);  z = predictor(x)
+
+    x: (N, features) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    z: (N, classes) or (classes,), of the model's dtype
+
+    The model may be trained on: `refresh()` takes its numbers over again. Calls from several threads at once are
+    safe where each has a Predictor of its own.
+    Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape.
+    """
+
+    def __init__(self, model: Module, n_threads: int = 1) -> None:
+        if reason := obstacle(model):
+            raise ValueError(f"Predictor: {reason}")
+        first = next(layer for layer in model.modules() if hasattr(layer, "in_features"))
+        self.features, self.threads = int(first.in_features), n_threads
+        self.plan = Plan(model, self.features, ROOM)
+        self.weights = Weights(self.plan, 1)
+        self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(n_threads)]
+        for buffer in self.buffers:
+            buffer[:] = 0
+        self.one_row = np.zeros(1, np.int64)
+        self.scales = {np.dtype(np.uint8): 1 / 255}
+
+    def refresh(self) -> None:
+        """Take over the numbers that the model holds now."""
+        self.weights.read()
+
+    def __call__(self, x: Array) -> Array:
+        """The logits of x."""
+        x = np.asarray(x)
+        rows = x.reshape(1, -1) if x.ndim == 1 else x
+        if rows.ndim != 2 or rows.shape[1] != self.features:
+            raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
+        if rows.dtype not in FEATURES:
+            raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
+        rows = np.ascontiguousarray(rows)
+        z = np.empty((len(rows), self.plan.classes), self.plan.dtype)
+        order = self.one_row if len(rows) == 1 else np.arange(len(rows))
+        self._fill(rows, self.scales.get(rows.dtype, 1.0), order, z)
+        return z[0] if x.ndim == 1 else z
+
+    def _fill(self, rows: Array, scale: float, order: Array, z: Array) -> None:
+        """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
+        threads = max(1, min(self.threads, len(order) // ROWS_A_THREAD))
+        if threads == 1:
+            self._part(rows, scale, order, 0, len(order), z, self.buffers[0])
+            return
+        cuts = [len(order) * thread // threads for thread in range(threads + 1)]
+        with ThreadPoolExecutor(threads - 1, thread_name_prefix="fastmlp") as pool:
+            jobs = [
+                pool.submit(self._part, rows, scale, order, cuts[t], cuts[t + 1], z, self.buffers[t])
+                for t in range(1, threads)
+            ]
+            self._part(rows, scale, order, 0, cuts[1], z, self.buffers[0])
+        for job in jobs:
+            job.result()
+
+    @flushed
+    def _part(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array, buffer: Array) -> None:
+        plan, weights = self.plan, self.weights
+        steps.predict_rows(
+            plan.rows, plan.numbers, plan.lanes, plan.classes,
+            rows.__array_interface__["data"][0], FEATURES[rows.dtype], self.features, scale,
+            order, first, last, weights.p, weights.stats, weights.own_p, buffer, ROOM, z,
+        )  # fmt: skip
+
+    def logits(self, data: Dataset, order: Array) -> Array:
+        """(len(order), classes): the logits of the rows `order` of a Dataset."""
+        z = np.empty((len(order), self.plan.classes), self.plan.dtype)
+        self._fill(data.rows, data.scale, np.ascontiguousarray(order, np.int64), z)
+        return z
+
+
+def predict(model: Module, x: Any, n_threads: int = 1) -> Array:
+    """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
+
+    Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
+    """
+    return Predictor(model, n_threads)(x).argmax(axis=-1)

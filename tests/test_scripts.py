@@ -1,0 +1,450 @@
+"""`scripts/train.py`: what it prints, what it leaves in the run folder, and how it refuses.
+
+A process of its own takes a second, so only what needs one has one; the rest runs the same file, from its first line
+to its last, inside this process.
+"""
+
+import csv
+import importlib.util
+import json
+import math
+import re
+import runpy
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "scripts" / "train.py"
+FILES = ["config.json", "history.csv", "loss.png", "model.safetensors"]
+OPTIONS = [
+    "hidden", "epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "dropout", "batch_norm",
+    "activation", "data", "validation", "seed", "threads", "out", "no_progress",
+]  # fmt: skip
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """IDX: two zero bytes, type 8 (uint8), the number of axes, their lengths as big-endian words, the numbers."""
+    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(head + array.astype(np.uint8).tobytes())
+
+
+def drawing(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of 4 by 4 pixels, one bright, and which of three it is."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, rows)
+    labels[:3] = 0, 1, 2
+    images = rng.integers(0, 100, (rows, 4, 4))
+    images[np.arange(rows), 1, labels] += 150
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def idx_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "small"
+    folder.mkdir()
+    for name, rows, seed in (("train", 200, 0), ("t10k", 60, 1)):
+        images, labels = drawing(rows, seed)
+        write_idx(folder / f"{name}-images-idx3-ubyte", images)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def npz_file(tmp_path_factory) -> Path:
+    """One set of float64 features: there is no test set."""
+    images, labels = drawing(90, 2)
+    path = tmp_path_factory.mktemp("data") / "table.npz"
+    np.savez(path, features=images.reshape(90, 16) / 255, labels=labels)
+    return path
+
+
+class Run:
+    """What a run of the script said and left."""
+
+    def __init__(self, code: int, out: str, err: str, folder: Path):
+        self.code, self.out, self.err, self.folder = code, out, err, folder
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines, without those about a compilation."""
+        return [line for line in self.out.splitlines() if not line.startswith("compil")]
+
+    def config(self) -> dict:
+        return json.loads((self.folder / "config.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+
+    def history(self) -> list[dict[str, str]]:
+        with open(self.folder / "history.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, capsys, idx_folder):
+    """Runs the script with these arguments, on the small data set and into a new folder unless they say otherwise."""
+
+    def run(*arguments: str) -> Run:
+        given = [str(argument) for argument in arguments]
+        folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        for option, value in (("--data", idx_folder), ("--out", folder), ("--epochs", "1")):
+            if option not in given:
+                given += [option, str(value)]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *given])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        return Run(code, *capsys.readouterr(), folder=Path(given[given.index("--out") + 1]))
+
+    return run
+
+
+def process(*arguments: object, cwd: Path) -> Run:
+    """The script in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+    return Run(done.returncode, done.stdout, done.stderr, cwd / "out")
+
+
+def model_of(config: dict, train: fm.Dataset) -> fm.nn.MLP:
+    """The model that a config.json describes."""
+    shape = (train.n_features, config["hidden"], train.classes)
+    return fm.nn.MLP(*shape, config["activation"], config["dropout"], config["batch_norm"])
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_in_a_process_of_its_own(tmp_path, idx_folder):
+    run = process("--data", idx_folder, "--out", "out", "--epochs", 3, "--validation", 0.1, cwd=tmp_path)
+    assert (run.code, run.err) == (0, "")
+    first, header, *rows, accuracy, last = run.lines
+    assert first == "16-128-64-3 on small: 200 training rows, adam, lr 0.001"
+    assert header.split()[:2] == ["epoch", "train"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert re.fullmatch(r"test accuracy \d+\.\d\d % \(60 rows\), loss \d+\.\d{4}", accuracy)
+    assert last == "wrote out/: loss.png, model.safetensors, history.csv, config.json"
+    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+
+
+def test_a_refusal_in_a_process_of_its_own(tmp_path):
+    run = process("--data", tmp_path / "missing", cwd=tmp_path)
+    assert (run.code, run.out) == (2, "")
+    assert re.fullmatch(r"train\.py: error: .*missing.*\n", run.err)
+
+
+def test_the_model_in_the_folder_has_the_accuracy_that_was_printed(train, idx_folder):
+    run = train("--epochs", "4", "--hidden", "20,9", "--batch-norm", "--dropout", "0.1", "--activation", "tanh")
+    config, (train_set, test_set) = run.config(), fm.data.load(idx_folder)
+    model = model_of(config, train_set)
+    fm.load(model, run.folder / "model.safetensors")
+    result = fm.evaluate(model, test_set)
+    assert (result.accuracy, result.loss) == (config["test_accuracy"], config["test_loss"])
+    assert f"test accuracy {100 * result.accuracy:.2f} % (60 rows), loss {result.loss:.4f}" in run.lines
+
+
+def test_it_learns(train):
+    run = train("--epochs", "15", "--lr", "0.01")
+    assert run.config()["test_accuracy"] > 0.95  # the bright pixel is 50 above any other
+    losses = [float(row["train_loss"]) for row in run.history()]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_the_configuration_holds_every_option(train, idx_folder):
+    given = {
+        "hidden": "7,5", "epochs": "2", "batch_size": "16", "lr": "0.05", "optimizer": "sgd", "momentum": "0.9",
+        "weight_decay": "1e-4", "dropout": "0.25", "activation": "sigmoid", "validation": "0.2", "seed": "3",
+        "threads": "1",
+    }  # fmt: skip
+    arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    run = train(*arguments, "--batch-norm", "--no-progress")
+    config = run.config()
+    assert list(config)[: len(OPTIONS)] == OPTIONS
+    for name, value in given.items():
+        read = ",".join(map(str, config[name])) if name == "hidden" else config[name]
+        assert read == value or float(read) == float(value)
+    assert (config["batch_norm"], config["no_progress"]) == (True, True)
+    assert (config["data"], config["out"]) == (str(idx_folder), str(run.folder))
+    assert {"fastmlp", "python", "machine", "test_accuracy", "test_loss"} <= config.keys()
+
+
+def test_the_defaults_are_those_of_the_documentation(train):
+    config = train().config()
+    defaults = {
+        "hidden": [128, 64], "batch_size": 64, "lr": 1e-3, "optimizer": "adam", "momentum": 0, "weight_decay": 0,
+        "dropout": 0, "batch_norm": False, "activation": "relu", "validation": 0, "seed": 0, "threads": "auto",
+        "no_progress": False,
+    }  # fmt: skip
+    assert {name: config[name] for name in defaults} == defaults
+
+
+def test_the_history_has_a_row_an_epoch(train):
+    run = train("--epochs", "3", "--validation", "0.25")
+    rows = run.history()
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    assert [line.split()[1] for line in run.lines[2:5]] == [f"{float(row['train_loss']):.4f}" for row in rows]
+
+
+def test_the_curve_is_a_picture_of_sensible_size(train):
+    picture = (train("--epochs", "2").folder / "loss.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", picture[16:24])
+    assert 600 <= width <= 2000
+    assert 400 <= height <= 2000
+    assert len(picture) > 12_000  # empty axes of this size are 10,700 bytes
+    assert picture[-8:-4] == b"IEND"
+
+
+VARIANTS = [
+    (["--optimizer", "sgd"], {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0}),
+    (["--optimizer", "sgd", "--momentum", "0.9"], {"momentum": 0.9}),
+    (["--optimizer", "adam", "--weight-decay", "0.01"], {"lr": 1e-3, "weight_decay": 0.01}),
+    (["--optimizer", "adamw"], {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}),
+    (["--optimizer", "adamw", "--weight-decay", "0"], {"weight_decay": 0.0}),
+    (["--activation", "tanh"], {"activation": "tanh"}),
+    (["--activation", "sigmoid"], {"activation": "sigmoid"}),
+    (["--batch-norm"], {"batch_norm": True}),
+    (["--dropout", "0.5"], {"dropout": 0.5}),
+    (["--hidden", ""], {"hidden": []}),
+    (["--hidden", " 5 , 6,7"], {"hidden": [5, 6, 7]}),
+    (["--validation", "50"], {"validation": 50}),
+    (["--validation", "1"], {"validation": 1}),
+    (["--validation", ".5"], {"validation": 0.5}),
+    (["--lr", "1e-2"], {"lr": 0.01}),
+    (["--batch-size", "1000"], {"batch_size": 1000}),
+    (["--batch-size", "199", "--batch-norm"], {"batch_size": 199}),
+    (["--threads", "1"], {"threads": 1}),
+    (["--seed", "9223372036854775807", "--dropout", "0.1"], {"seed": 2**63 - 1}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), VARIANTS, ids=[" ".join(a) for a, _ in VARIANTS])
+def test_options_do_what_they_say(train, idx_folder, arguments, expected):
+    run = train(*arguments)
+    assert (run.code, run.err) == (0, "")
+    config = run.config()
+    assert {name: config[name] for name in expected} == expected
+    model = model_of(config, fm.data.load(idx_folder)[0])
+    fm.load(model, run.folder / "model.safetensors")  # refuses a model with other layers
+    held_out = math.isfinite(float(run.history()[0]["validation_loss"]))
+    assert held_out == bool(config["validation"])
+
+
+def weights(run: Run) -> bytes:
+    return (run.folder / "model.safetensors").read_bytes()
+
+
+def test_an_option_that_says_the_same_changes_nothing(train):
+    same = [
+        train(),
+        train("--threads", "2"),
+        train("--no-progress"),
+        train("--seed", "0"),
+        train("--weight-decay", "0"),
+    ]
+    assert len({weights(run) for run in same}) == 1
+
+
+def test_every_option_of_the_training_reaches_it(train):
+    runs = [
+        train(),
+        train("--seed", "1"),
+        train("--lr", "0.002"),
+        train("--batch-size", "32"),
+        train("--epochs", "2"),
+        train("--optimizer", "adamw"),
+        train("--weight-decay", "0.1"),
+        train("--validation", "20"),
+        train("--dropout", "0.2"),
+        train("--activation", "tanh"),
+        train("--optimizer", "sgd"),
+        train("--optimizer", "sgd", "--momentum", "0.9"),
+    ]
+    assert len({weights(run) for run in runs}) == len(runs)
+
+
+def test_no_progress_prints_the_table_all_the_same(train):
+    lines = [train().lines, train("--no-progress").lines]
+    for run in lines:
+        del run[2:3], run[-1]  # the speed is in the row, the folder in the last line
+    assert lines[0] == lines[1]
+
+
+def test_an_npz_without_a_test_set(train, npz_file):
+    run = train("--data", npz_file, "--validation", "0.1")
+    assert (run.code, run.err) == (0, "")
+    assert run.lines[0].startswith("16-128-64-3 on table.npz: 90 training rows")
+    assert "test accuracy" not in run.out
+    assert "test_accuracy" not in run.config()
+    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+
+
+def test_a_training_that_diverges_says_so_and_leaves_its_files(train):
+    run = train("--optimizer", "sgd", "--lr", "1e30", "--epochs", "3")
+    assert (run.code, run.err) == (0, "")
+    assert any(line.startswith("stopped: the training loss is") for line in run.lines)
+    assert len(run.history()) == 1
+    assert run.config()["test_loss"] is None
+    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+
+
+def test_an_empty_folder_and_one_that_is_deep_serve_as_run_folders(train, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):
+        assert train("--out", folder).code == 0
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+@pytest.fixture
+def script():
+    """The script as a module, not run."""
+    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_out_the_folder_has_the_date_in_its_name(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    folder = script.run_folder(None)
+    assert folder.is_dir()
+    assert folder.parent == tmp_path / "runs"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
+
+
+def test_without_data_it_is_mnist(script):
+    assert script.parse_arguments([]).data == ROOT / "data" / "mnist"
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+WRONG = [
+    ("--epochs", "0"), ("--epochs", "-1"), ("--epochs", "ten"), ("--epochs", "²"), ("--epochs", ""),
+    ("--batch-size", "1.5"), ("--batch-size", "0"),
+    ("--lr", "-1"), ("--lr", "0"), ("--lr", "nan"), ("--lr", "inf"), ("--lr", "fast"),
+    ("--hidden", "3,a"), ("--hidden", "3,,4"), ("--hidden", "0"), ("--hidden", "-5"), ("--hidden", ","),
+    ("--hidden", "²"),
+    ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"),
+    ("--momentum", "1"), ("--momentum", "nan"), ("--weight-decay", "-1"), ("--weight-decay", "nan"),
+    ("--optimizer", "rms"), ("--optimizer", ""), ("--activation", "gelu"),
+    ("--threads", "0"), ("--threads", "many"), ("--threads", "1.5"), ("--seed", "-1"), ("--seed", "1.5"),
+    ("--validation", "-1"), ("--validation", "1.5"), ("--validation", "nan"), ("--validation", "inf"),
+]  # fmt: skip
+
+
+def assert_one_line(run: Run, *words: str) -> None:
+    """Exit code 2, nothing on the standard error but one line with these words."""
+    assert run.code == 2
+    assert run.err.count("\n") == 1
+    assert run.err.startswith("train.py: error: ")
+    for word in words:
+        assert word in run.err
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG)
+def test_a_wrong_value_is_refused_in_a_line_that_names_the_option(train, option, value):
+    run = train(f"{option}={value}")
+    assert_one_line(run, option, value)
+    assert not re.search("invalid (parse|widths)", run.err)  # names from inside the script
+    assert run.out == ""
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--epochs"], ["--unknown", "1"], ["word"], ["--lr", "1", "2"]])
+def test_a_wrong_command_line_is_refused_in_a_line(train, arguments):
+    assert_one_line(train(*arguments))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_momentum_goes_with_sgd_alone(train, optimizer):
+    assert_one_line(train("--momentum", "0.9", "--optimizer", optimizer), "--momentum", "sgd")
+
+
+def test_a_run_folder_that_is_not_empty_is_left_alone(train, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "model.safetensors").write_text("precious")
+    assert_one_line(train("--out", tmp_path / "full"), "--out", "full")
+    assert (tmp_path / "full" / "model.safetensors").read_text() == "precious"
+    assert len(list((tmp_path / "full").iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_run_folder_that_cannot_be_is_refused(train, tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    assert_one_line(train("--out", tmp_path / place), "file")
+
+
+def broken_data(folder: Path, kind: str, good: Path) -> Path:
+    """A path that holds no data set, for each way not to be one."""
+    place = folder / "broken"
+    if kind == "missing":
+        return place
+    if kind == "text":
+        place.write_text("no data")
+    elif kind == "npz":
+        place = place.with_suffix(".npz")
+        place.write_bytes(b"PK\x03\x04" + bytes(40))
+    elif kind == "arrays":
+        place = place.with_suffix(".npz")
+        np.savez(place, a=np.zeros(3))
+    else:
+        place.mkdir()
+        for file in good.iterdir() if kind in ("cut", "labels") else ():
+            whole = file.read_bytes()
+            bad = "images" in file.name if kind == "cut" else "train-labels" in file.name
+            (place / file.name).write_bytes(whole[:-7] if bad else whole)
+    return place
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "npz", "arrays", "empty folder", "cut", "labels"])
+def test_data_that_cannot_be_read_are_refused_in_a_line(train, tmp_path, idx_folder, kind):
+    run = train("--data", broken_data(tmp_path, kind, idx_folder))
+    assert_one_line(run, "broken")
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--validation", "200"], ["200 rows"]),
+        (["--batch-size", "1", "--batch-norm"], ["batch_norm"]),
+        (["--seed", "9223372036854775808", "--dropout", "0.1"], ["seed"]),
+        (["--hidden", "99999999999999"], []),
+    ],
+)
+def test_what_the_data_or_the_machine_cannot_do_is_refused_in_a_line(train, arguments, words):
+    assert_one_line(train(*arguments), *words)
+
+
+def test_ctrl_c_ends_in_a_line(train, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fm, "fit", interrupted)
+    run = train()
+    assert (run.code, run.err) == (130, "train.py: interrupted\n")
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_option_with_one_default(train):
+    run = train("--help")
+    assert (run.code, run.err) == (0, "")
+    entries = dict(re.findall(r"^  (--[\w-]+)(.*?)(?=^  --|\Z)", run.out, re.MULTILINE | re.DOTALL))
+    assert [name.removeprefix("--").replace("-", "_") for name in entries] == OPTIONS
+    for name, text in entries.items():
+        assert text.count("(default:") == 1, name
+        assert "None" not in text, name
+    for text in ("128,64", "1e-3; sgd: 0.1", "adamw: 0.01", "runs/<date>-<time>"):
+        assert text in " ".join(run.out.split())
