@@ -165,6 +165,11 @@ class Engine:
             raise ValueError(f"fit: data has the label {highest}; the model's labels are 0 .. {self.plan.classes - 1}")
         self._run(1, data, np.zeros(1, np.int64), np.zeros(2, np.int64), 0, 0, np.zeros(2))
 
+    def refresh(self) -> None:
+        """Take over what the model and the optimizer hold now: a callback may have changed either."""
+        self.weights.read()
+        self._read_optimizer()
+
     def epoch(
         self,
         data: Dataset,
@@ -243,8 +248,7 @@ class Engine:
                 self.counts[i] = int(state.get("step", 0))
             self.options[i] = *options, group["weight_decay"], float(group.get("nesterov", False))
             for name, flat in self._moments(slot):
-                if name in state:
-                    put(flat, slot, state[name])
+                put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
 
     def _moments(self, slot: Slot) -> list[tuple[str, Array]]:
         """(name in the optimizer's state, flat buffer) of what the rule keeps for a parameter."""
@@ -262,6 +266,7 @@ class Engine:
         if not done:
             return
         self.weights.write()
+        self.optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
         for layer in self.plan.layers:
             if isinstance(layer, Dropout):
                 layer.step += done

@@ -102,10 +102,10 @@ def gradcheck(
                 before batch norm, differs from zero by that error.
     directions  how many directions for each of them
 
-    h is 6e-6 (the cube root of eps) times the root mean square of p, at least 0.1. The formula holds for smooth
-    functions. A number within h of a kink, such as an input of a ReLU near 0, spoils it; so where the error is above
-    the tolerance, smaller steps down to h / 1000 are tried, and the smallest error counts. An input of a ReLU at 0
-    exactly, or within h / 1000 of it, spoils them all: keep x off such points.
+    h is 6e-6, the cube root of eps; d has the size of p, its root mean square, or 0.1 where that is smaller. The
+    formula holds for smooth functions. A number within h of a kink, such as an input of a ReLU near 0, spoils it; so
+    where the error is above the tolerance, smaller steps down to h / 1000 are tried, and the smallest error counts.
+    An input of a ReLU at 0 exactly, or within h / 1000 of it, spoils them all: keep x off such points.
 
     Errors: GradcheckError (an AssertionError), unless raise_exception is False, names each gradient that is wrong,
     NaN too; and a model that gives two outputs for one input. ValueError or TypeError for arguments that cannot be
@@ -177,7 +177,9 @@ def _measure(
             tensor.data = center
         numeric = _dot(cotangent, above - below) / (2 * h)
         error = abs(analytic - numeric) / (scale + abs(numeric))
-        if not best[0] <= error:  # smaller, or the first
+        if not np.isfinite(scale):
+            error = np.nan  # too large to measure is not right
+        if np.isnan(best[0]) or error < best[0]:
             best = (error, analytic, numeric)
         if error <= tolerance:
             break
@@ -214,9 +216,10 @@ def _rounding(jitters: list[Array], first: Array, cotangent: Array) -> float:
 
     A fourth difference weighs the roundings of five outputs with 1, -4, 6, -4, 1, whose squares add up to 70.
     """
-    lines = [np.mean([_dot(cotangent, change) ** 2 for change in line]) / 70 for line in jitters]
-    least = EPS**2 * _dot(cotangent * first, cotangent * first)
-    return ROUNDINGS * float(np.sqrt(max(np.median(lines), least))) / (2 * STEP)
+    lines = [np.hypot.reduce([_dot(cotangent, change) for change in line]) for line in jitters]
+    measured = float(np.median(lines) / np.sqrt(70 * len(jitters[0])))
+    least = EPS * float(np.hypot.reduce((cotangent * first).ravel()))  # a last digit of each output
+    return ROUNDINGS * max(measured, least) / (2 * STEP)
 
 
 def _dot(a: Array, b: Array) -> float:

@@ -165,6 +165,12 @@ class Tensor:
             raise ValueError(f"item: the tensor has shape {self.shape}; it must hold exactly one number")
         return self._data.item()
 
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
     def numpy(self) -> Array:
         """The same array as `data`. Error: RuntimeError where the tensor requires grad; use detach() first."""
         if self._requires_grad:

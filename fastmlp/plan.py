@@ -39,6 +39,9 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
     parameters = [parameter for layer in layers for parameter in layer._parameters.values()]
     if len({id(parameter) for parameter in parameters}) < len(parameters):
         return "layers share a parameter"
+    dropouts = [id(layer) for layer in layers if isinstance(layer, Dropout)]
+    if len(set(dropouts)) < len(dropouts):
+        return "a Dropout is used twice, and its counter moves with each use"
     if len({parameter.dtype for parameter in parameters}) != 1 or parameters[0].dtype not in FLOATS:
         return "its parameters are not all float32 or all float64"
     if not all(parameter.requires_grad and parameter.data.flags.carray for parameter in parameters):

@@ -90,6 +90,10 @@ class Predictor:
 
     def logits(self, data: Dataset, order: Array) -> Array:
         """(len(order), classes): the logits of the rows `order` of a Dataset."""
+        if data.n_features != self.features:
+            raise ValueError(
+                f"evaluate: data has {data.n_features} features; the model's in_features is {self.features}"
+            )
         z = np.empty((len(order), self.plan.classes), self.plan.dtype)
         self._fill(data.rows, data.scale, np.ascontiguousarray(order, np.int64), z)
         return z

@@ -130,7 +130,13 @@ def fit(
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     _seed_dropout(model, seed)
     report = _Report(progress, epochs, len(rows))
-    sizes = _batch_sizes(len(rows), batch_size, any(isinstance(module, BatchNorm1d) for module in model.modules()))
+    batch_norm = any(isinstance(module, BatchNorm1d) for module in model.modules())
+    sizes = _batch_sizes(len(rows), batch_size, batch_norm)
+    if batch_norm and min(sizes) == 1:
+        raise ValueError(
+            "fit: with batch_norm a batch of 1 row cannot be trained on, one row has no spread; "
+            f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
+        )
     history = History()
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
@@ -205,7 +211,12 @@ def _runner(
         with Engine(model, optimizer, data.n_features, room, _ceiling(n_threads)) as engine:
             with kernels.announce_compiling(report.say):
                 engine.prepare(data)
-            yield lambda order, sizes: engine.epoch(data, order, sizes, report.batch)
+
+            def train_epoch(order: Array, sizes: list[int]) -> tuple[float, float]:
+                engine.refresh()
+                return engine.epoch(data, order, sizes, report.batch)
+
+            yield train_epoch
 
 
 def _ceiling(n_threads: int | str) -> int:

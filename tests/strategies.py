@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import fastmlp as fm
+
+CHECKED = settings(
+    deadline=None, derandomize=True, max_examples=40
+)  # the same examples each run; a first call compiles
+FEW = settings(CHECKED, max_examples=25)
 
 DTYPES = (np.float32, np.float64)
 dtypes = st.sampled_from(DTYPES)

@@ -9,17 +9,14 @@ import copy
 import numpy as np
 import pytest
 import strategies as our
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import off_kinks
+from strategies import CHECKED, off_kinks
 
 import fastmlp as fm
 from fastmlp import arithmetic, nn, ops
 from fastmlp.gradcheck import GradcheckError, GradcheckReport, gradcheck
 from fastmlp.graph import Tensor, no_grad
-
-settings.register_profile("gradcheck", deadline=None, derandomize=True, max_examples=50)
-settings.load_profile("gradcheck")
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -88,6 +85,7 @@ def test_dropout_of_more_axes_and_of_all():
             assert gradcheck(lambda x, p=p: ops.dropout(x, p, seed=1, step=2, layer=3), normal(*shape)).ok
 
 
+@CHECKED
 @given(our.nets())
 def test_whole_networks(net):
     """Every gradient of a random network, its loss with label smoothing and sample weights."""
@@ -151,6 +149,7 @@ def test_arithmetic(name):
     assert gradcheck(lambda x: function(x, other), normal(*a), params={"b": other}).ok
 
 
+@CHECKED
 @given(
     rows=st.integers(1, 5),
     columns=st.integers(1, 5),
@@ -214,7 +213,7 @@ def test_inputs_far_from_zero(offset):
     assert gradcheck(nn.Sequential(nn.BatchNorm1d(5), nn.Tanh()), offset + normal(9, 5)).ok
 
 
-@pytest.mark.parametrize("size", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1e3, 1e6, 1e100])
 def test_values_of_any_size(size):
     assert gradcheck(nn.Linear(6, 4), size * normal(5, 6)).ok
     assert gradcheck(lambda x: x * x, size * normal(5, 6)).ok
@@ -316,6 +315,13 @@ def test_a_small_wrong_gradient_where_zero_is_right_is_refused(monkeypatch):
     plant(monkeypatch, ops.AddmmBackward0, 0, lambda g: g + 1e-6)
     with pytest.raises(GradcheckError, match=r"0\.bias"):
         gradcheck(all_in_one(), normal(12, 7), np.arange(12) % 4)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-100, 1e150, 1e200, 1e305])
+def test_a_fault_is_refused_at_any_size(monkeypatch, size):
+    """No overflow on the way makes the scale infinite, and every error small."""
+    plant(monkeypatch, arithmetic.MulBackward0, 0, FAULTS["sign swapped"])
+    assert not gradcheck(lambda x: x * size, normal(4, 5), raise_exception=False).ok
 
 
 def test_a_fault_in_one_of_many_numbers_is_refused(monkeypatch):

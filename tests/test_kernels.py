@@ -17,16 +17,13 @@ import numpy as np
 import oracles
 import pytest
 import strategies as our
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, Source, cuts
+from strategies import CHECKED, DTYPES, FEW, Source, cuts
 
 from fastmlp import kernels as k
 from fastmlp.kernels import exponential, linear, matmul, simd
 from fastmlp.kernels.jit import kernel
-
-settings.register_profile("kernels", deadline=None, derandomize=True, max_examples=40)
-settings.load_profile("kernels")
 
 UNTOUCHED = 7.25  # what outputs hold before a kernel runs
 GUARD = 64  # numbers before and after each output that no kernel may touch
@@ -484,6 +481,7 @@ def real_numbers(case: Case, name: str, a: SimpleNamespace) -> np.ndarray:
 
 
 @every_case
+@CHECKED
 @given(source=our.sources, N=our.rows, O=our.columns, shift=st.sampled_from([0, 1, 3]))
 def test_a_kernel_agrees_with_its_twin(case, source, N, O, shift):
     N = max(N, 2) if "batchnorm" in case.name else N
@@ -491,8 +489,8 @@ def test_a_kernel_agrees_with_its_twin(case, source, N, O, shift):
 
 
 @every_case
+@FEW
 @given(data=st.data(), source=our.sources, N=our.rows, O=our.columns)
-@settings(max_examples=25)
 def test_pieces_of_the_range_give_the_same_bits_and_touch_nothing_else(case, data, source, N, O):
     N = max(N, 2) if "batchnorm" in case.name else N
     whole, pieces = (case.make(Source(source.dtype, source.seed, source.kind), N, O) for _ in range(2))
@@ -510,8 +508,8 @@ def test_pieces_of_the_range_give_the_same_bits_and_touch_nothing_else(case, dat
 
 
 @every_case
+@FEW
 @given(source=st.builds(Source, our.dtypes, our.seeds), data=st.data())
-@settings(max_examples=25)
 def test_nan_in_nan_out(case, source, data):
     """NaN is where the twin has it, and nowhere else."""
     a = case.make(source, 5, 19)
@@ -647,6 +645,7 @@ def test_a_number_does_not_depend_on_the_tile(dtype):
         assert same_bits(row[0], y[n])
 
 
+@CHECKED
 @given(source=our.sources, O=our.columns, I=our.columns, data=st.data())
 def test_pack_and_unpack(source, O, I, data):
     """Exactly the twin's numbers, zero in the padding, in pieces too; unpack undoes pack."""
@@ -705,6 +704,7 @@ def test_log_softmax_of_large_logits(dtype):
     assert np.allclose(dz.sum(axis=1), 0, atol=11 * eps)  # a softmax sums to 1
 
 
+@CHECKED
 @given(source=our.sources, N=our.rows, C=our.classes, more=st.integers(1, 9))
 def test_log_softmax_reads_the_classes_only(source, N, C, more):
     """Rows may be longer than C; what is there, NaN too, changes nothing."""
@@ -806,6 +806,7 @@ def test_relu_at_zero(dtype):
 # ---------------------------------------------------------------- the loss
 
 
+@CHECKED
 @given(source=our.sources, N=our.rows, C=our.classes, smoothing=st.sampled_from([0.0, 0.1, 0.9]), data=st.data())
 def test_nll_loss(source, N, C, smoothing, data):
     """The twin's sum, and the same sum from pieces of the rows."""
@@ -849,8 +850,8 @@ def test_nll_loss_by_hand(dtype):
 # ---------------------------------------------------------------- dropout
 
 
+@FEW
 @given(seed=st.integers(-(2**63), 2**63 - 1), step=st.integers(0, 2**40), layer=st.integers(0, 100), p=st.floats(0, 1))
-@settings(max_examples=25)
 def test_dropout_mask_is_the_documented_chain_of_splitmix64(seed, step, layer, p):
     x, y = np.ones((6, 9)), np.empty((6, 9))
     k.dropout_forward(x, y, p, seed, step, layer, 0, 9)
@@ -915,6 +916,7 @@ def test_dropout_of_nothing_and_of_all(dtype):
 # ---------------------------------------------------------------- updates
 
 
+@CHECKED
 @given(
     source=our.sources,
     size=st.integers(1, 100),
@@ -936,6 +938,7 @@ def test_sgd_step(source, size, nesterov, decay, mode):
     assert same_bits(g, before[1])
 
 
+@CHECKED
 @given(
     source=our.sources,
     size=st.integers(1, 100),
@@ -1086,6 +1089,7 @@ def test_the_first_step_of_adam_is_lr_for_every_gradient():
 # ---------------------------------------------------------------- data
 
 
+@CHECKED
 @given(source=our.sources, N=our.rows, I=our.columns, feature_type=st.sampled_from([np.uint8, np.float32, np.float64]))
 def test_gather(source, N, I, feature_type):
     """Rows in shuffled order, from `start`, as scaled floats; columns past the features stay as they are."""
@@ -1103,6 +1107,7 @@ def test_gather(source, N, I, feature_type):
     assert np.all(guards(x) == UNTOUCHED)
 
 
+@CHECKED
 @given(source=our.sources, size=st.integers(1, 60), data=st.data())
 def test_fingerprint(source, size, data):
     """The twin's sum; one flipped bit changes it; so do two float32 numbers that swap places."""

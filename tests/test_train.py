@@ -44,6 +44,16 @@ def mlp(seed: int = 0, **options) -> nn.MLP:
     return nn.MLP(8, (16,), 3, **options)
 
 
+class Own(nn.Sequential):
+    """A reader's own class around an MLP: `fit` cannot know what its forward does, and has to call it."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(mlp(**options))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
 def bits(model: nn.Module) -> dict[str, bytes]:
     """The state to the last bit."""
     return {name: array.tobytes() for name, array in model.state_dict().items()}
@@ -276,11 +286,12 @@ def test_a_run_does_not_depend_on_the_runs_before():
     assert bits(model) == first
 
 
-def test_fit_trains_in_training_mode_whatever_the_mode_was():
+@pytest.mark.parametrize("make", [mlp, Own])
+def test_fit_trains_in_training_mode_whatever_the_mode_was(make):
     data = clusters()
-    expected = bits(trained(data, mlp(dropout=0.5, batch_norm=True))[0])
-    assert bits(trained(data, mlp(dropout=0.5, batch_norm=True).eval())[0]) == expected
-    model = mlp(dropout=0.5, batch_norm=True)
+    expected = bits(trained(data, make(dropout=0.5, batch_norm=True))[0])
+    assert bits(trained(data, make(dropout=0.5, batch_norm=True).eval())[0]) == expected
+    model = make(dropout=0.5, batch_norm=True)
     trained(data, model, callbacks=[lambda model, _: model.eval() and None])
     assert bits(model) == expected
 
@@ -350,9 +361,10 @@ def test_a_held_out_row_is_never_trained_on():
     assert history[-1].validation_loss != spoilt_history[-1].validation_loss
 
 
-def test_validation_is_in_evaluation_mode():
+@pytest.mark.parametrize("make", [mlp, Own])
+def test_validation_is_in_evaluation_mode(make):
     data = clusters()
-    model, history = trained(data, mlp(dropout=0.9, batch_norm=True), validation=data)
+    model, history = trained(data, make(dropout=0.9, batch_norm=True), validation=data)
     assert history[-1].validation_loss == evaluate(model, data).loss
     assert history[-1].validation_loss < history[-1].train_loss  # dropout of 0.9 is in the training loss alone
 
@@ -914,6 +926,17 @@ def test_a_layer_that_is_frozen_in_evaluation_mode_is_so_afterwards(run):
     model[1].eval()
     run(clusters(), model)
     assert [module.training for module in model.modules()] == [True, True, False, True, True]
+
+
+def test_a_class_of_ones_own_is_evaluated_as_the_layers_in_it():
+    """In either mode: without dropout, with the running statistics."""
+    model = Own(dropout=0.9, batch_norm=True)
+    trained(clusters(), model)
+    expected = evaluate(model[0], clusters())
+    for training in (True, False):
+        result = evaluate(model.train(training), clusters())
+        assert result.loss == pytest.approx(expected.loss, rel=LOSS_TOLERANCE)
+        assert result.accuracy == expected.accuracy
 
 
 def test_evaluate_counts_nan_as_a_loss_of_nan():
