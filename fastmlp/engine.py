@@ -22,7 +22,7 @@ from . import kernels
 from .data import Dataset
 from .graph import Array
 from .kernels import steps
-from .kernels.threads import GATE_SIZE, LEAVE, look
+from .kernels.threads import GATE_SIZE, look
 from .nn import BatchNorm1d, Dropout, Module
 from .operation import flushed, kernel_array
 from .optim import Optimizer
@@ -45,26 +45,24 @@ def available_cores() -> int:
 
 
 class Pace:
-    """Chooses the number of threads of each chunk, at most `ceiling`: the one that was fastest, tried anew at times.
+    """Chooses the number of threads of each chunk, at most `ceiling`: the one that makes most steps a second.
 
-    A run with every number starts the choice. A chunk that had to be left early (somebody else needs the cores) sends
-    the run to one thread for a while, twice as long each time.
+    It starts with a run on every number and tries the others again every RETRY_SECONDS. A chunk that had to be left
+    early, because somebody else needs a core, is short and slow: a few of them, some tens of milliseconds, and a
+    number is no longer the fastest.
     """
 
-    RETRY_SECONDS, LONGEST_REST = 2.0, 8.0
+    RETRY_SECONDS, MEMORY_SECONDS = 2.0, 0.04
 
     def __init__(self, ceiling: int) -> None:
-        self.counts = sorted(
-            {ceiling, *(1 << k for k in range(ceiling.bit_length()) if 1 << k < ceiling)}, reverse=True
-        )
+        self.counts = sorted({ceiling, *(1 << k for k in range(ceiling.bit_length()))} & set(range(1, ceiling + 1)))
+        self.counts.reverse()
         self.speed: dict[int, float] = {}
-        self.rest, self.rest_until, self.tried_at = 0.1, 0.0, 0.0
-        self.trials = list(self.counts)
+        self.settled: set[int] = set()
+        self.trials, self.tried_at = list(self.counts), 0.0
 
     def threads(self, now: float) -> int:
         """The number of threads for the next chunk."""
-        if now < self.rest_until:
-            return 1
         if not self.trials and now - self.tried_at > self.RETRY_SECONDS:
             self.trials = [count for count in self.counts if count != self.best()]
             self.tried_at = now
@@ -78,20 +76,22 @@ class Pace:
         """Steps a second that so many threads may make; 0 where nothing has run yet."""
         return self.speed.get(threads) or min(self.speed.values(), default=0.0)
 
-    def ran(self, threads: int, steps_a_second: float, left_early: bool, now: float) -> None:
-        """Take note of a chunk."""
-        if left_early:
-            self.rest_until, self.rest = now + self.rest, min(2 * self.rest, self.LONGEST_REST)
-            self.trials = []
-            self.speed[threads] = min(self.speed.get(threads, math.inf), steps_a_second)
-            self.tried_at = now
+    def ran(self, threads: int, steps: int, seconds: float, now: float) -> None:
+        """Take note of a chunk. The longer it was, the more its speed counts.
+
+        The first chunk on a number of threads may be a single step: it gives an estimate for the length of the next,
+        which replaces it.
+        """
+        speed = steps / seconds
+        if threads not in self.speed:
+            self.speed[threads] = speed
             return
-        if threads > 1:
-            self.rest = 0.1
-        old = self.speed.get(threads, steps_a_second)
-        self.speed[threads] = 0.5 * old + 0.5 * steps_a_second
+        weight = min(0.5, seconds / self.MEMORY_SECONDS) if threads in self.settled else 1.0
+        self.speed[threads] += weight * (speed - self.speed[threads])
+        self.settled.add(threads)
         if self.trials and self.trials[0] == threads:
             self.trials.pop(0)
+            self.tried_at = now
 
 
 class Fixed(Pace):
@@ -142,7 +142,7 @@ class Engine:
         self.own_act, self.own_dact = (
             zeros((ceiling, max(plan.sizes[name], 16)), dtype) for name in ("own_act", "own_dact")
         )
-        self.xs = zeros((2 * room * plan.width_in,), dtype)
+        self.own_x = zeros((ceiling, room * plan.width_in), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, steps.PIECE * kernels.TILE_VECTORS * lanes), dtype)
         self.own_labels, self.own_r = np.zeros((ceiling, room), np.int64), np.zeros((ceiling, room), dtype)
@@ -206,14 +206,12 @@ class Engine:
             job.result()
         finally:  # Ctrl-C ends the waiting, not the threads: they come to the end of their chunk
             wait([job])
-            self.step, left_early = job.result()
+            self.step = job.result()
         now = perf_counter()
-        self.pace.ran(threads, (self.step - first) / (now - start), left_early, now)
+        self.pace.ran(threads, self.step - first, now - start, now)
 
-    def _run(
-        self, threads: int, data: Dataset, order: Array, bounds: Array, first: int, last: int, sums: Array
-    ) -> tuple[int, bool]:
-        """Run the steps [first, last) on so many threads; returns the step they came to, and whether they left early.
+    def _run(self, threads: int, data: Dataset, order: Array, bounds: Array, first: int, last: int, sums: Array) -> int:
+        """Run the steps [first, last) on so many threads; returns the step they came to.
 
         On a thread of the pool, where no Ctrl-C arrives: either all threads start, or none.
         """
@@ -223,7 +221,7 @@ class Engine:
             plan.lanes, plan.classes, plan.loss_at, rows.ctypes.data, FEATURES[rows.dtype], rows.shape[1],
             float(data.scale), kernel_array(data.labels), order, bounds, first, last,
             weights.p, self.m, self.v, weights.stats, weights.own_p, self.own_m, self.own_v,
-            self.act, self.dact, self.own_act, self.own_dact, self.xs, self.scratch, self.pieces,
+            self.act, self.dact, self.own_act, self.own_dact, self.own_x, self.scratch, self.pieces,
             self.own_labels, self.own_r, self.terms, sums,
         )  # fmt: skip
         for own in (weights.own_p, self.own_m, self.own_v):  # a chunk of fewer threads left the others' behind
@@ -232,7 +230,7 @@ class Engine:
         came_to = _train_steps(0, *arguments)
         for other in others:
             other.result()
-        return came_to, bool(gate[LEAVE])
+        return came_to
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""

@@ -234,6 +234,10 @@ class Tensor:
             raise ValueError(f"backward: gradient is {gradient.shape}, the tensor is {self.shape}; they must agree")
         return gradient
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For `copy.deepcopy`: a copy is a leaf of its own, and does not send its gradients to the original."""
+        return {**self.__dict__, "_accumulate": None}
+
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len: the tensor has no axes")

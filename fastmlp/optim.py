@@ -25,6 +25,8 @@ class Optimizer:
     option out of range.
     """
 
+    _state_names: frozenset[str] = frozenset()
+
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str):
             raise TypeError(
@@ -133,6 +135,9 @@ class Optimizer:
         state: dict[int, dict[str, Any]] = {}
         for key, values in state_dict["state"].items():
             i, state[int(key)] = int(key), {}
+            if values and values.keys() != self._state_names:
+                names = ", ".join(sorted(self._state_names))
+                raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
             for name, value in values.items():
                 if isinstance(value, np.ndarray) and (i >= len(params) or value.shape != params[i].shape):
                     raise ValueError(f"{self._name}: {name} of parameter {i} is {value.shape} and does not fit")
@@ -152,6 +157,8 @@ class SGD(Optimizer):
     Errors: ValueError for options out of range and for nesterov without momentum or with dampening.
     Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
     """
+
+    _state_names = frozenset({"momentum_buffer"})
 
     def __init__(
         self,
@@ -197,6 +204,7 @@ class Adam(Optimizer):
     Error: ValueError for options out of range. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
     """
 
+    _state_names = frozenset({"step", "exp_avg", "exp_avg_sq"})
     _kernel = staticmethod(kernels.adam_step)
 
     def __init__(

@@ -134,9 +134,8 @@ class Plan:
         row[steps.SENDS] = has_parameters_below or (bool(layer._parameters) and not isinstance(layer, Linear))
         own = "own_" if alone else ""
         row[steps.Y] = self._take(own + "act", self.room * int(row[steps.WIDTH]))
-        in_place = not isinstance(layer, Linear) and dx >= 0 and (not alone or i > self.alone_from)
-        row[steps.DX] = dx
-        row[steps.DY] = dx if in_place else self._take(own + "dact", self.room * int(row[steps.WIDTH]))
+        row[steps.DX] = dx if i else self._take("dact", self.room * int(row[steps.WIDTH_IN]))
+        row[steps.DY] = self._take(own + "dact", self.room * int(row[steps.WIDTH]))
         if isinstance(layer, Linear):
             self._parameters(row, layer.weight, layer.bias, alone, (out, width))
         elif isinstance(layer, BatchNorm1d):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, warm
 from .data import Dataset
 from .engine import Engine, available_cores
 from .graph import Array, Tensor, no_grad
@@ -186,7 +186,7 @@ def evaluate(
 def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iterator[tuple[Array, Array]]:
     """(logits, labels) of all rows, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
     order = np.arange(len(data))
-    if obstacle(model) is None:
+    if obstacle(model) is None and warm.is_ready(_dtype(model)):
         predictor = Predictor(model, threads)
         for start in range(0, len(data), batch_size):
             rows = order[start : start + batch_size]
@@ -202,21 +202,31 @@ def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iter
 def _runner(
     model: Module, data: Dataset, optimizer: Optimizer, room: int, n_threads: int | str, report: _Report
 ) -> Iterator[Callable[[Array, list[int]], tuple[float, float]]]:
-    """What trains an epoch, (order, sizes) -> (mean loss, accuracy): the engine, or the graph where it cannot."""
-    reason = obstacle(model, optimizer)
+    """What trains an epoch, (order, sizes) -> (mean loss, accuracy): the engine, or the graph where it cannot.
+
+    After an install, when the engine is not compiled yet, the graph trains until it is: the numbers are the same.
+    """
+    reason, engine = obstacle(model, optimizer), None
     if reason:
         report.say(f"training on the graph, node by node: {reason}")
-        yield lambda order, sizes: _graph_epoch(model, data, order, sizes, optimizer, report)
-    else:
-        with Engine(model, optimizer, data.n_features, room, _ceiling(n_threads)) as engine:
-            with kernels.announce_compiling(report.say):
-                engine.prepare(data)
+    elif not warm.is_ready(_dtype(model)):
+        report.say("the engine will be compiled in the background (once after an install); the graph trains until then")
+    with ExitStack() as stack:
 
-            def train_epoch(order: Array, sizes: list[int]) -> tuple[float, float]:
-                engine.refresh()
-                return engine.epoch(data, order, sizes, report.batch)
+        def train_epoch(order: Array, sizes: list[int]) -> tuple[float, float]:
+            nonlocal engine
+            if engine is None and not reason and warm.is_ready(_dtype(model)):
+                threads = _ceiling(n_threads)
+                engine = stack.enter_context(Engine(model, optimizer, data.n_features, room, threads))
+                with kernels.announce_compiling(report.say):
+                    engine.prepare(data)
+            if engine is None:
+                compile_engine = None if reason else lambda: warm.start(_dtype(model))
+                return _graph_epoch(model, data, order, sizes, optimizer, report, compile_engine)
+            engine.refresh()
+            return engine.epoch(data, order, sizes, report.batch)
 
-            yield train_epoch
+        yield train_epoch
 
 
 def _ceiling(n_threads: int | str) -> int:
@@ -235,7 +245,13 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
 
 
 def _graph_epoch(
-    model: Module, data: Dataset, order: Array, sizes: list[int], optimizer: Optimizer, report: _Report
+    model: Module,
+    data: Dataset,
+    order: Array,
+    sizes: list[int],
+    optimizer: Optimizer,
+    report: _Report,
+    after_first_step: Callable[[], Any] | None = None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`, node by node; returns mean loss and accuracy."""
     loss_sum, correct, done = 0.0, 0, 0
@@ -246,6 +262,8 @@ def _graph_epoch(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        if not done and after_first_step:
+            after_first_step()
         loss_sum += loss.item() * len(labels)
         correct += int((logits.data.argmax(axis=1) == labels).sum())
         done += len(labels)

@@ -1,7 +1,8 @@
-"""The same jobs in fastmlp, PyTorch, JAX and scikit-learn, each as that library does it fast; run by `benchmark.py`.
+"""The same jobs in fastmlp, NumPy, PyTorch, JAX and scikit-learn, each as that library does it fast.
 
-As a program it is a worker: `rivals.py SYSTEM CASE` gets ready, then runs the job once for each line it reads, and
-answers with the seconds it took. Every system has a process of its own, so that no thread pool disturbs another.
+As a program it is a worker of `benchmark.py`: `rivals.py SYSTEM CASE [FIELD=VALUE ...]` gets ready and prints "ready",
+then makes a run for each line it reads, and answers with the seconds an epoch or a prediction took. Every system has a
+process of its own, so that no thread pool disturbs another. Without arguments it lists the cases.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,23 +21,48 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 Job = Callable[[], Any]
+RUN_SECONDS = 0.5
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Case:
-    """One epoch of MNIST with Adam, 784 inputs and 10 classes; or a prediction of `rows` rows."""
+    """One epoch of MNIST with Adam, 784 inputs and 10 classes; or, with `repeat`, a prediction of `rows` rows."""
 
     hidden: tuple[int, ...]
     batch: int
     regularised: bool = False  # batch norm and dropout 0.2 in each hidden layer
     rows: int = 60_000
-    threads: int = 0  # 0: all
-    repeat: int = 1  # calls of a prediction
+    threads: int = 0  # of fastmlp; 0: all
+    repeat: int = 0  # predictions a run; 0: a run is an epoch
 
     @property
-    def name(self) -> str:
-        """Widths and batch."""
-        return "-".join(map(str, (784, *self.hidden, 10)))
+    def widths(self) -> tuple[int, ...]:
+        """Columns of the inputs, of each hidden layer and of the output."""
+        return 784, *self.hidden, 10
+
+    @property
+    def title(self) -> str:
+        """Widths, and what else a reader must know to do the same."""
+        parts = ["-".join(map(str, self.widths))]
+        parts += [] if self.repeat else [f"batch {self.batch}"]
+        parts += ["batch norm, dropout 0.2"] if self.regularised else []
+        return ", ".join(parts)
+
+    @property
+    def flops_a_row(self) -> int:
+        """Floating-point operations of y = x w, and in training of dw = xT dy, and dx = dy wT but for the inputs."""
+        weights = [i * o for i, o in zip(self.widths, self.widths[1:], strict=False)]
+        return 2 * sum(weights) if self.repeat else 6 * sum(weights) - 2 * weights[0]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each batch of an epoch; the last may be short."""
+        return [min(self.batch, self.rows - start) for start in range(0, self.rows, self.batch)]
 
 
 CASES = {
@@ -47,11 +74,15 @@ CASES = {
     "one row": Case((128, 64), 1, rows=1, repeat=2000),
     "10,000 rows": Case((128, 64), 1, rows=10_000, repeat=5),
 }
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# How fastmlp's epoch grows. Threads: powers of two, and all.
+CASES |= {f"width {width}": Case((width,), 64, rows=10_000) for width in (16, 64, 256, 1024)}
+CASES |= {f"batch {batch}": Case((128, 64), batch) for batch in (16, 64, 256, 1024)}
+CASES |= {f"rows {rows}": Case((128, 64), 64, rows=rows) for rows in (1_000, 4_000, 15_000, 60_000)}
+CASES |= {
+    f"threads {count}": Case((128, 64), 64, threads=count)
+    for count in sorted({cores(), *(1 << k for k in range(cores().bit_length()))})
+    if count <= cores()
+}
 
 
 def images(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,43 +100,78 @@ def orders(rows: int) -> Callable[[], np.ndarray]:
     return lambda: generator.permutation(rows)
 
 
+def floats(case: Case, pixels: np.ndarray) -> np.ndarray:
+    """What a prediction is given: a float32 array, of one dimension for one row."""
+    x = (pixels / np.float32(255)).astype(np.float32)
+    return x[0] if case.rows == 1 else x
+
+
 def fastmlp(case: Case) -> Job:
     """`fit`'s engine, or the predictor."""
     import fastmlp as fm
     from fastmlp.engine import Engine
-    from fastmlp.train import _batch_sizes
 
     fm.manual_seed(0)
     model = fm.nn.MLP(784, case.hidden, 10, dropout=0.2 * case.regularised, batch_norm=case.regularised)
     pixels, labels = images(case.rows)
-    if case.repeat > 1:
-        predictor = fm.Predictor(model, case.threads or cores())
-        x = (pixels / np.float32(255)).astype(np.float32)
-        x = x[0] if case.rows == 1 else x
+    if case.repeat:
+        predictor, x = fm.Predictor(model, case.threads or cores()), floats(case, pixels)
         return lambda: [predictor(x) for _ in range(case.repeat)]
-    data, order, sizes = fm.data.Dataset(pixels, labels, 10), orders(case.rows), _batch_sizes(case.rows, case.batch)
-    engine = Engine(model, fm.optim.Adam(model.parameters()), 784, max(sizes), case.threads or cores())
-    return lambda: engine.epoch(data, order(), sizes)
+    data, order = fm.data.Dataset(pixels, labels, 10), orders(case.rows)
+    engine = Engine(model, fm.optim.Adam(model.parameters()), 784, case.batch, case.threads or cores())
+    engine.prepare(data)  # as fit does: a first chunk that compiles would misinform the choice of threads
+
+    def epoch() -> None:
+        engine.refresh()  # as fit does before each epoch
+        engine.epoch(data, order(), case.sizes)
+
+    return epoch
 
 
 def fastmlp_graph(case: Case) -> Job:
     """The graph, node by node, on one thread."""
     import fastmlp as fm
-    from fastmlp.train import _batch_sizes, _graph_epoch, _Report
 
     fm.manual_seed(0)
     model = fm.nn.MLP(784, case.hidden, 10)
     optimizer, order = fm.optim.Adam(model.parameters()), orders(case.rows)
-    data, sizes = fm.data.Dataset(*images(case.rows), 10), _batch_sizes(case.rows, case.batch)
-    return lambda: _graph_epoch(model, data, order(), sizes, optimizer, _Report(False, 1, case.rows))
+    data = fm.data.Dataset(*images(case.rows), 10)
+
+    def epoch() -> None:
+        for x, labels in fm.train.batches(data, order(), case.sizes, np.float32):
+            loss = fm.ops.cross_entropy(model(x), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return epoch
+
+
+def numpy_by_hand(case: Case) -> Job:
+    """A prediction in NumPy: x @ w + b, and the larger of that and 0."""
+    rng = np.random.default_rng(0)
+    pairs = zip(case.widths, case.widths[1:], strict=False)
+    layers = [(rng.standard_normal((i, o), np.float32) / np.float32(i**0.5), np.zeros(o, np.float32)) for i, o in pairs]
+    x = floats(case, images(case.rows)[0])
+
+    def predict() -> None:
+        for _ in range(case.repeat):
+            y = x
+            for w, b in layers[:-1]:
+                y = y @ w
+                y += b
+                np.maximum(y, 0, out=y)
+            y = y @ layers[-1][0] + layers[-1][1]
+
+    return predict
 
 
 def _torch_net(case: Case) -> Any:
     import torch
 
     layers: list[Any] = []
-    widths = (784, *case.hidden, 10)
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(zip(case.widths, case.widths[1:], strict=False)):
         layers.append(torch.nn.Linear(inputs, outputs))
         if i < len(case.hidden):
             layers += [torch.nn.BatchNorm1d(outputs)] if case.regularised else []
@@ -119,11 +185,10 @@ def torch_resident(case: Case, threads: int, fused: bool = True) -> Job:
 
     torch.set_num_threads(threads)
     pixels, labels = images(case.rows)
-    x, y, order = torch.tensor(pixels).float() / 255, torch.tensor(labels), orders(case.rows)
     net = _torch_net(case)
-    if case.repeat > 1:
+    if case.repeat:
         net.eval()
-        array = (x[0] if case.rows == 1 else x).numpy()
+        array = floats(case, pixels)
 
         def predict() -> None:
             with torch.inference_mode():
@@ -131,6 +196,7 @@ def torch_resident(case: Case, threads: int, fused: bool = True) -> Job:
                     net(torch.from_numpy(array)).numpy()
 
         return predict
+    x, y, order = torch.tensor(pixels).float() / 255, torch.tensor(labels), orders(case.rows)
     adam = torch.optim.Adam(net.parameters(), fused=fused)
 
     def epoch() -> None:
@@ -168,13 +234,11 @@ def torch_loader(case: Case, threads: int) -> Job:
 
 def jax_scan(case: Case) -> Job:
     """JAX: a whole epoch as one jitted scan, the data set on the device; a last short batch is left out."""
-    import jax
-    import jax.numpy as jnp
-
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    jax, jnp = import_module("jax"), import_module("jax.numpy")  # not `import`: the type checker may lack them
     generator = np.random.default_rng(0)
-    widths = (784, *case.hidden, 10)
     params = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in zip(case.widths, case.widths[1:], strict=False):
         bound = 1 / np.sqrt(inputs)
         params.append(
             tuple(
@@ -183,16 +247,16 @@ def jax_scan(case: Case) -> Job:
             )
         )
     pixels, labels = images(case.rows)
-    x, y = jnp.asarray(pixels.astype(np.float32) / 255), jnp.asarray(labels)
 
     def logits(params: Any, x: Any) -> Any:
         for w, b in params[:-1]:
             x = jax.nn.relu(x @ w + b)
         return x @ params[-1][0] + params[-1][1]
 
-    if case.repeat > 1:
-        forward, array = jax.jit(logits), np.asarray(x[0] if case.rows == 1 else x)
+    if case.repeat:
+        forward, array = jax.jit(logits), floats(case, pixels)
         return lambda: [np.asarray(forward(params, array)) for _ in range(case.repeat)]
+    x, y = jnp.asarray(floats(case, pixels)), jnp.asarray(labels)
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         return -jnp.take_along_axis(jax.nn.log_softmax(logits(params, x)), y[:, None], 1).mean()
@@ -224,13 +288,12 @@ def sklearn(case: Case) -> Job:
     """scikit-learn's MLPClassifier in float32."""
     import warnings
 
-    from sklearn.neural_network import MLPClassifier
-
     warnings.simplefilter("ignore")  # "did not converge" after one epoch
+    classifier = import_module("sklearn.neural_network").MLPClassifier
     pixels, labels = images(max(case.rows, 1000))
     x = (pixels / np.float32(255)).astype(np.float32)
-    net = MLPClassifier(case.hidden, batch_size=case.batch if case.repeat == 1 else 200, max_iter=1, random_state=0)
-    if case.repeat > 1:
+    net = classifier(case.hidden, batch_size=200 if case.repeat else case.batch, max_iter=1, random_state=0)
+    if case.repeat:
         net.fit(x[:1000], labels[:1000])
         array = x[: case.rows]
         return lambda: [net.predict_proba(array) for _ in range(case.repeat)]
@@ -240,6 +303,7 @@ def sklearn(case: Case) -> Job:
 SYSTEMS: dict[str, Callable[[Case], Job]] = {
     "fastmlp": fastmlp,
     "fastmlp graph": fastmlp_graph,
+    "NumPy": numpy_by_hand,
     "JAX": jax_scan,
     "PyTorch, 1 thread": lambda case: torch_resident(case, 1),
     "PyTorch": lambda case: torch_resident(case, cores()),
@@ -250,20 +314,34 @@ SYSTEMS: dict[str, Callable[[Case], Job]] = {
 }
 
 
+def changed(case: Case, changes: list[str]) -> Case:
+    """The case with other numbers: ["rows=1000", "hidden=32,16"]."""
+    values: dict[str, Any] = {}
+    for field, _, value in (change.partition("=") for change in changes):
+        values[field] = tuple(map(int, value.split(","))) if field == "hidden" else int(value)
+    return replace(case, **values)
+
+
 def work(system: str, case: Case) -> None:
-    """Answer each line of standard input with the seconds of one run."""
+    """Answer each line of standard input with the seconds of one epoch or prediction: the mean of a run.
+
+    A run is as many epochs as fill RUN_SECONDS, for every system: one that adapts to the machine, as fastmlp chooses
+    its threads anew after a rest, would else be timed at nothing but that.
+    """
     job = SYSTEMS[system](case)
     job()  # whatever is compiled or allocated at first
     print("ready", flush=True)
     for _ in sys.stdin:
-        start = perf_counter()
-        job()
-        print((perf_counter() - start) / case.repeat, flush=True)
+        start, done = perf_counter(), 0
+        while not done or (not case.repeat and perf_counter() - start < RUN_SECONDS):
+            job()
+            done += 1
+        print((perf_counter() - start) / done / max(case.repeat, 1), flush=True)
 
 
 if __name__ == "__main__":
-    name, case, changes = sys.argv[1], CASES[sys.argv[2]], dict(part.split("=") for part in sys.argv[3:])
-    kept = {key: value for key, value in vars(case).items() if key not in changes}
-    if "hidden" in changes:
-        kept["hidden"] = tuple(int(width) for width in changes.pop("hidden").split(","))
-    work(name, Case(**kept, **{key: int(value) for key, value in changes.items()}))
+    if len(sys.argv) > 2:
+        work(sys.argv[1], changed(CASES[sys.argv[2]], sys.argv[3:]))
+    else:
+        for name, case in CASES.items():
+            print(name, case.title, case.rows, case.flops_a_row, sep="\t")

@@ -86,8 +86,12 @@ def test_read_idx_returns_what_was_written(tmp_path_factory, array, gzipped, as_
     path = tmp_path_factory.getbasetemp() / ("round.gz" if gzipped else "round")
     path.write_bytes(gzip.compress(content, 1) if gzipped else content)
     back = read_idx(str(path) if as_text else path)
-    assert back.dtype == array.dtype and back.dtype.isnative and back.shape == array.shape
-    assert back.flags.c_contiguous and back.flags.writeable and back.flags.aligned
+    assert back.dtype == array.dtype
+    assert back.dtype.isnative
+    assert back.shape == array.shape
+    assert back.flags.c_contiguous
+    assert back.flags.writeable
+    assert back.flags.aligned
     np.testing.assert_array_equal(back, array)
     back.flat[0] = 1  # really writable
     assert back.flat[0] == 1
@@ -255,14 +259,16 @@ def test_reading_holds_one_copy(tmp_path):
 )
 def test_mnist_files_are_the_official_ones(name, shape, md5):
     array = read_idx(MNIST / name)
-    assert array.shape == shape and array.dtype == np.uint8
+    assert array.shape == shape
+    assert array.dtype == np.uint8
     header = struct.pack(">HBB", 0, 8, len(shape)) + struct.pack(f">{len(shape)}I", *shape)
     assert hashlib.md5(header + array.tobytes()).hexdigest() == md5  # written back, the file as it was
 
 
 def test_mnist():
     train, test = mnist()
-    assert train.features.shape == (60000, 28, 28) and test.features.shape == (10000, 28, 28)
+    assert train.features.shape == (60000, 28, 28)
+    assert test.features.shape == (10000, 28, 28)
     assert train.features.dtype == test.features.dtype == np.uint8
     assert train.classes == test.classes == 10
     assert (train.name, test.name) == ("mnist train", "mnist test")
@@ -347,17 +353,17 @@ def test_load_folder(tmp_path, prefix, suffix, word, dot):
     ):
         np.testing.assert_array_equal(part.features, images_)
         np.testing.assert_array_equal(part.labels, labels)
-        assert part.features.dtype == np.uint8 and part.classes == 4  # the test set alone has class 3
+        assert part.features.dtype == np.uint8
+        assert part.classes == 4
     assert (train.name, test.name) == ("digits train", "digits test")
 
 
 @pytest.mark.parametrize("part", ["train_", "t10k_", ""])
 def test_load_folder_with_one_pair(tmp_path, part):
-    folder = write_set(
-        tmp_path / "one", "kmnist-", **{f"{part}images": images(5), f"{part}labels": classes(5)}
-    )
+    folder = write_set(tmp_path / "one", "kmnist-", **{f"{part}images": images(5), f"{part}labels": classes(5)})
     only, nothing = load(folder)
-    assert nothing is None and only.name == "one"
+    assert nothing is None
+    assert only.name == "one"
     np.testing.assert_array_equal(only.features, images(5))
 
 
@@ -390,14 +396,10 @@ def test_load_names_what_is_missing(tmp_path):
 def test_load_refuses_an_ambiguous_folder(tmp_path):
     folder = write_set(tmp_path / "a", **FOUR)
     write_set(folder, test_images=images(4))
-    refuses(
-        folder, "ambiguous", "t10k-images-idx3-ubyte and test-images-idx3-ubyte", "test images", call=load
-    )
+    refuses(folder, "ambiguous", "t10k-images-idx3-ubyte and test-images-idx3-ubyte", "test images", call=load)
     folder = write_set(tmp_path / "b", "emnist-digits-", train_images=images(3))
     write_set(folder, "emnist-letters-", train_labels=classes(3))
-    refuses(
-        folder, "emnist-digits-train-images", "emnist-letters-train-labels", "different prefixes", call=load
-    )
+    refuses(folder, "emnist-digits-train-images", "emnist-letters-train-labels", "different prefixes", call=load)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +447,8 @@ def test_load_npz(tmp_path, save, long):
     np.testing.assert_array_equal(train.labels, NPZ["y_train"])
     np.testing.assert_array_equal(test.features, NPZ["x_test"])
     np.testing.assert_array_equal(test.labels, NPZ["y_test"])
-    assert train.classes == test.classes == 4 and train.features.dtype == np.uint8
+    assert train.classes == test.classes == 4
+    assert train.features.dtype == np.uint8
 
 
 @pytest.mark.parametrize("keys", [("features", "labels"), ("x", "y")])
@@ -454,7 +457,8 @@ def test_load_npz_with_one_set(tmp_path, keys):
     np.savez(path, **{keys[0]: np.asfortranarray(images(6, (4,)).astype(">f4")), keys[1]: classes(6)})
     only, nothing = load(str(path))
     assert nothing is None
-    assert only.features.flags.c_contiguous and only.features.dtype == np.float32
+    assert only.features.flags.c_contiguous
+    assert only.features.dtype == np.float32
     np.testing.assert_array_equal(only.features, images(6, (4,)))
 
 
@@ -521,9 +525,7 @@ def test_a_changed_byte_in_npz_gives_a_set_or_a_value_error(tmp_path_factory, da
         assert str(path) in str(error)
 
 
-@pytest.mark.parametrize(
-    ("shape", "lie"), [((2**20, 2**20), False), ((2**20, 2**11), True), ((32, 32), False)]
-)
+@pytest.mark.parametrize(("shape", "lie"), [((2**20, 2**20), False), ((2**20, 2**11), True), ((32, 32), False)])
 def test_npz_header_bomb_takes_no_memory(tmp_path, shape, lie):
     """A .npy header claims more than its entry holds; or the size of the entry is a lie too."""
     path, header = tmp_path / "bomb.npz", BytesIO()
@@ -533,9 +535,7 @@ def test_npz_header_bomb_takes_no_memory(tmp_path, shape, lie):
         archive.writestr("y.npy", b"")
     if lie:
         content = bytearray(path.read_bytes())
-        struct.pack_into(
-            "<I", content, content.index(b"PK\x01\x02") + 24, 0xF0000000
-        )  # of the central directory
+        struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 0xF0000000)  # of the central directory
         path.write_bytes(content)
     words = "array x", f"claims {shape[0] * shape[1]} bytes", "at most"
     assert peak_memory(lambda: refuses(path, *words, call=load)) < 5e6
@@ -548,10 +548,15 @@ def test_npz_header_bomb_takes_no_memory(tmp_path, shape, lie):
 def test_dataset_keeps_the_array(dtype):
     x = images(6).astype(dtype)
     dataset = Dataset(x, classes(6), name="six")
-    assert dataset.features is x and dataset.name == "six" and dataset.classes == 3
-    assert dataset.labels.dtype == np.int64 and dataset.labels.flags.c_contiguous
-    assert len(dataset) == 6 and dataset.n_features == 6
-    assert dataset.rows.shape == (6, 6) and np.shares_memory(dataset.rows, x)
+    assert dataset.features is x
+    assert dataset.name == "six"
+    assert dataset.classes == 3
+    assert dataset.labels.dtype == np.int64
+    assert dataset.labels.flags.c_contiguous
+    assert len(dataset) == 6
+    assert dataset.n_features == 6
+    assert dataset.rows.shape == (6, 6)
+    assert np.shares_memory(dataset.rows, x)
     np.testing.assert_array_equal(dataset.rows[1], x[1].ravel())
     assert dataset.scale == (1 / 255 if dtype == "u1" else 1.0)
     assert repr(dataset) == f"Dataset(6 rows, features (3, 2) {np.dtype(dtype)}, 3 classes)"
@@ -563,8 +568,10 @@ def test_dataset_straightens_arrays_it_cannot_keep():
     assert not unaligned.flags.aligned
     for odd in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x.astype(">f8"), unaligned, x.tolist()):
         dataset = Dataset(odd, classes(6).tolist(), classes=7)
-        assert dataset.features.dtype == np.float64 and dataset.features.dtype.isnative
-        assert dataset.features.flags.c_contiguous and dataset.features.flags.aligned
+        assert dataset.features.dtype == np.float64
+        assert dataset.features.dtype.isnative
+        assert dataset.features.flags.c_contiguous
+        assert dataset.features.flags.aligned
         np.testing.assert_array_equal(dataset.features, x)
         assert dataset.classes == 7
 
@@ -573,7 +580,8 @@ def test_dataset_straightens_arrays_it_cannot_keep():
 def test_labels_of_every_integer_type(dtype):
     labels = np.repeat(classes(6), 2).astype(dtype)[::2]
     dataset = Dataset(images(6), labels)
-    assert dataset.labels.dtype == np.int64 and dataset.labels.flags.c_contiguous
+    assert dataset.labels.dtype == np.int64
+    assert dataset.labels.flags.c_contiguous
     assert dataset.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
@@ -583,7 +591,8 @@ def test_memory_map_stays_one(tmp_path):
     x = np.load(path, mmap_mode="r")
     dataset = Dataset(x, classes(8))
     for kept in (dataset.features, dataset.rows, dataset[2:5].features):
-        assert isinstance(kept, np.memmap) and np.shares_memory(kept, x)
+        assert isinstance(kept, np.memmap)
+        assert np.shares_memory(kept, x)
     rest, held = dataset.split(2)
     np.testing.assert_array_equal(rest.features[0], x[dataset.split_rows(2)[0][0]])
     assert not np.shares_memory(held.features, x)
@@ -658,7 +667,8 @@ def test_getitem():
     for index in (3, -1, np.int64(2), np.uint8(0)):
         row, label = dataset[index]
         np.testing.assert_array_equal(row, x[index])
-        assert label == y[index] and type(label) is int
+        assert label == y[index]
+        assert type(label) is int
     mask = np.array([True, False, False, True, True, False, False])
     for index in (
         slice(1, 4),
@@ -672,8 +682,10 @@ def test_getitem():
         index = np.asarray(index) if isinstance(index, list) else index
         np.testing.assert_array_equal(part.features, x[index])
         np.testing.assert_array_equal(part.labels, y[index])
-        assert part.classes == 5 and part.name == "seven"
-        assert part.features.flags.c_contiguous and part.labels.flags.c_contiguous
+        assert part.classes == 5
+        assert part.name == "seven"
+        assert part.features.flags.c_contiguous
+        assert part.labels.flags.c_contiguous
     assert np.shares_memory(dataset[2:5].features, x)
     assert len(list(dataset)) == 7
 
@@ -709,7 +721,8 @@ def test_split_is_a_partition_and_repeats(n, fraction, seed):
     for held_out in (fraction, 1 + int(fraction * (n - 1))):
         rest, held = dataset.split(held_out, seed)
         expected = held_out if isinstance(held_out, int) else min(max(round(held_out * n), 1), n - 1)
-        assert len(held) == expected and len(rest) == n - expected
+        assert len(held) == expected
+        assert len(rest) == n - expected
         numbers = [part.features[:, 0] for part in (rest, held)]
         assert sorted(np.concatenate(numbers).tolist()) == x[:, 0].tolist()
         for part, number in zip((rest, held), numbers, strict=True):
@@ -724,7 +737,8 @@ def test_split_follows_the_documented_rule():
     dataset = Dataset(images(100), classes(100))
     rest, held = dataset.split_rows(0.3, seed=5)
     order = np.random.default_rng(5).permutation(100)
-    assert held.tolist() == sorted(order[:30]) and rest.tolist() == sorted(order[30:])
+    assert held.tolist() == sorted(order[:30])
+    assert rest.tolist() == sorted(order[30:])
     assert dataset.split_rows(30, seed=6)[1].tolist() != held.tolist()
     assert dataset.split_rows(np.int64(30), seed=5)[1].tolist() == held.tolist()
     assert dataset.split_rows(30)[1].tolist() == dataset.split_rows(30, seed=0)[1].tolist()

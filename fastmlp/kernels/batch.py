@@ -22,7 +22,7 @@ def gather(features, order, start, scale, x):
 def fingerprint(array):
     """A 64-bit sum over a 1-d array of 4- or 8-byte numbers: Σ bits[i] c (2i + 1)  modulo 2⁶⁴, with an odd c.
 
-    It changes when one number changes, in any bit, and when two different numbers swap places.
+    It changes when one number changes, in any bit; two changes that cancel out exactly go unseen.
     """
     bits = array.view(np.uint32)
     total, odd = np.uint64(0), np.uint64(0x9E3779B97F4A7C15)

@@ -13,21 +13,25 @@ import math
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inner
 from .simd import power_of_two
 
 LOG2_E, LN2_HIGH, LN2_LOW = 1 / math.log(2), 0.693145751953125, 1.42860682030941723212e-6
 T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (1 / math.factorial(k) for k in range(2, 14))
 
 
-@kernel
+@inner
 def limits(array):
-    """(lowest, highest) argument for the dtype of `array`: below the lowest eˣ is 0, above the highest inf."""
+    """(lowest, highest) argument for the dtype of `array`: below the lowest eˣ is 0.
+
+    The kernels take eˣ of numbers up to 0. It is inf from 88.4 (float32) and 709.5 (float64) on, where n comes to the
+    end of the exponent's range.
+    """
     number = array.dtype.type
     return (number(-87), number(89)) if array.itemsize == 4 else (number(-708), number(710))
 
 
-@kernel
+@inner
 def parts(x, lowest, highest):
     """(2ⁿ, q) of x, brought into [lowest, highest] first; NaN stays NaN."""
     number = type(x)
@@ -50,14 +54,14 @@ def parts(x, lowest, highest):
     return power_of_two(n), r + r * r * q
 
 
-@kernel
+@inner
 def exp(x, lowest, highest):
-    """eˣ; 0 below `lowest`, inf at `highest` and above."""
+    """eˣ; 0 below `lowest`, inf towards `highest` and above."""
     power, q = parts(x, lowest, highest)
     return type(x)(0) if x < lowest else power * (type(x)(1) + q)
 
 
-@kernel
+@inner
 def expm1(x, lowest, highest):
     """eˣ - 1, without the loss of digits of that difference near x = 0."""
     power, q = parts(x, lowest, highest)

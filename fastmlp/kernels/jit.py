@@ -45,15 +45,25 @@ def kernel(function: F) -> F:
     - `error_model="numpy"`: a division gives inf or NaN. The default raises ZeroDivisionError, and its branch keeps
       LLVM from vectorising any loop that divides (the Adam loop is 13 times slower with it).
     - `cache`: compiled once after an install, in `CACHE_FOLDER`; without a writable folder, once a process.
+    - `no_cfunc_wrapper`: nothing calls a kernel through a C pointer.
     - No fastmath: it assumes that there is no NaN, and a NaN that a kernel swallows hides a broken run. It also
       leaves the order of a sum to the compiler, and results would differ between machines.
     """
+    return _compiled(function)
+
+
+def inner(function: F) -> F:
+    """A `kernel` that only kernels call: without the wrapper for calls from Python, which takes time to compile."""
+    return _compiled(function, no_cpython_wrapper=True)
+
+
+def _compiled(function: F, **options: bool) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(CACHE_FOLDER or "")  # Numba reads it while it decorates, and only then
     try:
-        return numba.njit(nogil=True, no_cfunc_wrapper=True, error_model="numpy", cache=CACHE_FOLDER is not None)(
-            function
-        )
+        return numba.njit(
+            nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, no_cfunc_wrapper=True, **options
+        )(function)
     finally:
         numba.config.CACHE_DIR = before
 

@@ -42,5 +42,5 @@ def column_sums(dy, db, lo, hi):
 
 @kernel
 def linear_backward_input(dy, w, scratch, dx, lo, hi):
-    """dx = dy wᵀ  for the columns [lo, hi) of dx, those of the layer before.    scratch as in `product_dx`"""
+    """dx = dy wᵀ  for the columns [lo, hi) of dx, those of the layer before.    dx, scratch as in `product_dx`"""
     product_dx(dy, w, scratch, dx, lo, hi)

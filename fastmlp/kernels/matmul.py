@@ -15,17 +15,17 @@ range [lo, hi) that a call fills, or on the number of threads.
 The tile after K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34 (2008).
 """
 
-from .jit import kernel
+from .jit import inner, kernel
 from .simd import K_BLOCK, TILE_ROWS, TILE_VECTORS, multiply_tile, prefetch, transpose_block
 
 
-@kernel
+@inner
 def panel_width(left):
     """Vectors of the next panel when `left` are to come: TILE_VECTORS, but not so that a single one remains."""
     return TILE_VECTORS if left == TILE_VECTORS or left > TILE_VECTORS + 1 else min(left, 2)
 
 
-@kernel
+@inner
 def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, M, vectors, K, accumulate):
     """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes], or += ; the steps are those of `multiply_tile`.
 
@@ -71,7 +71,7 @@ def product_dw(x, dy, dw, lo, hi):
     product_dw_rows(x, dy, dw.reshape(dw.size), lo * I, lanes, 0, I, lo, hi)
 
 
-@kernel
+@inner
 def product_dw_rows(x, dy, dw, at, lanes, first, last, lo, hi):
     """The rows [first, last) of dw for the columns [lo, hi), as (blocks, last - first, lanes) from dw[at] on."""
     rows, vectors = last - first, (hi - lo + lanes - 1) // lanes
@@ -83,7 +83,7 @@ def product_dw_rows(x, dy, dw, at, lanes, first, last, lo, hi):
 
 @kernel
 def product_dx(dy, w, scratch, dx, lo, hi):
-    """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, >= I)
+    """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, padded I)
 
     A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a piece of K_BLOCK outputs and up
     to TILE_VECTORS vectors of inputs at a time: scratch[o, vector, lane] = w[o // lanes, i, o % lanes]. Within a

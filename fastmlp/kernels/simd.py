@@ -10,6 +10,7 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -27,9 +28,10 @@ def vector_unit(machine: str, features: str) -> tuple[int, int, int, bool]:
     register file: 32 registers with AVX-512 and NEON (8 * 3 + 3 + 1 = 28), 16 with AVX2 (4 * 3 + 3 + 1 = 16) and
     SSE2, which needs one more for the product it does not fuse (4 * 2 + 2 + 2 = 12).
     """
-    if "+avx512f" in features:
+    enabled = features.split(",")
+    if "+avx512f" in enabled:
         return 64, 8, 3, True
-    if "+avx2" in features and "+fma" in features:
+    if "+avx2" in enabled and "+fma" in enabled:
         return 32, 4, 3, True
     if machine.startswith(("aarch64", "arm64")):
         return 16, 8, 3, True
@@ -39,7 +41,7 @@ def vector_unit(machine: str, features: str) -> tuple[int, int, int, bool]:
 MACHINE = llvm.get_process_triple()
 FEATURES = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES; None where Numba compiles for this very processor
 if FEATURES is None:
-    FEATURES = llvm.get_host_cpu_features().flatten()
+    FEATURES = get_host_cpu_features()  # without AVX-512 where NUMBA_ENABLE_AVX=0 asks for that
 VECTOR_BYTES, TILE_ROWS, TILE_VECTORS, FUSED = vector_unit(MACHINE, FEATURES)
 K_BLOCK = (
     1024  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
@@ -94,6 +96,17 @@ def prefetch(typingctx, array, offset):
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
+
+
+@intrinsic
+def prefetch_address(typingctx, address):
+    """Ask for the cache line of a memory address, to be read soon. An address that is nobody's does no harm."""
+
+    def codegen(context, builder, signature, args):
+        _prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), for_writing=False)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> Any:

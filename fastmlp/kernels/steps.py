@@ -19,11 +19,11 @@ from .activations import relu_backward, relu_forward, sigmoid_backward, sigmoid_
 from .batch import gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_forward, batchnorm_forward
 from .dropout import dropout_backward, dropout_forward
-from .jit import kernel
+from .jit import inner, kernel
 from .linear import column_sums, linear_backward_input, linear_forward
 from .loss import log_softmax_backward, log_softmax_forward, nll_loss_backward, nll_loss_forward
 from .matmul import panel_width, product_dw_rows
-from .simd import as_pointer, atomic_load
+from .simd import as_pointer, atomic_load, prefetch_address
 from .threads import LEAVING, share, wait_for_all
 from .updates import adam_scale, adam_update, adamw_update, sgd_step
 
@@ -44,31 +44,41 @@ LR, OPTION1, OPTION2, OPTION3, DECAY, NESTEROV, OPTION_COLUMNS = range(7)
 PIECE = 64  # rows of dw that are made before they are used: the piece, 3 vectors wide, stays in the first-level cache
 
 
-@kernel
+@inner
 def matrix(flat, at, rows, columns):
     """(rows, columns) from flat[at] on."""
     return flat[at : at + rows * columns].reshape(rows, columns)
 
 
-@kernel
+@inner
 def blocks_of(flat, at, width, inputs, lanes):
     """A packed weight, (width / lanes, inputs, lanes), from flat[at] on."""
     return flat[at : at + width * inputs].reshape(width // lanes, inputs, lanes)
 
 
-@kernel
-def gather_rows(address, kind, columns, order, start, scale, x, lo, hi):
-    """Rows [lo, hi) of a batch from features at a memory address: one compiled loop for every array of a dtype."""
-    target, rows = x[lo:hi], (1 << 62) // max(columns, 1) // 8
+@inner
+def gather_rows(address, kind, columns, order, start, scale, x):
+    """A batch x from features at a memory address: one compiled loop for every array of a dtype."""
+    rows = (1 << 62) // max(columns, 1) // 8
     if kind == UINT8:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.uint8), order, start + lo, scale, target)
+        gather(numba.carray(as_pointer(address), (rows, columns), np.uint8), order, start, scale, x)
     elif kind == FLOAT32:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.float32), order, start + lo, scale, target)
+        gather(numba.carray(as_pointer(address), (rows, columns), np.float32), order, start, scale, x)
     else:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.float64), order, start + lo, scale, target)
+        gather(numba.carray(as_pointer(address), (rows, columns), np.float64), order, start, scale, x)
 
 
-@kernel
+@inner
+def ask_for_rows(address, kind, columns, order, start, end):
+    """Ask for the rows order[start:end] a step before they are gathered: shuffled rows come from main memory."""
+    size = columns * (1 if kind == UINT8 else 4 if kind == FLOAT32 else 8)
+    for n in range(start, end):
+        row = address + order[n] * size
+        for line in range(0, size + 63, 64):
+            prefetch_address(row + line)
+
+
+@inner
 def forward_layer(row, number, x, y, flat, stats, lanes, training, step, lo, hi):
     """One layer of the plan for the columns [lo, hi) of y."""
     kind, width = row[KIND], row[WIDTH]
@@ -96,26 +106,26 @@ def forward_layer(row, number, x, y, flat, stats, lanes, training, step, lo, hi)
             batchnorm_eval_forward(x, gamma, beta, running_mean, running_var, y, number[EPS], lo, hi)
 
 
-@kernel
-def backward_layer(row, number, dy, x, y, flat, stats, step, lo, hi):
-    """dx over dy, in place, for the columns [lo, hi) of a layer that works column by column."""
+@inner
+def backward_layer(row, number, dy, x, y, dx, flat, stats, step, lo, hi):
+    """dx for the columns [lo, hi) of a layer that works column by column; not over dy, else no loop is vectorised."""
     kind, width = row[KIND], row[WIDTH]
     if kind == RELU:
-        relu_backward(dy, y, dy, lo, hi)
+        relu_backward(dy, y, dx, lo, hi)
     elif kind == TANH:
-        tanh_backward(dy, y, dy, lo, hi)
+        tanh_backward(dy, y, dx, lo, hi)
     elif kind == SIGMOID:
-        sigmoid_backward(dy, y, dy, lo, hi)
+        sigmoid_backward(dy, y, dx, lo, hi)
     elif kind == DROPOUT:
-        dropout_backward(dy, dy, number[RATE], row[SEED], row[STEP] + step, row[LAYER], lo, hi)
+        dropout_backward(dy, dx, number[RATE], row[SEED], row[STEP] + step, row[LAYER], lo, hi)
     else:
         at, gamma = row[STATS], flat[row[WEIGHT] : row[WEIGHT] + width]
         mean, rstd = stats[at + 2 * width : at + 3 * width], stats[at + 3 * width : at + 4 * width]
         dgamma, dbeta = stats[at + 4 * width : at + 5 * width], stats[at + 5 * width : at + 6 * width]
-        batchnorm_backward(dy, x, gamma, mean, rstd, dy, dgamma, dbeta, lo, hi)
+        batchnorm_backward(dy, x, gamma, mean, rstd, dx, dgamma, dbeta, lo, hi)
 
 
-@kernel
+@inner
 def update(rule, option, alpha, eps_hat, first, p, g, m, v, at, size):
     """The optimizer's step on `size` numbers from p[at] on; g holds their gradients from 0 on."""
     p, g, m = p[at : at + size], g[:size], m[at : at + size]
@@ -128,7 +138,7 @@ def update(rule, option, alpha, eps_hat, first, p, g, m, v, at, size):
         adamw_update(p, g, m, v[at : at + size], alpha, option[OPTION1], option[OPTION2], eps_hat, decay)
 
 
-@kernel
+@inner
 def update_layer(row, rule, options, counts, steps, x, dy, flat, m, v, stats, piece, lanes, lo, hi):
     """dw, db (or dgamma, dbeta) of the columns [lo, hi) of a layer, and the optimizer's step with them."""
     kind, inputs, width = row[KIND], row[INPUTS], row[WIDTH]
@@ -165,7 +175,7 @@ def update_layer(row, rule, options, counts, steps, x, dy, flat, m, v, stats, pi
             update(rule, option, alpha, eps_hat, t == 1, flat, gradient, m, v, at + lo, hi - lo)
 
 
-@kernel
+@inner
 def input_of(plan, layer, x0, act, mine, N):
     """The input of a layer: the batch, or the output of the layer before."""
     if plan[layer, X] < 0:
@@ -173,7 +183,7 @@ def input_of(plan, layer, x0, act, mine, N):
     return matrix(mine if plan[layer - 1, ALONE] else act, plan[layer, X], N, plan[layer, WIDTH_IN])
 
 
-@kernel
+@inner
 def loss_rows(z, logp, p, dz, labels, r, classes, lo, hi):
     """dz of the mean cross-entropy for the rows [lo, hi)."""
     log_softmax_forward(z, logp, p, classes, lo, hi)
@@ -181,7 +191,7 @@ def loss_rows(z, logp, p, dz, labels, r, classes, lo, hi):
     log_softmax_backward(dz, p, dz, classes, lo, hi)
 
 
-@kernel
+@inner
 def score_rows(z, logp, labels, r, classes, terms, lo, hi):
     """terms[0, n] = this row's part of the mean loss; terms[1, n] = 1 where the largest logit is the label's."""
     for n in range(lo, hi):
@@ -197,13 +207,14 @@ def score_rows(z, logp, labels, r, classes, terms, lo, hi):
 def train_steps(
     thread, threads, patience, gate, plan, numbers, rule, options, counts, lanes, classes, loss_at,
     address, feature_kind, columns, scale, labels, order, bounds, first, last,
-    p, m, v, stats, own_p, own_m, own_v, act, dact, own_act, own_dact, xs, scratch, pieces,
+    p, m, v, stats, own_p, own_m, own_v, act, dact, own_act, own_dact, own_x, scratch, pieces,
     own_labels, own_r, terms, sums,
 ):  # fmt: skip
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
     Batch s is the rows order[bounds[s] : bounds[s + 1]]. `own` arrays have the thread as their first index: the
-    weights and activations of the layers that each thread computes alone, labels and row weights of the batch.
+    batch (gathering it twice costs less than fetching half of it from the other core), its labels and row weights, and
+    the weights and activations of the layers that each thread computes alone.
     The mean loss of a batch times its rows is added to sums[0], the rows whose largest logit is the label's to
     sums[1], both by thread 0, row by row, so that they do not depend on the number of threads.
     """
@@ -215,16 +226,10 @@ def train_steps(
     width_z, end_alone = end[WIDTH], end[ALONE]
     for step in range(first, last):
         N = bounds[step + 1] - bounds[step]
-        x0 = matrix(xs, step % 2 * room * width_x, N, width_x)
-        if step == first:
-            lo, hi = N * thread // threads, N * (thread + 1) // threads
-            gather_rows(address, feature_kind, columns, order, bounds[step], scale, x0, lo, hi)
-            turn = wait_for_all(gate, threads, turn, patience)
-        if step + 1 < last:  # the next batch too: it is complete when all have come to the end of this step
-            after = bounds[step + 2] - bounds[step + 1]
-            lo, hi = after * thread // threads, after * (thread + 1) // threads
-            next_x = matrix(xs, (step + 1) % 2 * room * width_x, after, width_x)
-            gather_rows(address, feature_kind, columns, order, bounds[step + 1], scale, next_x, lo, hi)
+        x0 = matrix(own_x[thread], 0, N, width_x)
+        gather_rows(address, feature_kind, columns, order, bounds[step], scale, x0)
+        if step + 1 < last:
+            ask_for_rows(address, feature_kind, columns, order, bounds[step + 1], bounds[step + 2])
         for n in range(N):
             batch_labels[n] = labels[order[bounds[step] + n]]
             r[n] = number(1 / N)
@@ -258,7 +263,7 @@ def train_steps(
             sums[0] += np.float64(number(loss)) * N
 
         for layer in range(layers - 1, -1, -1):
-            row, alone = plan[layer], plan[layer, ALONE]
+            row, alone, below_alone = plan[layer], plan[layer, ALONE], layer > 0 and plan[layer - 1, ALONE]
             if row[SENDS]:
                 dy = matrix(my_dact if alone else dact, row[DY], N, row[WIDTH])
                 if row[KIND] == LINEAR:
@@ -272,7 +277,8 @@ def train_steps(
                     lo, hi = share(row[WIDTH], lanes, 1 if alone else threads, 0 if alone else thread)
                     x = input_of(plan, layer, x0, act, my_act, N)
                     y = matrix(my_act if alone else act, row[Y], N, row[WIDTH])
-                    backward_layer(row, numbers[layer], dy, x, y, p, stats, step, lo, hi)
+                    dx = matrix(my_dact if below_alone else dact, row[DX], N, row[WIDTH_IN])
+                    backward_layer(row, numbers[layer], dy, x, y, dx, p, stats, step, lo, hi)
 
         turn = wait_for_all(gate, threads, turn, patience)  # until here, others may have read this thread's weights
         for layer in range(layers - 1, -1, -1):
@@ -304,7 +310,7 @@ def predict_rows(
     for start in range(first, last, room):
         N = min(room, last - start)
         x, side = matrix(buffer, 0, N, plan[0, WIDTH_IN]), 1
-        gather_rows(address, feature_kind, columns, order, start, scale, x, 0, N)
+        gather_rows(address, feature_kind, columns, order, start, scale, x)
         for layer in range(plan.shape[0]):
             row = plan[layer]
             y = matrix(buffer, side * half, N, row[WIDTH])

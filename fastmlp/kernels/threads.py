@@ -1,20 +1,20 @@
 """How threads share a layer and wait for each other."""
 
-from .jit import kernel
+from .jit import inner, kernel
 from .simd import atomic_add, atomic_load, atomic_store, let_others_run, spin_pause
 
 # Places in the `gate`, an int64 array of GATE_SIZE zeros; each has a cache line, or two, of its own.
 ARRIVED, OPENED, LEAVE, LEAVING, GATE_SIZE = 0, 16, 32, 48, 64
 
 
-@kernel
+@inner
 def share(columns, lanes, threads, thread):
     """[lo, hi): this thread's columns of a layer, in whole blocks of `lanes`."""
     blocks = columns // lanes
     return blocks * thread // threads * lanes, blocks * (thread + 1) // threads * lanes
 
 
-@kernel
+@inner
 def wait_for_all(gate, threads, turn, patience):
     """Wait until every thread has come to this point for the `turn`-th time; returns the next turn.
 

@@ -5,7 +5,7 @@ p, g and the state are 1-d arrays of one length and dtype; p and the state chang
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inner, kernel
 
 
 @kernel
@@ -32,7 +32,7 @@ def sgd_step(p, g, b, lr, momentum, dampening, weight_decay, nesterov, first):
             p[i] -= lr * (d + mu * b[i] if nesterov else b[i])
 
 
-@kernel
+@inner
 def adam_scale(lr, beta1, beta2, eps, t):
     """(α, ε̂) of step t, counted from 1:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
 
@@ -53,7 +53,7 @@ def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
     adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay)
 
 
-@kernel
+@inner
 def adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay):
     """`adam_step` with the scale of the step already known, so that a piece of the arrays can be done alone."""
     number = p.dtype.type
@@ -76,7 +76,7 @@ def adamw_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
     adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, lr * weight_decay)
 
 
-@kernel
+@inner
 def adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, decay):
     """`adamw_step` with the scale of the step and  decay = lr λ  already known."""
     number = p.dtype.type

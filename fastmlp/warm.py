@@ -1,0 +1,77 @@
+"""Compile the engine into the cache, in a process of its own, while the graph trains.
+
+The engine is one large function and takes some 20 s to compile after an install; the kernels that the graph calls take
+a third of that. Both give the same numbers to the last bit, so a first training starts on the graph and goes over to
+the engine when that is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .kernels.jit import CACHE_FOLDER
+
+_started: dict[str, subprocess.Popen[bytes]] = {}
+
+
+def _stamp() -> str:
+    """What Numba's cache depends on besides the sources' contents: their dates, its version, the processor."""
+    dates = [source.stat().st_mtime_ns for source in sorted(Path(__file__).parent.glob("kernels/*.py"))]
+    return f"{dates} {numba.__version__} {numba.core.config.CPU_NAME} {numba.core.config.CPU_FEATURES} {sys.version}"
+
+
+def _marker(dtype: DTypeLike) -> Path | None:
+    return CACHE_FOLDER / f"engine-{np.dtype(dtype).name}" if CACHE_FOLDER else None
+
+
+def is_ready(dtype: DTypeLike) -> bool:
+    """Whether the engine for this dtype is in the cache. Also True where it is to be compiled here, at once.
+
+    That is so without a writable cache folder, and with FASTMLP_COMPILE=now in the environment.
+    """
+    marker = _marker(dtype)
+    if marker is None or os.environ.get("FASTMLP_COMPILE") == "now":
+        return True
+    try:
+        return marker.read_text() == _stamp()
+    except OSError:
+        return False
+
+
+def start(dtype: DTypeLike) -> None:
+    """Start to compile the engine in another process, once in the life of this one."""
+    name = np.dtype(dtype).name
+    if name not in _started:
+        # it goes on when this process ends, so that the next one finds the engine
+        _started[name] = subprocess.Popen(
+            [sys.executable, "-c", f"from fastmlp.warm import compile_engine; compile_engine({name!r})"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def compile_engine(dtype: DTypeLike) -> None:
+    """Compile training and prediction for `dtype` in this process, and mark the cache as ready."""
+    from . import data, engine, nn, optim
+    from .predict import Predictor
+
+    rows = np.zeros((4, 8), np.uint8)
+    model = nn.MLP(8, (8,), 2)
+    model = model.double() if np.dtype(dtype) == np.float64 else model
+    with engine.Engine(model, optim.Adam(model.parameters()), 8, 4, 1) as trainer:
+        trainer.prepare(data.Dataset(rows, [0, 1, 0, 1]))
+    Predictor(model)(rows)
+    if marker := _marker(dtype):
+        partial = marker.with_name(f"{marker.name}.{os.getpid()}")
+        partial.write_text(_stamp())
+        partial.replace(marker)
