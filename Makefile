@@ -25,7 +25,7 @@ check: $(VENV)/.check
 test-peers: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest tests/test_peers.py
 
-benchmark: $(VENV)/.core $(VENV)/.peers
+benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
 
 format: $(VENV)/.check
@@ -51,6 +51,10 @@ $(VENV)/.check: $(VENV)/.test
 # PyTorch's CPU build is enough. Where the package index offers a CUDA build only, that one serves too.
 $(VENV)/.peers: $(VENV)/.core
 	$(PIP) 'torch==2.13.0'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.peers
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 clean:

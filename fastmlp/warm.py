@@ -16,7 +16,12 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .data import Dataset
+from .engine import Engine
 from .kernels.jit import CACHE_FOLDER
+from .nn import MLP
+from .optim import Adam
+from .predict import Predictor
 
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -62,14 +67,11 @@ def start(dtype: DTypeLike) -> None:
 
 def compile_engine(dtype: DTypeLike) -> None:
     """Compile training and prediction for `dtype` in this process, and mark the cache as ready."""
-    from . import data, engine, nn, optim
-    from .predict import Predictor
-
     rows = np.zeros((4, 8), np.uint8)
-    model = nn.MLP(8, (8,), 2)
+    model = MLP(8, (8,), 2)
     model = model.double() if np.dtype(dtype) == np.float64 else model
-    with engine.Engine(model, optim.Adam(model.parameters()), 8, 4, 1) as trainer:
-        trainer.prepare(data.Dataset(rows, [0, 1, 0, 1]))
+    with Engine(model, Adam(model.parameters()), 8, 4, 1) as trainer:
+        trainer.prepare(Dataset(rows, [0, 1, 0, 1]))
     Predictor(model)(rows)
     if marker := _marker(dtype):
         partial = marker.with_name(f"{marker.name}.{os.getpid()}")

@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "plan": "kernels graph nn optim",
     "engine": "kernels graph operation nn optim data plan",
     "predict": "kernels graph operation nn data plan",
-    "train": "kernels graph operation ops nn optim data plan engine predict",
+    "warm": "kernels nn optim data engine predict",
+    "train": "kernels graph operation ops nn optim data plan engine predict warm",
     "plots": "",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.
-AT_IMPORT = {"kernels": "numba llvmlite", "idx": "idx2numpy"}
+AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
 WHEN_CALLED = {"plots": "matplotlib", "train": "tqdm", "checkpoint": "safetensors"}
 HEAVY = ("matplotlib", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 
