@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import time
 
 import numba
 import numpy as np
@@ -23,7 +24,8 @@ from .nn import MLP
 from .optim import Adam
 from .predict import Predictor
 
-_started: dict[str, subprocess.Popen[bytes]] = {}
+LONGEST = 300.0  # seconds that compiling may take
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def _stamp() -> str:
@@ -51,18 +53,49 @@ def is_ready(dtype: DTypeLike) -> bool:
 
 
 def start(dtype: DTypeLike) -> None:
-    """Start to compile the engine in another process, once in the life of this one."""
-    name = np.dtype(dtype).name
-    if name not in _started:
-        # it goes on when this process ends, so that the next one finds the engine
-        _started[name] = subprocess.Popen(
-            [sys.executable, "-c", f"from fastmlp.warm import compile_engine; compile_engine({name!r})"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    """Start to compile the engine in another process, unless one is at it.
+
+    That process goes on when this one ends, so that the next one finds the engine.
+    """
+    marker = _marker(dtype)
+    if marker is None or _compiling(claim := marker.with_name(f"{marker.name}.process")):
+        return
+    code = f"from fastmlp.warm import compile_engine; compile_engine({np.dtype(dtype).name!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _started.append(process)  # a Popen that is collected while its process runs warns
+    claim.write_text(str(process.pid))
+
+
+def _compiling(claim: Path) -> bool:
+    """Whether the process whose number stands in the file is alive; not after LONGEST, when it may be another one."""
+    try:
+        if time() - claim.stat().st_mtime > LONGEST:
+            return False
+        number = int(claim.read_text())
+        return any(p.pid == number and p.poll() is None for p in _started) or _alive(number)
+    except (OSError, ValueError):
+        return False
+
+
+def _alive(number: int) -> bool:
+    if any(process.pid == number for process in _started):
+        return False  # a child of ours that has ended
+    if os.name != "posix":
+        return True  # no way to ask without harm; the claim's age decides
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def compile_engine(dtype: DTypeLike) -> None:
