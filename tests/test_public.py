@@ -194,4 +194,4 @@ def test_the_options_that_the_readme_gives_to_the_script_exist():
     script = (ROOT / "scripts" / "train.py").read_text(encoding="utf-8")
     for command in re.findall(r"scripts/train\.py(.*)", readme()):
         for option in re.findall(r"--[a-z][\w-]*", command):
-            assert f'"{option}"' in script, option
+            assert option == "--help" or f'"{option}"' in script, option
