@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: train test check test-peers benchmark format clean
 
 train: $(VENV)/.core
-	$(BIN)/python scripts/train.py
+	@$(BIN)/python scripts/train.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
@@ -33,29 +33,29 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fastmlp needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fastmlp needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: $(BIN)/python pyproject.toml
-	$(PIP) --editable .
-	touch $@
+	@$(PIP) --editable .
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(PIP) --editable '.[test]'
-	touch $@
+	@$(PIP) --editable '.[test]'
+	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
-	$(PIP) --editable '.[check]'
-	touch $@
+	@$(PIP) --editable '.[check]'
+	@touch $@
 
-# PyTorch's CPU build is enough. Where the package index offers a CUDA build only, that one serves too.
+# PyTorch's CPU build is enough; the release is the one that the peer tests were run with.
 $(VENV)/.peers: $(VENV)/.core
-	$(PIP) 'torch==2.13.0'
-	touch $@
+	@$(PIP) 'torch==2.13.0'
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers
-	$(PIP) --editable '.[bench]'
-	touch $@
+	@$(PIP) --editable '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

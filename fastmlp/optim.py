@@ -73,10 +73,13 @@ class Optimizer:
     def _params(self) -> list[Parameter]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def zero_grad(self) -> None:
-        """Set `.grad` of every parameter to None. `step` does not do it."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set `.grad` of every parameter to None, or to zeros with set_to_none=False. `step` does not do it."""
         for parameter in self._params():
-            parameter.zero_grad()
+            if set_to_none or parameter.grad is None:
+                parameter.zero_grad()
+            else:
+                parameter.grad[...] = 0
 
     @flushed
     def step(self) -> None:

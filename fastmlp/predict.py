@@ -9,6 +9,7 @@ import numpy as np
 
 from . import kernels
 from .data import Dataset
+from .engine import available_cores
 from .graph import Array
 from .kernels import steps
 from .nn import Module
@@ -24,7 +25,7 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    x: (N, features), (N, ...) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
     z: (N, classes) or (classes,), of the model's dtype
 
     The model may be trained on: `refresh()` takes its numbers over again. Calls from several threads at once are
@@ -32,14 +33,22 @@ class Predictor:
     Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape.
     """
 
-    def __init__(self, model: Module, n_threads: int = 1) -> None:
+    def __init__(self, model: Module, n_threads: int | str = 1) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
         if reason := obstacle(model):
-            raise ValueError(f"Predictor: {reason}")
+            raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
+        if n_threads == "auto":
+            n_threads = available_cores()
+        if isinstance(n_threads, bool | str) or n_threads < 1:
+            raise ValueError(
+                f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
+            )
         first = next(layer for layer in model.modules() if hasattr(layer, "in_features"))
-        self.features, self.threads = int(first.in_features), n_threads
+        self.features, self.threads = int(first.in_features), int(n_threads)
         self.plan = Plan(model, self.features, ROOM)
         self.weights = Weights(self.plan, 1)
-        self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(n_threads)]
+        self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(self.threads)]
         for buffer in self.buffers:
             buffer[:] = 0
         self.one_row = np.zeros(1, np.int64)
@@ -53,6 +62,8 @@ class Predictor:
         """The logits of x."""
         x = np.asarray(x)
         rows = x.reshape(1, -1) if x.ndim == 1 else x
+        if rows.ndim > 2:  # images: the axes of a row count as one, as in a Dataset
+            rows = rows.reshape(len(rows), -1)
         if rows.ndim != 2 or rows.shape[1] != self.features:
             raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
         if rows.dtype not in FEATURES:
@@ -99,7 +110,7 @@ class Predictor:
         return z
 
 
-def predict(model: Module, x: Any, n_threads: int = 1) -> Array:
+def predict(model: Module, x: Any, n_threads: int | str = 1) -> Array:
     """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
     Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.

@@ -122,6 +122,10 @@ def fit(
     _check_threads("fit", n_threads)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer is {optimizer!r}; it must be one of fastmlp.optim, made with parameters")
+    if optimizer is not None:
+        owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(parameter) in owned for parameter in model.parameters()):
+            raise ValueError("fit: optimizer holds none of the model's parameters; make it with model.parameters()")
     callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
     for callback in callbacks:
         if not callable(callback):
@@ -279,8 +283,13 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
         if validation.n_features != data.n_features or validation.features.dtype != data.features.dtype:
             raise ValueError(f"fit: validation is {validation}, data is {data}; their features must agree")
         return everything, validation
-    if not validation:
+    if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
         return everything, None
+    if isinstance(validation, bool) or not isinstance(validation, int | float | np.number):
+        what = repr(validation) if isinstance(validation, bool | str) else type(validation).__name__
+        raise TypeError(f"fit: validation is {what}; it must be a Dataset, a fraction of the rows, a count, or None")
+    if not 0 < validation < len(data):
+        raise ValueError(f"fit: validation is {validation}; it must be a fraction, or a count below {len(data)} rows")
     rows, held_out = data.split_rows(validation, seed)
     return rows, data[held_out]
 

@@ -164,7 +164,39 @@ def main(arguments: list[str] | None = None) -> None:
     )
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
     print(f"{sizes} on {options.data.name}: {len(train):,} training rows, {options.optimizer}, lr {options.lr:g}")
-    history = fm.fit(
+    history, code = fm.History(), 0
+    try:
+        fit(options, model, train, history)
+    except KeyboardInterrupt:
+        if not len(history):
+            raise
+        print(
+            f"train.py: interrupted after {len(history)} epochs; the weights are those of the last step",
+            file=sys.stderr,
+        )
+        code = 130
+    finally:
+        if not len(history):
+            folder.rmdir()  # nothing to leave in it
+    result = fm.evaluate(model, test) if test is not None else None
+    if result is not None:
+        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
+    write_run(folder, options, model, history, result)
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    print(f"wrote {shown}/: loss.png, model.safetensors, history.csv, config.json")
+    if not math.isfinite(history[-1].train_loss):
+        code = 1  # diverged
+    if code:
+        sys.exit(code)
+
+
+def fit(options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, history: fm.History) -> None:
+    """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
+
+    def keep(model: fm.nn.Module, so_far: fm.History) -> None:
+        history.epochs = so_far.epochs
+
+    fm.fit(
         model,
         train,
         validation=options.validation,
@@ -174,13 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
         seed=options.seed,
         n_threads=options.threads,
         progress="table" if options.no_progress else True,
+        callbacks=[keep],
     )
-    result = fm.evaluate(model, test) if test is not None else None
-    if result is not None:
-        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
-    write_run(folder, options, model, history, result)
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    print(f"wrote {shown}/: loss.png, model.safetensors, history.csv, config.json")
 
 
 if __name__ == "__main__":

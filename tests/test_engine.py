@@ -524,8 +524,24 @@ def test_predictor_refuses_in_words():
         predictor(np.ones((3, 5), np.float32))
     with pytest.raises(ValueError, match="x is int64; it must be float32, float64 or uint8"):
         predictor(np.ones((3, 6), np.int64))
-    with pytest.raises(ValueError, match="no Linear layer"):
+    with pytest.raises(ValueError, match="no Linear layer; call model"):
         fm.Predictor(fm.nn.Sequential(fm.nn.ReLU()))
+    with pytest.raises(ValueError, match="n_threads is 0; it must be a whole number of at least 1, or 'auto'"):
+        fm.Predictor(fm.nn.MLP(6, (5,), 2), n_threads=0)
+    with pytest.raises(TypeError, match=r"model is NoneType; it must be a fastmlp\.nn\.Module"):
+        fm.Predictor(None)
+
+
+def test_predictor_takes_images_and_all_threads():
+    model = fm.nn.MLP(12, (5,), 2)
+    x = np.random.default_rng(0).normal(size=(7, 3, 4)).astype(np.float32)
+    assert np.array_equal(fm.Predictor(model, "auto")(x), fm.Predictor(model)(x.reshape(7, 12)))
+
+
+def test_fit_refuses_the_optimizer_of_another_model():
+    other = fm.optim.Adam(fm.nn.MLP(6, (5,), 2).parameters())
+    with pytest.raises(ValueError, match="optimizer holds none of the model's parameters"):
+        fm.fit(fm.nn.MLP(6, (5,), 2), data_set(6, 2, 30), optimizer=other, progress=False)
 
 
 def test_predict_gives_classes():

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "checkpoint": "nn",
     "plan": "kernels graph nn optim",
     "engine": "kernels graph operation nn optim data plan",
-    "predict": "kernels graph operation nn data plan",
+    "predict": "kernels graph operation nn data plan engine",
     "warm": "kernels nn optim data engine predict",
     "train": "kernels graph operation ops nn optim data plan engine predict warm",
     "plots": "",

@@ -291,10 +291,35 @@ def test_an_npz_without_a_test_set(train, npz_file):
 
 def test_a_training_that_diverges_says_so_and_leaves_its_files(train):
     run = train("--optimizer", "sgd", "--lr", "1e30", "--epochs", "3")
-    assert (run.code, run.err) == (0, "")
+    assert (run.code, run.err) == (1, "")  # a script that calls this one can tell
     assert any(line.startswith("stopped: the training loss is") for line in run.lines)
     assert len(run.history()) == 1
     assert run.config()["test_loss"] is None
+    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+
+
+def test_a_refused_run_leaves_no_folder(train):
+    run = train("--validation", "70000")
+    assert run.code == 2
+    assert "fit: validation is 70000" in run.err
+    assert not run.folder.exists()
+
+
+def test_interrupt_keeps_the_finished_epochs(train, monkeypatch):
+    true_fit = fm.fit
+
+    def interrupted(model, data, callbacks=(), **options):
+        def stop(model, history):
+            if len(history) == 2:
+                raise KeyboardInterrupt
+
+        return true_fit(model, data, callbacks=[*callbacks, stop], **options)
+
+    monkeypatch.setattr(fm, "fit", interrupted)
+    run = train("--epochs", "9")
+    assert run.code == 130
+    assert "interrupted after 2 epochs" in run.err
+    assert len(run.history()) == 2
     assert sorted(path.name for path in run.folder.iterdir()) == FILES
 
 
