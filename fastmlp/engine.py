@@ -30,6 +30,7 @@ from .plan import FEATURES, RULES, Plan, Slot, Weights, obstacle, put, take, zer
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")  # "quota period" in microseconds, "max period" without a quota
+GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 PATIENCE_SECONDS = 0.0015  # a thread that waits longer at a gate asks all to leave
 
 
@@ -47,19 +48,19 @@ def available_cores() -> int:
 class Pace:
     """Chooses the number of threads of each chunk, at most `ceiling`: the one that makes most steps a second.
 
-    It starts with a run on every number and tries the others again every RETRY_SECONDS. A chunk that had to be left
-    early, because somebody else needs a core, is short and slow: a few of them, some tens of milliseconds, and a
-    number is no longer the fastest.
+    It starts with a trial of every number and tries the others again every RETRY_SECONDS. A chunk that had to be left
+    early, because somebody else needs a core, is short and slow. A trial goes on over chunks until it has lasted
+    TRIAL_SECONDS, so that a single one of them decides nothing.
     """
 
-    RETRY_SECONDS, MEMORY_SECONDS = 2.0, 0.04
+    RETRY_SECONDS, TRIAL_SECONDS, MEMORY_SECONDS = 2.0, 0.03, 0.04
 
     def __init__(self, ceiling: int) -> None:
         self.counts = sorted({ceiling, *(1 << k for k in range(ceiling.bit_length()))} & set(range(1, ceiling + 1)))
         self.counts.reverse()
         self.speed: dict[int, float] = {}
-        self.settled: set[int] = set()
         self.trials, self.tried_at = list(self.counts), 0.0
+        self.trial_steps, self.trial_seconds = 0, 0.0
 
     def threads(self, now: float) -> int:
         """The number of threads for the next chunk."""
@@ -77,21 +78,21 @@ class Pace:
         return self.speed.get(threads) or min(self.speed.values(), default=0.0)
 
     def ran(self, threads: int, steps: int, seconds: float, now: float) -> None:
-        """Take note of a chunk. The longer it was, the more its speed counts.
+        """Take note of a chunk: as a part of a trial, or with a weight that grows with its length.
 
-        The first chunk on a number of threads may be a single step: it gives an estimate for the length of the next,
-        which replaces it.
+        The first chunk of all on a number of threads may be a single step. It gives an estimate for the length of the
+        next, and is no part of the trial.
         """
-        speed = steps / seconds
         if threads not in self.speed:
-            self.speed[threads] = speed
-            return
-        weight = min(0.5, seconds / self.MEMORY_SECONDS) if threads in self.settled else 1.0
-        self.speed[threads] += weight * (speed - self.speed[threads])
-        self.settled.add(threads)
-        if self.trials and self.trials[0] == threads:
-            self.trials.pop(0)
-            self.tried_at = now
+            self.speed[threads] = steps / seconds
+        elif self.trials and self.trials[0] == threads:
+            self.trial_steps, self.trial_seconds = self.trial_steps + steps, self.trial_seconds + seconds
+            if self.trial_seconds >= self.TRIAL_SECONDS:
+                self.speed[threads] = self.trial_steps / self.trial_seconds
+                self.trials.pop(0)
+                self.trial_steps, self.trial_seconds, self.tried_at = 0, 0.0, now
+        else:
+            self.speed[threads] += min(0.5, seconds / self.MEMORY_SECONDS) * (steps / seconds - self.speed[threads])
 
 
 class Fixed(Pace):
@@ -139,10 +140,11 @@ class Engine:
         self.rule = rule
         self._read_optimizer()
         self.act, self.dact = (zeros((max(plan.sizes[name], 1),), dtype) for name in ("act", "dact"))
+        guard = GUARD_ROWS * plan.widest
         self.own_act, self.own_dact = (
-            zeros((ceiling, max(plan.sizes[name], 16)), dtype) for name in ("own_act", "own_dact")
+            zeros((ceiling, plan.sizes[name] + guard), dtype) for name in ("own_act", "own_dact")
         )
-        self.own_x = zeros((ceiling, room * plan.width_in), dtype)
+        self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, steps.PIECE * kernels.TILE_VECTORS * lanes), dtype)
         self.own_labels, self.own_r = np.zeros((ceiling, room), np.int64), np.zeros((ceiling, room), dtype)

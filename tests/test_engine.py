@@ -452,6 +452,19 @@ def test_pace_forgives_one_short_stall():
     assert pace.best() == 1
 
 
+def test_pace_does_not_judge_a_trial_by_one_short_chunk():
+    """On one thread since a busy time; in the next trial of two, the first chunk is left after 3 ms, the rest are not."""
+    pace = engines.Pace(2)
+    pace_of(lambda now: {2: 300, 1: 1100}, 20, pace)
+    assert pace.best() == 1
+    now = 1.0 + pace.RETRY_SECONDS + 0.1
+    assert pace.threads(now) == 2
+    pace.ran(2, 1, 0.003, now)
+    assert pace.threads(now) == 2
+    pace.ran(2, 100, 0.05, now)
+    assert pace.best() == 2
+
+
 def test_a_thread_that_waits_in_vain_asks_all_to_leave():
     """With patience for one look, a chunk on two threads ends early, at a whole step, and the epoch is complete."""
     data, order, sizes = data_set(12, 4, 4000), np.arange(4000), [10] * 400

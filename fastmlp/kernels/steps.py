@@ -70,7 +70,10 @@ def gather_rows(address, kind, columns, order, start, scale, x):
 
 @inner
 def ask_for_rows(address, kind, columns, order, start, end):
-    """Ask for the rows order[start:end] a step before they are gathered: shuffled rows come from main memory."""
+    """Ask for the rows order[start:end] before they are gathered: shuffled rows come from main memory.
+
+    That is done at the end of a step: asked for earlier, they would have to lie in the cache for longer, and leave it.
+    """
     size = columns * (1 if kind == UINT8 else 4 if kind == FLOAT32 else 8)
     for n in range(start, end):
         row = address + order[n] * size
@@ -193,13 +196,18 @@ def loss_rows(z, logp, p, dz, labels, r, classes, lo, hi):
 
 @inner
 def score_rows(z, logp, labels, r, classes, terms, lo, hi):
-    """terms[0, n] = this row's part of the mean loss; terms[1, n] = 1 where the largest logit is the label's."""
+    """terms[0, n] = this row's part of the mean loss; terms[1, n] = 1 where the largest logit is the label's.
+
+    Of equal logits the first counts, and NaN counts as the largest, as in `argmax`. The choice is made without
+    branches: nobody can guess which class is the largest.
+    """
     for n in range(lo, hi):
         terms[0, n] = nll_loss_forward(logp, labels, r, 0.0, classes, n, n + 1)
-        best = 0
+        row, best = z[n, :classes], 0
+        top = row[0]
         for c in range(1, classes):
-            if z[n, c] > z[n, best] or (np.isnan(z[n, c]) and not np.isnan(z[n, best])):
-                best = c
+            larger = (top == top) & ~(row[c] <= top)
+            top, best = (row[c] if larger else top), (c if larger else best)
         terms[1, n] = best == labels[n]
 
 
@@ -228,8 +236,6 @@ def train_steps(
         N = bounds[step + 1] - bounds[step]
         x0 = matrix(own_x[thread], 0, N, width_x)
         gather_rows(address, feature_kind, columns, order, bounds[step], scale, x0)
-        if step + 1 < last:
-            ask_for_rows(address, feature_kind, columns, order, bounds[step + 1], bounds[step + 2])
         for n in range(N):
             batch_labels[n] = labels[order[bounds[step] + n]]
             r[n] = number(1 / N)
@@ -251,16 +257,9 @@ def train_steps(
         logp = matrix(my_act, loss_at, N, width_z)
         probabilities = matrix(my_act, loss_at + room * width_z, N, width_z)
         loss_rows(z, logp, probabilities, dz, batch_labels, r, classes, lo, hi)
-        if thread == 0 or not end_alone:
-            score_rows(z, logp, batch_labels, r, classes, terms, lo, hi)
+        score_rows(z, logp, batch_labels, r, classes, terms, N * thread // threads, N * (thread + 1) // threads)
         if not end_alone:
             turn = wait_for_all(gate, threads, turn, patience)
-        if thread == 0:
-            loss = 0.0
-            for n in range(N):
-                loss += terms[0, n]
-                sums[1] += terms[1, n]
-            sums[0] += np.float64(number(loss)) * N
 
         for layer in range(layers - 1, -1, -1):
             row, alone, below_alone = plan[layer], plan[layer, ALONE], layer > 0 and plan[layer - 1, ALONE]
@@ -281,7 +280,15 @@ def train_steps(
                     backward_layer(row, numbers[layer], dy, x, y, dx, p, stats, step, lo, hi)
 
         turn = wait_for_all(gate, threads, turn, patience)  # until here, others may have read this thread's weights
+        if thread == 0:
+            loss = 0.0
+            for n in range(N):
+                loss += terms[0, n]
+                sums[1] += terms[1, n]
+            sums[0] += np.float64(number(loss)) * N
         for layer in range(layers - 1, -1, -1):
+            if layer == 0 and step + 1 < last:
+                ask_for_rows(address, feature_kind, columns, order, bounds[step + 1], bounds[step + 2])
             row, alone = plan[layer], plan[layer, ALONE]
             lo, hi = share(row[WIDTH], lanes, 1 if alone else threads, 0 if alone else thread)
             x = input_of(plan, layer, x0, act, my_act, N)
