@@ -13,10 +13,10 @@ from .engine import available_cores
 from .graph import Array
 from .kernels import steps
 from .nn import Module
-from .operation import flushed
 from .plan import FEATURES, Plan, Weights, obstacle
 
 ROOM = 128  # rows that go through the layers together
+SCALES = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
 
 
@@ -51,8 +51,12 @@ class Predictor:
         self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(self.threads)]
         for buffer in self.buffers:
             buffer[:] = 0
-        self.one_row = np.zeros(1, np.int64)
-        self.scales = {np.dtype(np.uint8): 1 / 255}
+        self.row = kernels.empty((1, self.features), self.plan.dtype)
+        self.row_logits = np.empty((1, self.plan.classes), self.plan.dtype)
+        self.row_arguments = {
+            dtype: self._arguments(self.row, SCALES.get(dtype, 1.0), np.zeros(1, np.int64), self.row_logits, 0, 1, 0)
+            for dtype in FEATURES
+        }
 
     def refresh(self) -> None:
         """Take over the numbers that the model holds now."""
@@ -61,6 +65,8 @@ class Predictor:
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
         x = np.asarray(x)
+        if x.shape == self.row.shape[1:] and x.dtype in self.row_arguments:
+            return self._one(x)
         rows = x.reshape(1, -1) if x.ndim == 1 else x
         if rows.ndim > 2:  # images: the axes of a row count as one, as in a Dataset
             rows = rows.reshape(len(rows), -1)
@@ -70,33 +76,38 @@ class Predictor:
             raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
         rows = np.ascontiguousarray(rows)
         z = np.empty((len(rows), self.plan.classes), self.plan.dtype)
-        order = self.one_row if len(rows) == 1 else np.arange(len(rows))
-        self._fill(rows, self.scales.get(rows.dtype, 1.0), order, z)
+        self._fill(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), z)
         return z[0] if x.ndim == 1 else z
+
+    def _one(self, x: Array) -> Array:
+        """The logits of one row: all but its numbers is ready, for the call costs as much as the kernel."""
+        self.row[0] = x
+        steps.predict_rows(*self.row_arguments[x.dtype])
+        return self.row_logits[0].copy()
 
     def _fill(self, rows: Array, scale: float, order: Array, z: Array) -> None:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
         threads = max(1, min(self.threads, len(order) // ROWS_A_THREAD))
-        if threads == 1:
-            self._part(rows, scale, order, 0, len(order), z, self.buffers[0])
-            return
         cuts = [len(order) * thread // threads for thread in range(threads + 1)]
+        parts = [self._arguments(rows, scale, order, z, cuts[t], cuts[t + 1], t) for t in range(threads)]
+        if threads == 1:
+            steps.predict_rows(*parts[0])
+            return
         with ThreadPoolExecutor(threads - 1, thread_name_prefix="fastmlp") as pool:
-            jobs = [
-                pool.submit(self._part, rows, scale, order, cuts[t], cuts[t + 1], z, self.buffers[t])
-                for t in range(1, threads)
-            ]
-            self._part(rows, scale, order, 0, cuts[1], z, self.buffers[0])
+            jobs = [pool.submit(steps.predict_rows, *part) for part in parts[1:]]
+            steps.predict_rows(*parts[0])
         for job in jobs:
             job.result()
 
-    @flushed
-    def _part(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array, buffer: Array) -> None:
+    def _arguments(
+        self, rows: Array, scale: float, order: Array, z: Array, first: int, last: int, thread: int
+    ) -> tuple[Any, ...]:
+        """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
-        steps.predict_rows(
+        return (
             plan.rows, plan.numbers, plan.lanes, plan.classes,
             rows.__array_interface__["data"][0], FEATURES[rows.dtype], self.features, scale,
-            order, first, last, weights.p, weights.stats, weights.own_p, buffer, ROOM, z,
+            order, first, last, weights.p, weights.stats, weights.own_p, self.buffers[thread], ROOM, z,
         )  # fmt: skip
 
     def logits(self, data: Dataset, order: Array) -> Array:

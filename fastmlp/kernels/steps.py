@@ -23,7 +23,7 @@ from .jit import inner, kernel
 from .linear import column_sums, linear_backward_input, linear_forward
 from .loss import log_softmax_backward, log_softmax_forward, nll_loss_backward, nll_loss_forward
 from .matmul import panel_width, product_dw_rows
-from .simd import as_pointer, atomic_load, prefetch_address
+from .simd import as_pointer, atomic_load, prefetch_address, swap_control_word
 from .threads import LEAVING, share, wait_for_all
 from .updates import adam_scale, adam_update, adamw_update, sgd_step
 
@@ -312,12 +312,14 @@ def predict_rows(
     """z[n] = the logits of row order[n] in evaluation mode, for n in [first, last); z: (>= last, classes).
 
     Rows go through all layers together, `room` at a time, in `buffer`: a row needs no other, and no thread waits.
+    Denormal numbers count as zero, as they do in training.
     """
-    half = buffer.size // 2
+    word, half = swap_control_word(-1), buffer.size // 2
     for start in range(first, last, room):
         N = min(room, last - start)
         x, side = matrix(buffer, 0, N, plan[0, WIDTH_IN]), 1
         gather_rows(address, feature_kind, columns, order, start, scale, x)
+        ask_for_rows(address, feature_kind, columns, order, start + N, min(start + N + room, last))
         for layer in range(plan.shape[0]):
             row = plan[layer]
             y = matrix(buffer, side * half, N, row[WIDTH])
@@ -327,3 +329,4 @@ def predict_rows(
         for n in range(N):
             for c in range(classes):
                 z[start + n, c] = x[n, c]
+    swap_control_word(word)
