@@ -8,11 +8,8 @@ the run.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -29,20 +26,8 @@ from .optim import Optimizer
 from .plan import FEATURES, RULES, Plan, Slot, Weights, obstacle, put, take, zeros
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
-QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")  # "quota period" in microseconds, "max period" without a quota
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 PATIENCE_SECONDS = 0.0015  # a thread that waits longer at a gate asks all to leave
-
-
-def available_cores() -> int:
-    """Cores that this process may use: the affinity mask, and the CPU quota of its control group, rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = QUOTA_FILE.read_text().split()[:2]
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no control group, or no quota ("max")
-        pass
-    return max(cores, 1)
 
 
 class Pace:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from . import kernels
+from .cores import available_cores
 from .data import Dataset
-from .engine import available_cores
 from .graph import Array
 from .kernels import steps
 from .nn import Module
 from .plan import FEATURES, Plan, Weights, obstacle
 
 ROOM = 128  # rows that go through the layers together
-SCALES = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
+SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
 
 

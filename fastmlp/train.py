@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from . import kernels, warm
+from .cores import available_cores
 from .data import Dataset
-from .engine import Engine, available_cores
+from .engine import Engine
 from .graph import Array, Tensor, no_grad
 from .nn import BatchNorm1d, Dropout, Module
 from .ops import cross_entropy

@@ -35,7 +35,7 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fastmlp import kernels  # noqa: E402
-from fastmlp.engine import available_cores  # noqa: E402
+from fastmlp.cores import available_cores  # noqa: E402
 from fastmlp.kernels import simd  # noqa: E402
 
 FUSED = ("PyTorch", "PyTorch, 1 thread")

@@ -397,25 +397,6 @@ def test_interrupt_leaves_whole_steps_behind():
     same_bits(*states)
 
 
-def test_available_cores_respects_the_affinity_mask():
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system has no affinity masks")
-    mask = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(mask)})
-        assert engines.available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, mask)
-
-
-@pytest.mark.parametrize(("text", "cores"), [("50000 100000", 1), ("150000 100000", 2), ("max 100000", 64), ("", 64)])
-def test_available_cores_respects_the_quota(tmp_path, monkeypatch, text, cores):
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(engines, "QUOTA_FILE", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    assert engines.available_cores() == cores
-
-
 def pace_of(speeds, chunks, pace=None, now=0.0):
     """Run a pace where `speeds(now)` gives steps a second for each number of threads; returns what it chose."""
     pace, used = pace or engines.Pace(4), []
@@ -453,7 +434,7 @@ def test_pace_forgives_one_short_stall():
 
 
 def test_pace_does_not_judge_a_trial_by_one_short_chunk():
-    """On one thread since a busy time; in the next trial of two, the first chunk is left after 3 ms, the rest are not."""
+    """On one thread since a busy time; in the next trial of two, only the first chunk is left after 3 ms."""
     pace = engines.Pace(2)
     pace_of(lambda now: {2: 300, 1: 1100}, 20, pace)
     assert pace.best() == 1

@@ -1,0 +1,58 @@
+import os
+
+import pytest
+
+from fastmlp import cores
+
+
+def test_available_cores_respects_the_affinity_mask():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no affinity masks")
+    mask = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mask)})
+        assert cores.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, mask)
+
+
+def groups(tmp_path, monkeypatch, own, files):
+    """A process on 64 cores, in the control groups `own`, with these files below the groups' folder."""
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+
+
+@pytest.mark.parametrize(("text", "count"), [("50000 100000", 1), ("150000 100000", 2), ("max 100000", 64), ("", 64)])
+def test_available_cores_respects_the_quota(tmp_path, monkeypatch, text, count):
+    groups(tmp_path, monkeypatch, "0::/\n", {"cpu.max": text})
+    assert cores.available_cores() == count
+
+
+@pytest.mark.parametrize(("quota", "count"), [("250000", 3), ("-1", 64)])
+def test_available_cores_respects_the_quota_of_version_1(tmp_path, monkeypatch, quota, count):
+    files = {"cpu,cpuacct/box/cpu.cfs_quota_us": quota, "cpu,cpuacct/box/cpu.cfs_period_us": "100000"}
+    groups(tmp_path, monkeypatch, "3:cpuset:/\n2:cpu,cpuacct:/box\n0::/\n", files)
+    assert cores.available_cores() == count
+
+
+def test_the_smallest_quota_on_the_way_up_counts(tmp_path, monkeypatch):
+    files = {"cpu.max": "max 100000", "a/cpu.max": "300000 100000", "a/b/cpu.max": "800000 100000"}
+    groups(tmp_path, monkeypatch, "0::/a/b\n", files)
+    assert cores.available_cores() == 3
+
+
+def test_a_group_whose_folder_is_not_shown_has_the_quota_of_the_top(tmp_path, monkeypatch):
+    """In a container the path may be the one outside; what is mounted is the container's own group."""
+    groups(tmp_path, monkeypatch, "0::/outside/box\n", {"cpu.max": "200000 100000"})
+    assert cores.available_cores() == 2
+
+
+def test_without_control_groups_the_mask_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    assert cores.available_cores() == 64
