@@ -11,6 +11,7 @@ memory map stays a memory map, so a set may be larger than memory.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import zipfile
 from collections.abc import Sequence
@@ -74,6 +75,18 @@ class Dataset:
     def scale(self) -> float:
         """What the trainer multiplies features by when it gathers a batch: 1/255 for uint8, else 1."""
         return 1 / 255 if self.features.dtype == np.uint8 else 1.0
+
+    def expect_shuffled_reads(self) -> None:
+        """Tell the system that the rows of a memory map will be read in no order.
+
+        Else it reads ahead of each row, 128 KB or so: what makes room for those pages in a memory that is too small
+        would be read again soon. (`madvise` of POSIX, where the system has it.)
+        """
+        base: Any = self.features
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            base.madvise(mmap.MADV_RANDOM)
 
     def __len__(self) -> int:
         """N, the number of rows."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .cores import available_cores
 from .data import Dataset
 from .graph import Array
 from .kernels import steps
+from .machine import available_cores
 from .nn import Module
 from .plan import FEATURES, Plan, Weights, obstacle
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from . import kernels, warm
-from .cores import available_cores
 from .data import Dataset
 from .engine import Engine
 from .graph import Array, Tensor, no_grad
+from .machine import available_cores, available_memory
 from .nn import BatchNorm1d, Dropout, Module
 from .ops import cross_entropy
 from .optim import Adam, Optimizer
@@ -131,6 +131,8 @@ def fit(
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+    if data.features.nbytes > available_memory() // 2:
+        data.expect_shuffled_reads()
     rows, held_out = _hold_out(data, validation, seed)
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     _seed_dropout(model, seed)

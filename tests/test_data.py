@@ -5,6 +5,7 @@ The IDX files here are written by `idx_bytes`, which shares no code with the rea
 
 import gzip
 import hashlib
+import mmap
 import os
 import struct
 import tracemalloc
@@ -763,3 +764,23 @@ def test_split_refuses(held_out, error, words):
         Dataset(images(5), classes(5)).split(held_out)
     with pytest.raises(ValueError, match="has 1 row; it must have at least 2"):
         Dataset(images(1), classes(1)).split(0.5)
+
+
+def test_a_memory_map_can_be_told_that_its_rows_come_in_no_order(tmp_path, monkeypatch):
+    """The map below a Dataset gets the advice, through views; an array in memory needs none."""
+    if not hasattr(mmap, "MADV_RANDOM"):
+        pytest.skip("this system takes no advice for memory maps")
+    np.save(tmp_path / "x.npy", np.zeros((50, 3), np.uint8))
+    seen = []
+
+    class Map(mmap.mmap):
+        def madvise(self, option, *rest):
+            seen.append(option)
+            return super().madvise(option, *rest)
+
+    monkeypatch.setattr(mmap, "mmap", Map)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    Dataset(mapped[10:], np.zeros(40, np.int64)).expect_shuffled_reads()
+    assert seen == [mmap.MADV_RANDOM]
+    Dataset(np.zeros((5, 3), np.uint8), np.zeros(5, np.int64)).expect_shuffled_reads()
+    assert seen == [mmap.MADV_RANDOM]

@@ -30,11 +30,11 @@ MAY_IMPORT = {
     "gradcheck": "graph ops nn",
     "checkpoint": "nn",
     "plan": "kernels graph nn optim",
-    "cores": "",
+    "machine": "",
     "engine": "kernels graph operation nn optim data plan",
-    "predict": "kernels graph nn data cores plan",
+    "predict": "kernels graph nn data machine plan",
     "warm": "kernels nn optim data engine predict",
-    "train": "kernels graph operation ops nn optim data plan cores engine predict warm",
+    "train": "kernels graph operation ops nn optim data plan machine engine predict warm",
     "plots": "",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.

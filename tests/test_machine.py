@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastmlp import cores
+from fastmlp import machine
 
 
 def test_available_cores_respects_the_affinity_mask():
@@ -11,7 +11,7 @@ def test_available_cores_respects_the_affinity_mask():
     mask = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(mask)})
-        assert cores.available_cores() == 1
+        assert machine.available_cores() == 1
     finally:
         os.sched_setaffinity(0, mask)
 
@@ -22,37 +22,54 @@ def groups(tmp_path, monkeypatch, own, files):
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text)
-    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
-    monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
 
 
 @pytest.mark.parametrize(("text", "count"), [("50000 100000", 1), ("150000 100000", 2), ("max 100000", 64), ("", 64)])
 def test_available_cores_respects_the_quota(tmp_path, monkeypatch, text, count):
     groups(tmp_path, monkeypatch, "0::/\n", {"cpu.max": text})
-    assert cores.available_cores() == count
+    assert machine.available_cores() == count
 
 
 @pytest.mark.parametrize(("quota", "count"), [("250000", 3), ("-1", 64)])
 def test_available_cores_respects_the_quota_of_version_1(tmp_path, monkeypatch, quota, count):
     files = {"cpu,cpuacct/box/cpu.cfs_quota_us": quota, "cpu,cpuacct/box/cpu.cfs_period_us": "100000"}
     groups(tmp_path, monkeypatch, "3:cpuset:/\n2:cpu,cpuacct:/box\n0::/\n", files)
-    assert cores.available_cores() == count
+    assert machine.available_cores() == count
 
 
 def test_the_smallest_quota_on_the_way_up_counts(tmp_path, monkeypatch):
     files = {"cpu.max": "max 100000", "a/cpu.max": "300000 100000", "a/b/cpu.max": "800000 100000"}
     groups(tmp_path, monkeypatch, "0::/a/b\n", files)
-    assert cores.available_cores() == 3
+    assert machine.available_cores() == 3
 
 
 def test_a_group_whose_folder_is_not_shown_has_the_quota_of_the_top(tmp_path, monkeypatch):
     """In a container the path may be the one outside; what is mounted is the container's own group."""
     groups(tmp_path, monkeypatch, "0::/outside/box\n", {"cpu.max": "200000 100000"})
-    assert cores.available_cores() == 2
+    assert machine.available_cores() == 2
 
 
 def test_without_control_groups_the_mask_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "none")
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "none")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    assert cores.available_cores() == 64
+    assert machine.available_cores() == 64
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/a\n", {"memory.max": "max", "a/memory.max": "300000000"}, 300_000_000),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "200000000"}, 200_000_000),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("0::/a\n", {"a/memory.max": "max"}, None),
+    ],
+)
+def test_available_memory_respects_limits(tmp_path, monkeypatch, own, files, limit):
+    whole = machine.available_memory()
+    groups(tmp_path, monkeypatch, own, files)
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert machine.available_memory() == (limit or physical)
+    assert whole <= physical
