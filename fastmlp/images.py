@@ -28,7 +28,7 @@ def read_image(
     invert  "yes": 255 minus each pixel, for drawings dark on light; "no": as it is; "auto": where the border is light,
             that is, where the median of the outermost pixels is above 127
     centre  "yes": as MNIST was made: paper taken away, the drawing scaled to fill 20/28 of the input with its aspect
-            kept, and moved so that its centre of mass is in the middle; "no": the whole picture, padded to the
+            kept, and moved so that its centre of mass is in the middle pixel; "no": the whole picture, padded to the
             input's aspect and scaled; "auto": "yes" where the picture's size is not the input's
 
     Transparent parts count as black behind light ink and as white behind dark ink. 16 bits become 8.
@@ -53,8 +53,9 @@ def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
     """A light drawing on dark, scaled and placed as MNIST's digits are.    grey: (h, w) uint8 -> (H, W) uint8
 
     The border's brightness is subtracted and the lightest pixel made 255. The box around what is lighter than 32 is
-    scaled to fit 20/28 of H and of W, with its aspect kept; it is placed with its centre of mass in the middle of the
-    input, as near as whole pixels allow without cutting it. A picture without a drawing is black.
+    scaled to fit 20/28 of H and of W, with its aspect kept, and placed with its centre of mass in the middle of the
+    pixel (H / 2, W / 2), counted from 0, as near as whole pixels allow without cutting it: for MNIST's digits that is
+    where they are. A picture without a drawing is black.
     """
     ink: Array = np.clip(grey.astype(np.float64) - _border(grey), 0, None)
     ink *= 255 / max(ink.max(), 1)
@@ -71,7 +72,7 @@ def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
     for axis, (side, length) in enumerate(zip(shape, small.shape, strict=True)):
         weights = small.sum(axis=1 - axis, dtype=np.float64)
         mean = float(weights @ (np.arange(length) + 0.5)) / max(float(weights.sum()), 1.0)
-        start.append(min(max(round(side / 2 - mean), 0), side - length))
+        start.append(min(max(round(side / 2 + 0.5 - mean), 0), side - length))
     placed[start[0] : start[0] + small.shape[0], start[1] : start[1] + small.shape[1]] = small
     return placed
 
@@ -98,12 +99,11 @@ def _padded(grey: Array, shape: tuple[int, int]) -> Array:
 
 
 def _resized(grey: Array, size: tuple[int, int]) -> Array:
+    """(h, w) numbers in 0 .. 255 -> uint8 of this size: means of areas where it shrinks, cubic where it grows."""
     from PIL import Image
 
-    image = Image.fromarray(np.round(grey).astype(np.uint8))
-    return np.asarray(
-        image.resize(size[::-1], Image.Resampling.BOX if max(size) < max(grey.shape) else Image.Resampling.BILINEAR)
-    )
+    kind = Image.Resampling.BOX if max(size) < max(grey.shape) else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(np.round(grey).astype(np.uint8)).resize(size[::-1], kind))
 
 
 def _read_grey(path: Path) -> Array:

@@ -46,7 +46,9 @@ def confusion_table(evaluation: Evaluation) -> str:
 
 def _totals(evaluation: Evaluation) -> str:
     e = evaluation
-    lines = [f"{e.rows:,} row{'s' * (e.rows != 1)}, {e.classes} class{'es' * (e.classes != 1)}, {len(e.wrong):,} wrong"]
+    lines = [
+        f"{e.rows:,} row{'s' * (e.rows != 1)}, {e.classes:,} class{'es' * (e.classes != 1)}, {len(e.wrong):,} wrong"
+    ]
     figures = [("accuracy", f"{100 * e.accuracy:.2f} %"), ("top-3 accuracy", f"{100 * e.top3_accuracy:.2f} %")]
     figures += [("loss", f"{e.loss:.4f} nats"), ("calibration error", f"{100 * e.calibration_error:.2f} %")]
     lines.append("   ".join(f"{name} {value}" for name, value in figures if e.classes > 3 or name != "top-3 accuracy"))
@@ -61,7 +63,7 @@ def _classes(evaluation: Evaluation, limit: int) -> str:
     if e.classes > limit:
         occurs = np.flatnonzero(e.confusion.any(axis=0) | e.confusion.any(axis=1))
         shown = occurs[np.argsort(e.f1[occurs], kind="stable")][:limit]
-        head = f"the {len(shown)} of {e.classes} classes with the lowest F1\n"
+        head = f"the {len(shown)} of {e.classes:,} classes with the lowest F1\n"
     lines = [f"{'class':>12}  precision  recall      F1  support"]
     lines += [_line(str(c), *(column[c] for column in e.scores)) for c in shown]
     absent = int(np.count_nonzero(e.support == 0))
