@@ -69,7 +69,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
         raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")
     state, config = _read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)
-    if named is not None and named not in nn.ACTIVATIONS:
+    if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
         raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
     generator = nn._generator.bit_generator
     before = generator.state

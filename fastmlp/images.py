@@ -5,6 +5,7 @@ H and W are the height and width of the model's input; a pixel is 0 (black) to 2
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ Array = np.ndarray
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoded by Pillow itself, without another program
 MOST_PIXELS = 50_000_000
 CHOICES = ("auto", "yes", "no")
-INK = 32  # of 255: what is darker is paper, for the box around a drawing
+INK = 16  # of 255: what is darker is paper, for the box around a drawing
 
 
 def read_image(
@@ -52,7 +53,7 @@ def read_image(
 def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
     """A light drawing on dark, scaled and placed as MNIST's digits are.    grey: (h, w) uint8 -> (H, W) uint8
 
-    The border's brightness is subtracted and the lightest pixel made 255. The box around what is lighter than 32 is
+    The border's brightness is subtracted and the lightest pixel made 255. The box around what is lighter than 16 is
     scaled to fit 20/28 of H and of W, with its aspect kept, and placed with its centre of mass in the middle of the
     pixel (H / 2, W / 2), counted from 0, as near as whole pixels allow without cutting it: for MNIST's digits that is
     where they are. A picture without a drawing is black.
@@ -72,7 +73,7 @@ def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
     for axis, (side, length) in enumerate(zip(shape, small.shape, strict=True)):
         weights = small.sum(axis=1 - axis, dtype=np.float64)
         mean = float(weights @ (np.arange(length) + 0.5)) / max(float(weights.sum()), 1.0)
-        start.append(min(max(round(side / 2 + 0.5 - mean), 0), side - length))
+        start.append(min(max(math.floor(side / 2 + 1 - mean), 0), side - length))  # rounded, halves up
     placed[start[0] : start[0] + small.shape[0], start[1] : start[1] + small.shape[1]] = small
     return placed
 
