@@ -5,12 +5,12 @@
     history = fastmlp.fit(model, train, epochs=10)
     print(fastmlp.evaluate(model, test).accuracy)
 
-`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures, `plots` the
-pictures.
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `plots`
+draws, `images` reads pictures.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators
-from . import data, metrics, nn, ops, optim, plots
+from . import data, images, metrics, nn, ops, optim, plots
 from .checkpoint import load, load_model, save
 from .data import Dataset
 from .gradcheck import gradcheck
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "fit",
     "gradcheck",
+    "images",
     "is_grad_enabled",
     "load",
     "load_model",

@@ -124,7 +124,8 @@ def _read_grey(path: Path) -> Array:
                 return _grey(ImageOps.exif_transpose(image))
         except Exception as error:  # Pillow's readers and zlib share no class for damaged files
             reason = str(error).partition("\n")[0] or type(error).__name__
-            reason = f"it is no {', '.join(FORMATS)}" if type(error).__name__ == "UnidentifiedImageError" else reason
+            if type(error).__name__ == "UnidentifiedImageError":
+                reason = f"it must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
             raise ValueError(f"read_image: {path} cannot be read as a picture: {reason}") from error
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
+from fastmlp.kernels import announce_compiling  # noqa: E402
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     for warning in caught:
         print(f"evaluate.py: {warning.message}; --activation names it", file=sys.stderr)
     data = choose(fm.data.load(options.data), options.part, options.data)
-    evaluation = fm.evaluate(model, data)
+    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        evaluation = fm.evaluate(model, data)
     print(f"{options.model} on {data.name}")
     print(evaluation.report(max(evaluation.classes, 20) if options.every_class else 20))
 

@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
 from fastmlp.images import CHOICES, read_image  # noqa: E402
+from fastmlp.kernels import announce_compiling  # noqa: E402
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"predict.py: error: {error}", file=sys.stderr, flush=True)
             bad += 1
             continue
-        with fm.no_grad():
+        with fm.no_grad(), announce_compiling(lambda said: print(said, file=sys.stderr)):
             logits = model(fm.Tensor(row.astype(dtype) * dtype.type(1 / 255))).data
         print(line(f"{path!s:{longest}}", fm.metrics.softmax(logits)[0]), flush=True)
     if bad:
