@@ -1,5 +1,5 @@
 # make train    train MNIST            make test        all tests
-# make check    format, lint, types    make test-peers  the same steps in PyTorch and here
+# make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
 
@@ -23,7 +23,7 @@ check: $(VENV)/.check
 	$(BIN)/python -m pytest tests/test_imports.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
-	$(BIN)/python -m pytest tests/test_peers.py
+	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py
 
 benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
@@ -48,9 +48,9 @@ $(VENV)/.check: $(VENV)/.test
 	@$(PIP) --editable '.[check]'
 	@touch $@
 
-# PyTorch's CPU build is enough; the release is the one that the peer tests were run with.
+# PyTorch's CPU build is enough; the releases are those that the peer tests were run with.
 $(VENV)/.peers: $(VENV)/.core
-	@$(PIP) 'torch==2.13.0'
+	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers

@@ -5,18 +5,20 @@
     history = fastmlp.fit(model, train, epochs=10)
     print(fastmlp.evaluate(model, test).accuracy)
 
-`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures.
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `plots`
+draws, `images` reads pictures.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators
-from . import data, nn, ops, optim, plots
-from .checkpoint import load, save
+from . import data, images, metrics, nn, ops, optim, plots
+from .checkpoint import load, load_model, save
 from .data import Dataset
 from .gradcheck import gradcheck
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
+from .metrics import Evaluation
 from .nn import manual_seed
 from .predict import Predictor, predict
-from .train import Epoch, Evaluation, History, evaluate, fit
+from .train import Epoch, History, evaluate, fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,9 +35,12 @@ __all__ = [
     "evaluate",
     "fit",
     "gradcheck",
+    "images",
     "is_grad_enabled",
     "load",
+    "load_model",
     "manual_seed",
+    "metrics",
     "nn",
     "no_grad",
     "ops",

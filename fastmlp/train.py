@@ -19,6 +19,7 @@ from .data import Dataset
 from .engine import Engine
 from .graph import Array, Tensor, no_grad
 from .machine import available_cores, available_memory
+from .metrics import Evaluation, softmax
 from .nn import BatchNorm1d, Dropout, Module
 from .ops import cross_entropy
 from .optim import Adam, Optimizer
@@ -70,18 +71,6 @@ class History:
 
     def __getitem__(self, index: int) -> Epoch:
         return self.epochs[index]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss over the rows in nats, and the fraction of rows whose largest logit is the label's."""
-
-    loss: float
-    accuracy: float
-    rows: int
-
-
-NOTHING = Evaluation(math.nan, math.nan, 0)
 
 
 def fit(
@@ -155,8 +144,8 @@ def fit(
             start = perf_counter()
             loss, accuracy = train_epoch(order, sizes)
             seconds = max(perf_counter() - start, 1e-9)
-            held = NOTHING if held_out is None else evaluate(model, held_out, n_threads=n_threads)
-            history.epochs.append(Epoch(epoch, loss, accuracy, held.loss, held.accuracy, seconds, len(rows) / seconds))
+            held = (math.nan, math.nan) if held_out is None else _measure(model, held_out, n_threads=n_threads)
+            history.epochs.append(Epoch(epoch, loss, accuracy, *held, seconds, len(rows) / seconds))
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(loss):
@@ -169,25 +158,51 @@ def fit(
 def evaluate(
     model: Module, data: Dataset, batch_size: int = EVALUATION_BATCH, n_threads: int | str = "auto"
 ) -> Evaluation:
-    """Loss and accuracy of `model` over all rows of `data`, in evaluation mode and without a graph.
+    """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
-    batch_size: rows of logits held at a time; n_threads as in `fit`. The model is left in the mode it had.
+    batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
+    result, (N, C) in the model's type. The model is left in the mode it had.
     Errors: ValueError for shapes or labels that do not fit the model.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
-    loss = correct = 0.0
+    predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
+
+    def keep(first: int, logits: Array, classes: Array) -> None:
+        nonlocal probabilities
+        if first == 0:
+            probabilities = np.empty((len(data), logits.shape[1]), logits.dtype)
+        predicted[first : first + len(logits)] = classes
+        probabilities[first : first + len(logits)] = softmax(logits)
+
+    loss, accuracy = _measure(model, data, batch_size, n_threads, keep)
+    return Evaluation(loss, accuracy, len(data), data.labels, probabilities, predicted)
+
+
+def _measure(
+    model: Module,
+    data: Dataset,
+    batch_size: int = EVALUATION_BATCH,
+    n_threads: int | str = "auto",
+    keep: Callable[[int, Array, Array], None] | None = None,
+) -> tuple[float, float]:
+    """Mean loss and accuracy; `keep` is called with (first row, logits, their argmax) of each batch."""
+    loss, correct, done = 0.0, 0, 0
     modes = _modes(model)
     model.eval()
     try:
         for logits, labels in _logits(model, data, batch_size, _ceiling(n_threads)):
             with no_grad():
                 loss += cross_entropy(Tensor(logits), labels, reduction="sum").item()
-            correct += int((logits.argmax(axis=1) == labels).sum())
+            classes = logits.argmax(axis=1)
+            correct += int((classes == labels).sum())
+            if keep:
+                keep(done, logits, classes)
+            done += len(labels)
     finally:
         _restore(modes)
-    return Evaluation(loss / len(data), correct / len(data), len(data))
+    return loss / len(data), correct / len(data)
 
 
 def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iterator[tuple[Array, Array]]:

@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "graph": "",
     "idx": "",
     "data": "idx",
-    "metrics": "",
+    "tables": "",
+    "metrics": "tables",
+    "images": "",
     "operation": "kernels graph",
     "ops": "kernels graph operation",
     "arithmetic": "kernels graph operation",
@@ -34,13 +36,13 @@ MAY_IMPORT = {
     "engine": "kernels graph operation nn optim data plan",
     "predict": "kernels graph nn data machine plan",
     "warm": "kernels nn optim data engine predict",
-    "train": "kernels graph operation ops nn optim data plan machine engine predict warm",
+    "train": "kernels graph operation ops nn optim data machine metrics plan engine predict warm",
     "plots": "",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.
 AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
-WHEN_CALLED = {"plots": "matplotlib", "train": "tqdm", "checkpoint": "safetensors"}
-HEAVY = ("matplotlib", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
+WHEN_CALLED = {"plots": "matplotlib", "train": "tqdm", "checkpoint": "safetensors", "images": "PIL"}
+HEAVY = ("matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 
 
 def module_of(path: Path) -> str:

@@ -1,0 +1,75 @@
+"""Evaluate a saved model on a data set: totals, a line a class, and what it takes for what.
+
+The model is a run folder, or a safetensors file with a config.json beside it or without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
+
+import fastmlp as fm  # noqa: E402
+from fastmlp.kernels import announce_compiling  # noqa: E402
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is what --help is for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
+    data_help = "folder of IDX files, or a .npz (default: data/mnist)"
+    add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
+    part_help = "which of its two sets (default: test; of data with a single set, that one)"
+    add("--part", choices=("train", "test"), default=None, help=part_help)
+    activation_help = "of the hidden layers, where no config.json names it (default: relu)"
+    add("--activation", choices=fm.nn.ACTIVATIONS, default=None, help=activation_help)
+    add("--every-class", action="store_true", help="a line for each class, also where there are more than 20")
+    return parser.parse_args(arguments)
+
+
+def choose(data: tuple[fm.Dataset, fm.Dataset | None], part: str | None, path: Path) -> fm.Dataset:
+    """The set to evaluate on."""
+    train, test = data
+    if part is not None and test is None:
+        raise ValueError(f"argument --part: {path} holds a single set; leave --part away")
+    return train if test is None or part == "train" else test
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Load, evaluate, print."""
+    options = parse_arguments(arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = fm.load_model(options.model, options.activation)
+    for warning in caught:
+        print(f"evaluate.py: {warning.message}; --activation names it", file=sys.stderr)
+    data = choose(fm.data.load(options.data), options.part, options.data)
+    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        evaluation = fm.evaluate(model, data)
+    print(f"{options.model} on {data.name}")
+    print(evaluation.report(max(evaluation.classes, 20) if options.every_class else 20))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"evaluate.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("evaluate.py: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,192 @@
+"""`load_model`: the model that was saved, from a run folder or a bare file; or one sentence about what does not fit."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+import fastmlp as fm
+from fastmlp import nn
+
+
+def run_folder(folder: Path, model: nn.Module, **config) -> Path:
+    """A folder as a run leaves it."""
+    folder.mkdir(exist_ok=True)
+    fm.save(model, folder / "model.safetensors")
+    if config:
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def kinds(model: nn.Sequential) -> list[str]:
+    return [repr(layer) for layer in model]
+
+
+def refused(call) -> str:
+    """The one sentence in which `call()` is refused."""
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        call()
+    message = str(caught.value)
+    assert message.startswith("load_model: ")
+    assert "\n" not in message
+    return message
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    widths=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    activation=st.sampled_from(sorted(nn.ACTIVATIONS)),
+    dropout=st.sampled_from([0.0, 0.25]),
+    batch_norm=st.booleans(),
+    double=st.booleans(),
+    complete=st.booleans(),
+)
+def test_every_mlp_comes_back(tmp_path_factory, widths, activation, dropout, batch_norm, double, complete):
+    model = nn.MLP(widths[0], widths[1:-1], widths[-1], activation, dropout, batch_norm)
+    model = model.double() if double else model
+    config = {"hidden": widths[1:-1], "activation": activation, "dropout": dropout, "batch_norm": batch_norm}
+    config |= {"features": widths[0], "classes": widths[-1]} if complete else {"lr": 0.1, "data": "somewhere"}
+    folder = run_folder(tmp_path_factory.mktemp("run"), model, **config)
+    for path in (folder, str(folder), folder / "model.safetensors"):
+        loaded = fm.load_model(path)
+        assert type(loaded) is nn.Sequential
+        assert kinds(loaded) == kinds(model)
+        assert not any(module.training for module in loaded.modules())
+        for name, array in model.state_dict().items():
+            assert loaded.state_dict()[name].dtype == array.dtype
+            np.testing.assert_array_equal(loaded.state_dict()[name], array)
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.5}, {"batch_norm": True}, {"dropout": 0.5, "batch_norm": True}])
+def test_a_bare_file_says_all_but_the_activation_and_p(tmp_path, options):
+    model = nn.MLP(4, (6, 5), 3, "tanh", **options)
+    fm.save(model, tmp_path / "bare")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = fm.load_model(tmp_path / "bare", activation="tanh")
+    assert [type(layer) for layer in loaded] == [type(layer) for layer in model]
+    x = fm.Tensor(np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32))
+    with fm.no_grad():
+        np.testing.assert_array_equal(loaded(x).data, model.eval()(x).data)
+    with pytest.warns(UserWarning, match="taken to be relu"):
+        assert any(isinstance(layer, nn.ReLU) for layer in fm.load_model(tmp_path / "bare"))
+
+
+def test_a_net_without_hidden_layers_needs_no_activation(tmp_path):
+    fm.save(nn.MLP(4, (), 3), tmp_path / "bare")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(fm.load_model(tmp_path / "bare")) == 1
+
+
+def test_a_configuration_goes_before_the_argument(tmp_path):
+    folder = run_folder(tmp_path / "run", nn.MLP(4, (5,), 3, "sigmoid"), activation="sigmoid")
+    assert isinstance(fm.load_model(folder, activation="tanh")[1], nn.Sigmoid)
+
+
+def test_layers_without_bias_and_normalised_inputs(tmp_path):
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 6), nn.Linear(6, 3))
+    fm.save(model, tmp_path / "m")
+    assert kinds(fm.load_model(tmp_path / "m", "relu")) == kinds(model)
+
+
+def test_the_random_numbers_stay_where_they_are(tmp_path):
+    fm.save(nn.MLP(4, (5,), 3), tmp_path / "m")
+    fm.manual_seed(7)
+    expected = nn.Linear(3, 3).weight.data
+    fm.manual_seed(7)
+    fm.load_model(tmp_path / "m", "relu")
+    np.testing.assert_array_equal(nn.Linear(3, 3).weight.data, expected)
+
+
+def test_a_model_that_was_loaded_can_be_trained_and_evaluated(tmp_path):
+    rng = np.random.default_rng(0)
+    data = fm.Dataset(rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 3, 60))
+    model = nn.MLP(4, (5,), 3, "tanh", 0.1, True)
+    fm.fit(model, data, epochs=2, progress=False)
+    loaded = fm.load_model(run_folder(tmp_path / "run", model, activation="tanh", dropout=0.1))
+    assert fm.evaluate(loaded, data) == fm.evaluate(model, data)
+    for net in (loaded, model):
+        fm.fit(net, data, epochs=1, progress=False)
+    assert fm.evaluate(loaded, data) == fm.evaluate(model, data)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+A = np.zeros
+STATES = {
+    "nothing": ({}, "no Linear layer"),
+    "other names": ({"fc1.weight": A((3, 4))}, "fc1.weight"),
+    "a Sequential in one": ({"0.0.weight": A((3, 4))}, "0.0.weight"),
+    "many layers": ({"0.weight": A((3, 4)), "99999.weight": A((3, 3))}, "99999.weight"),
+    "a leading layer": ({"1.weight": A((3, 4))}, "before 1"),
+    "a wide gap": ({"0.weight": A((3, 4)), "4.weight": A((3, 3))}, "before 4"),
+    "widths": ({"0.weight": A((3, 4)), "2.weight": A((2, 5))}, "2.weight (2, 5) after 3 numbers"),
+    "a convolution": ({"0.weight": A((3, 4, 2, 2))}, "0.weight (3, 4, 2, 2)"),
+    "a bias alone": ({"0.bias": A(3)}, "0.bias (3,)"),
+    "a bias of another width": ({"0.weight": A((3, 4)), "0.bias": A(4)}, "0.bias (4,)"),
+    "no rows": ({"0.weight": A((0, 4))}, "0.weight (0, 4)"),
+    "half a batch norm": ({"0.weight": A((3, 4)), "1.weight": A(3), "1.bias": A(3)}, "1.weight (3,)"),
+    "batch norm at the end": (
+        {"0.weight": A((3, 4)), "1.weight": A(3), "1.bias": A(3), "1.running_mean": A(3), "1.running_var": A(3),
+         "1.num_batches_tracked": np.zeros((), np.int64)},
+        "no Linear layer at its end",
+    ),
+    "booleans": ({"0.weight": np.zeros((3, 4), bool)}, "0.weight (3, 4)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_arrays_of_another_kind_of_model_are_refused(tmp_path, kind):
+    state, words = STATES[kind]
+    save_file(state, tmp_path / "m")
+    assert words in refused(lambda: fm.load_model(tmp_path / "m", "relu"))
+
+
+CONFIGS = [
+    ({"hidden": [6]}, "hidden [6]"),
+    ({"hidden": "5"}, "hidden 5"),
+    ({"features": 5}, "features 5"),
+    ({"classes": 10}, "classes 10"),
+    ({"batch_norm": False}, "batch_norm False"),
+    ({"dropout": 0}, "dropout 0"),
+    ({"dropout": 2}, "dropout 2"),
+    ({"dropout": "much"}, "dropout 'much'"),
+    ({"dropout": True}, "dropout True"),
+    ({"activation": "gelu"}, "activation is 'gelu'"),
+    ({"activation": ["relu"]}, "activation is ['relu']"),
+    ([1, 2], "holds list"),
+    (None, "holds NoneType"),
+]
+
+
+@pytest.mark.parametrize(("config", "words"), CONFIGS, ids=str)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, config, words):
+    folder = run_folder(tmp_path / "run", nn.MLP(4, (5,), 3, dropout=0.5, batch_norm=True))
+    good = {"activation": "relu", "dropout": 0.5}
+    (folder / "config.json").write_text(json.dumps(good))
+    fm.load_model(folder)
+    (folder / "config.json").write_text(json.dumps(good | config if isinstance(config, dict) else config))
+    assert words in refused(lambda: fm.load_model(folder))
+
+
+@pytest.mark.parametrize("text", ["", "{", "no", "\x00", "[" * 100_000])
+def test_a_configuration_that_is_no_json_is_refused(tmp_path, text):
+    folder = run_folder(tmp_path / "run", nn.MLP(4, (5,), 3))
+    (folder / "config.json").write_text(text)
+    assert "config.json is no JSON" in refused(lambda: fm.load_model(folder))
+
+
+def test_a_path_without_a_model_is_refused(tmp_path):
+    assert "no model.safetensors" in refused(lambda: fm.load_model(tmp_path))
+    assert "missing is not there" in refused(lambda: fm.load_model(tmp_path / "missing"))
+    (tmp_path / "model.safetensors").write_text("no model")
+    assert "no safetensors file" in refused(lambda: fm.load_model(tmp_path))
+    assert "activation is 'gelu'" in refused(
+        lambda: fm.load_model(run_folder(tmp_path / "run", nn.MLP(4, (5,), 3)), activation="gelu")
+    )
