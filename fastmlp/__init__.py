@@ -17,6 +17,7 @@ from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_
 from .nn import manual_seed
 from .predict import Predictor, predict
 from .train import Epoch, Evaluation, History, evaluate, fit
+from .watch import Watch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Parameter",
     "Predictor",
     "Tensor",
+    "Watch",
     "data",
     "evaluate",
     "fit",
