@@ -5,7 +5,8 @@
     history = fastmlp.fit(model, train, epochs=10)
     print(fastmlp.evaluate(model, test).accuracy)
 
-`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures.
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures, `Watch` looks
+inside a net while it trains.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators

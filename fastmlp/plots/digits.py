@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..nn import Module
     from ..train import Evaluation
 
-LETTER = 0.58  # mean width of a letter, in heights
+LETTER = 0.57  # mean width of a letter, in heights
+FULL = 0.995  # of the weights lie within the colours; a single large one would leave the others pale
 PNG_PIXELS = 224  # a saved digit is at least so wide
 
 
@@ -86,7 +87,7 @@ def first_layer(model: Module, shape: tuple[int, int] | None = None, count: int 
     """The weights of the first `count` units of the first Linear layer, each as an image in the order of the pixels.
 
     shape: (height, width) of an input; None takes a square. One scale for all, symmetrical about 0: blue below,
-    white (black in a dark style) at 0, orange above.
+    white (black in a dark style) at 0, orange above; 99.5 % of the weights are within it.
     Errors: ValueError for a model without a Linear layer, a shape that does not fit in_features, a count below 1.
     """
     _check_count("first_layer", count)
@@ -103,7 +104,7 @@ def first_layer(model: Module, shape: tuple[int, int] | None = None, count: int 
         top, left = i // columns * (height + 1), i % columns * (width + 1)
         sheet[top : top + height, left : left + width] = image
     finite = np.abs(shown[np.isfinite(shown)])
-    reach = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    reach = (float(np.quantile(finite, FULL)) or float(finite.max()) or 1.0) if finite.size else 1.0
     figure = new_figure(min(max(0.84 * WIDTH * sheet.shape[0] / sheet.shape[1], 1.5), 12) + 0.4)
     ax = frame(figure.subplots(), grid=False)
     colours = colour_map(palette().signed).with_extremes(bad=palette().grid)
@@ -111,7 +112,7 @@ def first_layer(model: Module, shape: tuple[int, int] | None = None, count: int 
     ax.set_axis_off()
     of = "" if len(shown) == len(weight) else f" of {len(weight):,}"
     ax.set_title(f"weights of {len(shown)}{of} units, first layer")
-    bar = figure.colorbar(picture, ax=ax, fraction=0.05, pad=0.02)
+    bar = figure.colorbar(picture, ax=ax, fraction=0.05, pad=0.02, extend="both")
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=palette().ink, labelsize=LETTERS - 1, length=0)
     bar.ax.locator_params(nbins=5)
@@ -129,7 +130,7 @@ def _gallery(images: Array, captions: list[str], columns: int, colour: str, titl
     height = head + rows * (above + image_height + 0.08)
     if not rows:
         height = 1.2
-    figure = new_figure(height, layout=None)
+    figure = new_figure(height, arrange=False)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, WIDTH), ylim=(height, 0))
     ax.set_axis_off()
@@ -187,7 +188,9 @@ def _grey_range(images: Array) -> tuple[float, float]:
 
 
 def _percent(probability: float) -> str:
-    """Two or three letters and a sign: 98 %, and 99.9 % where 100 would not be true."""
+    """98 %; and >99 % where 100 % would not be true."""
+    if not math.isfinite(probability):
+        return "no number"
     return f"{probability:.0%}".replace("%", " %") if probability < 0.995 or probability == 1 else ">99 %"
 
 

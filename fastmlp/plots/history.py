@@ -47,7 +47,7 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     figure, ax = canvas(ax)
     _lines(ax, epochs, history.column("train_accuracy"), history.column("validation_accuracy"), max, "highest", ".2%")
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    ax.set(xlabel="epoch", ylabel="right", title=title)
+    ax.set(xlabel="epoch", ylabel="accuracy", title=title)
     ax.legend(loc="lower right")
     return figure
 

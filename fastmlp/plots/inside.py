@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..graph import Array
     from ..watch import Histogram, Watch
 
-SHOWN = 0.001  # of the counts that may lie beyond either end of an axis
+BEYOND = 0.002  # of the counts that may lie beyond either end of an axis; of a logarithmic one, ten times that below
 RULE = 1e-3  # update to weight
 
 
@@ -64,7 +64,7 @@ def update_ratio(watch: Watch, ax: Any = None) -> Any:
     """
     _check("update_ratio", watch)
     figure, ax = canvas(ax, height=3.8)
-    colours, drawn = palette().layers, 0
+    colours, drawn, least, most = palette().layers, 0, RULE, RULE
     for i, layer in enumerate(watch.layers):
         ratios = [ratio if math.isfinite(ratio) and ratio > 0 else math.nan for ratio in layer.ratios]
         if all(math.isnan(ratio) for ratio in ratios):
@@ -72,11 +72,11 @@ def update_ratio(watch: Watch, ax: Any = None) -> Any:
         form = {"color": colours[i % len(colours)], "marker": "osD^vPX"[i % 7], "ls": "-" if i < 7 else "--"}
         ax.plot(watch.epochs, ratios, lw=2.2, ms=6 if len(ratios) <= 30 else 0, label=layer.title, **form)
         drawn += 1
+        least, most = min(least, np.nanmin(ratios)), max(most, np.nanmax(ratios))
     ax.axhline(RULE, color=ink(ax), lw=1.4, ls="--", label="rule of thumb: 1e-3")
     ax.set(yscale="log", xlabel="epoch (0: before training)", ylabel="update / weight")
     ax.set_xlim(watch.epochs[0] - 0.5, watch.epochs[-1] + 0.5)
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, RULE / 3), max(high, 3 * RULE))
+    ax.set_ylim(min(least / 1.6, RULE / 3), max(1.6 * most, 3 * RULE))
     ax.xaxis.get_major_locator().set_params(integer=True)
     if drawn:
         ax.legend(fontsize=(LETTERS - 1.5) * (1 if drawn <= 6 else 0.7), ncols=1 if drawn <= 6 else 2)
@@ -108,8 +108,9 @@ def _span(histograms: list[Histogram]) -> tuple[float, float]:
         total = histogram.counts.sum(axis=0).cumsum()
         if total[-1]:
             edges = histogram.edges
-            lows.append(edges[np.searchsorted(total, SHOWN * total[-1], side="right")])
-            highs.append(edges[np.searchsorted(total, (1 - SHOWN) * total[-1]) + 1])
+            below = BEYOND * (10 if histogram.log else 1)
+            lows.append(edges[np.searchsorted(total, below * total[-1], side="right")])
+            highs.append(edges[np.searchsorted(total, (1 - BEYOND) * total[-1]) + 1])
     return (min(lows), max(highs)) if lows else (0.0, 1.0)
 
 
@@ -120,7 +121,9 @@ def _heat_map(ax: Any, epochs: list[int], histogram: Histogram, span: tuple[floa
     between = (np.array(epochs[:-1]) + np.array(epochs[1:])) / 2
     sides = np.concatenate([[epochs[0] - 0.5], between, [epochs[-1] + 0.5]])
     ax.pcolormesh(sides, edges, shades.T, cmap=colour_map(palette().density), vmin=0, vmax=1, rasterized=True)
-    ax.plot(epochs, _medians(edges, counts), color=palette().held_out, lw=2, marker="o" if len(epochs) == 1 else "")
+    medians, marker = _medians(edges, counts), "o" if len(epochs) == 1 else ""
+    ax.plot(epochs, medians, color=palette().background, lw=4.5, marker=marker, ms=9)  # parts the line from its ground
+    ax.plot(epochs, medians, color=palette().held_out, lw=2.2, marker=marker)
     ax.set(xlim=(sides[0], sides[-1]), ylim=span)
 
 

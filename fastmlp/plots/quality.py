@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import LETTERS, canvas, colour_map, ink, letters_on, palette, styled
+from .style import LETTERS, canvas, colour_map, frame, ink, letters_on, new_figure, palette, styled
 
 if TYPE_CHECKING:
     from ..train import Evaluation
@@ -40,8 +40,8 @@ def confusion_matrix(evaluation: Evaluation, ax: Any = None) -> Any:
     ax.grid(False)
     if classes <= MOST_COUNTS:
         digits = max(len(str(int(counts.max(initial=0)))), 2)
-        room = 0.78 * ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi * 72 / classes
-        letters = min(room / (0.64 * digits), 18)
+        cell = ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi * 72 / classes  # points
+        letters = min(cell / (0.66 * digits), 0.6 * cell, 18)
         for t, p in zip(*np.nonzero(counts), strict=True):
             ax.text(p, t, str(counts[t, p]), ha="center", va="center", fontsize=letters, color=letters_on(cells[t, p]))
         ax.set(xticks=range(classes), yticks=range(classes))
@@ -76,7 +76,16 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
 
     confidence, accuracy, count = (np.asarray(column) for column in evaluation.reliability)
     bins, filled = len(count), np.asarray(count) > 0
-    figure, ax = canvas(ax, height=5.0)
+    if ax is None:
+        figure = new_figure(5.0)
+        ax, below = (frame(part) for part in figure.subplots(2, 1, sharex=True, height_ratios=(7, 3)))
+        below.grid(False)
+    else:
+        figure, below = ax.figure, ax.inset_axes((0, -0.42, 1, 0.36), sharex=ax)
+        below.tick_params(colors=ink(ax))
+        below.set_facecolor("none")
+        below.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelbottom=False)
     colours = palette()
     ax.plot([0, 1], [0, 1], ls="--", color=ink(ax), lw=1.2)
     x, y, n = confidence[filled], accuracy[filled], count[filled]
@@ -84,20 +93,15 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
     ax.vlines(x, low, high, color=colours.train, lw=2, alpha=0.55)
     ax.plot(x, y, "o-", color=colours.train, lw=2, ms=6)
     ax.fill_between(x, x, y, color=colours.held_out, alpha=0.25, lw=0)
-    ax.set(xlim=(0, 1.02), ylim=(0, 1.04), ylabel="right")
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.04), ylabel="accuracy")
     ax.set_title(f"calibration error {100 * evaluation.calibration_error:.1f} %")
+    ax.text(0.97, 0.04, "below the line:\ntoo sure", transform=ax.transAxes, ha="right", color=ink(ax))
     percent = PercentFormatter(1, decimals=0, symbol=" %")
     ax.yaxis.set_major_formatter(percent)
-    ax.tick_params(labelbottom=False)
-    below = ax.inset_axes((0, -0.42, 1, 0.36), sharex=ax)
     below.bar((np.arange(bins) + 0.5) / bins, count, 0.9 / bins, color=colours.train)
     below.set(xlabel="confidence", ylabel="rows", yscale="log", ylim=(0.7, 3 * max(int(count.max(initial=1)), 1)))
     below.xaxis.set_major_formatter(percent)
-    below.set_facecolor("none")
     below.minorticks_off()
-    for part in (below, *([ax] if ax.figure.axes == [ax] else [])):
-        part.spines[["top", "right"]].set_visible(False)
-    below.tick_params(colors=ink(ax), labelsize=LETTERS - 1, labelbottom=True)
     for label in (below.xaxis.label, below.yaxis.label):
         label.set_color(ink(ax))
     return figure

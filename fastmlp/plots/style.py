@@ -1,7 +1,7 @@
 """What all pictures share: colours, sizes, the frame of an axes. Nothing else in this package names a colour.
 
-The colours are Okabe and Ito's, told apart with any colour vision. Letters are large for the figure, so that they can be
-read where it is shown 300 pixels wide.
+The colours are Okabe and Ito's, told apart with any colour vision. Letters are large for the figure, so that they can
+be read where it is shown 300 pixels wide.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LIGHT = Palette(
     layers=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1a1a1a"),
     density=("#ffffff", "#9fd0ee", "#0072b2", "#00304d"),
     errors=("#fdebcf", "#e69f00", "#d55e00", "#8a3d00"),
-    signed=("#00507d", "#56a4d4", "#ffffff", "#ee9a5b", "#a34800"),
+    signed=("#0a5c8f", "#56a4d4", "#ffffff", "#ee9a5b", "#964000"),
     image="gray_r",
 )
 DARK = Palette(
@@ -94,8 +94,9 @@ def styled(function: F) -> F:
         import matplotlib
 
         colours = palette()
-        settings = {"font.size": LETTERS, "axes.titlesize": LETTERS, "axes.titleweight": "normal"}
-        settings |= {"axes.labelsize": LETTERS, "legend.fontsize": LETTERS - 1.5, "legend.frameon": False}
+        settings: Any = {"font.size": LETTERS, "axes.titlesize": LETTERS, "axes.titleweight": "normal"}
+        settings |= {"axes.labelsize": LETTERS, "legend.fontsize": LETTERS - 1.5}
+        settings |= {"legend.frameon": True, "legend.facecolor": colours.background, "legend.edgecolor": "none"}
         settings |= {"figure.facecolor": colours.background, "axes.facecolor": colours.background}
         settings |= {"axes.edgecolor": colours.muted, "axes.linewidth": 0.8, "axes.grid": False, "text.usetex": False}
         settings |= dict.fromkeys(
@@ -107,10 +108,12 @@ def styled(function: F) -> F:
     return draw  # type: ignore[return-value]
 
 
-def new_figure(height: float, layout: str | None = "constrained") -> Any:
-    """An empty figure of so many inches."""
+def new_figure(height: float, arrange: bool = True) -> Any:
+    """An empty figure of so many inches. arrange: whether matplotlib makes room for the letters."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08) if arrange else None
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
 
 
