@@ -6,7 +6,7 @@
     print(fastmlp.evaluate(model, test).accuracy)
 
 `data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `plots`
-draws, `images` reads pictures.
+draws, `images` reads pictures, `Watch` looks inside a net while it trains.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators
@@ -19,6 +19,7 @@ from .metrics import Evaluation
 from .nn import manual_seed
 from .predict import Predictor, predict
 from .train import Epoch, History, evaluate, fit
+from .watch import Watch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Parameter",
     "Predictor",
     "Tensor",
+    "Watch",
     "data",
     "evaluate",
     "fit",

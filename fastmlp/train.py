@@ -97,7 +97,8 @@ def fit(
     n_threads   a ceiling, "auto" for all cores this process may use: the engine takes the number that is fastest,
                 and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
-    callbacks   called with (model, history) after each epoch; True as an answer stops the training
+    callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
+                method `start`, start(model, optimizer) is called before the first epoch
 
     A Sequential of fastmlp's own layers with one of its own optimizers runs on the engine; anything else on the
     graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
@@ -138,6 +139,10 @@ def fit(
         stack.callback(_restore, _modes(model))
         stack.callback(report.close)
         train_epoch = stack.enter_context(_runner(model, data, optimizer, max(sizes), n_threads, report))
+        with kernels.announce_compiling(report.say):
+            for callback in callbacks:
+                if hasattr(callback, "start"):
+                    callback.start(model, optimizer)
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             model.train()

@@ -1,0 +1,34 @@
+"""Pictures of a run. Each function returns a matplotlib Figure, and draws on `ax` where one is given.
+
+    history                    loss_curve, accuracy_curve, curves
+    an Evaluation              confusion_matrix, reliability, wrong_digits, save_wrong_digits
+    a Dataset, a model         sample_digits, first_layer
+    a Watch                    activations, gradients, update_ratio
+
+    with plots.style(dark=True):
+        plots.curves(history).savefig("curves.png")
+
+The figures are not registered with pyplot: nothing has to close them. matplotlib is imported when the first is drawn.
+"""
+
+from .digits import first_layer, sample_digits, save_wrong_digits, wrong_digits
+from .history import accuracy_curve, curves, loss_curve
+from .inside import activations, gradients, update_ratio
+from .quality import confusion_matrix, reliability
+from .style import style
+
+__all__ = [
+    "accuracy_curve",
+    "activations",
+    "confusion_matrix",
+    "curves",
+    "first_layer",
+    "gradients",
+    "loss_curve",
+    "reliability",
+    "sample_digits",
+    "save_wrong_digits",
+    "style",
+    "update_ratio",
+    "wrong_digits",
+]
