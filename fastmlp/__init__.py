@@ -12,6 +12,8 @@ from . import arithmetic as arithmetic  # gives Tensor its operators
 from . import data, nn, ops, optim, plots
 from .checkpoint import load, save
 from .data import Dataset
+from .drawing import Drawing, draw
+from .explain import explain, explain_backward
 from .gradcheck import gradcheck
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
@@ -22,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccumulateGrad",
     "Dataset",
+    "Drawing",
     "Epoch",
     "Evaluation",
     "History",
@@ -30,7 +33,10 @@ __all__ = [
     "Predictor",
     "Tensor",
     "data",
+    "draw",
     "evaluate",
+    "explain",
+    "explain_backward",
     "fit",
     "gradcheck",
     "is_grad_enabled",

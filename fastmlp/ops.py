@@ -19,7 +19,7 @@ from .operation import Operation, flushed, kernel_array, output, require_tensor,
 class TBackward0(Operation):
     """w = weightᵀ, in column blocks."""
 
-    equation = "dweight[o, i] = dw[o // lanes, i, o % lanes]"
+    equation = "dweight = dwᵀ, out of the blocks"
     operands = ("weight",)
     keeps_nothing = "it moves numbers and changes none, so the way back needs none of them"
     twin = "torch.t"
