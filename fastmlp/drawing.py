@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,16 @@ def _box(number: int, node: Node, names: dict[int, str]) -> Box:
     if isinstance(node, AccumulateGrad):
         name = names[id(node.variable)]
         return Box(f"{name}  {shape}", (f"{number}  {node.name()}", ".grad += dy"), True)
-    parts = node.equation.split(",  ")
-    lines = [f"output {shape}", node.formula(), *(part + ("," if part != parts[-1] else "") for part in parts)]
+    formula, parts = node.formula(), [part for part in node.equation.split(",  ") if part]
+    lines = [f"output {shape}"] + ([f"forward  {formula}"] if formula else [])
+    lines += [("" if i else "backward  ") + part + ("," if part != parts[-1] else "") for i, part in enumerate(parts)]
     saved = [f"{name} {shape_text(shape)}" for name, shape in node.saved_shapes().items()]
-    state = "kept, now freed:" if node.freed else "keeps"
-    lines += [f"{state} {', '.join(saved[i : i + 3])}" if not i else f"    {', '.join(saved[i : i + 3])}"
-              for i in range(0, len(saved), 3)] or ["keeps nothing"]  # fmt: skip
+    threes = [", ".join(saved[i : i + 3]) + ("," if i + 3 < len(saved) else "") for i in range(0, len(saved), 3)]
+    state = "kept, now freed: " if node.freed else "keeps "
+    lines += [("" if i else state) + three for i, three in enumerate(threes)] or ["keeps nothing"]
     unused = [operand(node, index) for index, (below, _) in enumerate(node.next_functions) if below is None]
     lines += [f"{', '.join(unused)} {'want' if len(unused) > 1 else 'wants'} no gradient"] if unused else []
-    return Box(f"{number}  {node.name()}", tuple(line for line in lines if line), False)
+    return Box(f"{number}  {node.name()}", tuple(lines), False)
 
 
 def _quoted(lines: tuple[str, ...]) -> str:
@@ -215,7 +217,9 @@ def _figure(drawing: Drawing) -> Any:
             shrinkA=0, shrinkB=0,
         )  # fmt: skip
         ax.add_patch(line)
-        write(points[0][0] + 0.05, points[0][1] + 0.09, arrow.label, small, ink["faint"], ha="left", va="center")
+        # on the side that the line does not turn to
+        side, where = (-0.05, "right") if points[1][0] > points[0][0] else (0.05, "left")
+        write(points[0][0] + side, points[0][1] + 0.09, arrow.label, small, ink["faint"], ha=where, va="center")
     return figure
 
 
@@ -224,7 +228,7 @@ def _curve(points: list[tuple[float, float]]) -> Any:
     from matplotlib.path import Path as Curve
 
     vertices, codes = [points[0]], [Curve.MOVETO]
-    for i, ((x, y), (to_x, to_y)) in enumerate(zip(points, points[1:], strict=False)):
+    for i, ((x, y), (to_x, to_y)) in enumerate(pairwise(points)):
         if i % 2:
             vertices.append((to_x, to_y))
             codes.append(Curve.LINETO)

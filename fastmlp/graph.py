@@ -92,7 +92,7 @@ class Node:
 
     def formula(self) -> str:
         """The equation of the forward pass: the first line of the class's docstring."""
-        return (type(self).__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        return (type(self).__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("`", "")
 
     def saved_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each saved array, also after it was freed."""

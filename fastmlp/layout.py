@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -52,7 +53,7 @@ class Layout:
         self.below: list[list[int]] = [[] for _ in self.layer_of]
         self.above: list[list[int]] = [[] for _ in self.layer_of]
         for chain in self.chains:
-            for a, b in zip(chain, chain[1:], strict=False):
+            for a, b in pairwise(chain):
                 self.below[a].append(b)
                 self.above[b].append(a)
 
@@ -75,7 +76,7 @@ class Layout:
             for layer in self.layers[1:] if down else self.layers[-2::-1]:
                 place = self._places()
                 ends = {thing: self._ends(thing, place, down) or [place[thing]] for thing in layer}
-                layer.sort(key=lambda thing: sum(ends[thing]) / len(ends[thing]))  # noqa: B023 - sorted at once
+                layer.sort(key=lambda thing: sum(ends[thing]) / len(ends[thing]))
             if (crossings := self.crossings()) < fewest:
                 best, fewest = [list(layer) for layer in self.layers], crossings
         self.layers = best
@@ -114,17 +115,16 @@ class Layout:
             for thing in layer:
                 x[thing] = at + self.width_of[thing] / 2
                 at += self.width_of[thing] + self.gap[0]
-        for sweep in range(2 * SWEEPS):
+        for sweep in range(2 * SWEEPS + 1):
             down = sweep % 2 == 0
             for layer in self.layers if down else reversed(self.layers):
                 wanted, weights = [], []
                 for thing in layer:
-                    first, second = (self.above, self.below) if down else (self.below, self.above)
-                    beside = first[thing] or second[thing]
-                    wanted.append(sum(x[n] for n in beside) / len(beside) if beside else x[thing])
+                    ends = self._hangs_from(thing, x) if down else [x[below] for below in self.below[thing]]
+                    wanted.append(sum(ends) / len(ends) if ends else x[thing])
                     weights.append(1.0 if self.width_of[thing] else 4.0)  # bends keep a long edge straight
                 room = [self.width_of[thing] / 2 for thing in layer]
-                least = [a + b + self.gap[0] for a, b in zip(room, room[1:], strict=False)]
+                least = [a + b + self.gap[0] for a, b in pairwise(room)]
                 for thing, value in zip(layer, _apart(wanted, weights, least), strict=True):
                     x[thing] = value
         left = min((x[t] - self.width_of[t] / 2 for t in range(len(x))), default=0.0)
@@ -148,6 +148,16 @@ class Layout:
             for bend in chain[1:-1]:
                 points += [(x[bend], tops[self.layer_of[bend]]), (x[bend], bottoms[self.layer_of[bend]])]
             self.paths.append([*points, (in_port[edge], self.centers[b][1] - self.sizes[b][1] / 2)])
+
+    def _hangs_from(self, thing: int, x: list[float]) -> list[float]:
+        """x of the ports of the edges that come from above."""
+        return [
+            x[above] + ((i + 1) / (len(ports) + 1) - 0.5) * self.width_of[above]
+            for above in set(self.above[thing])
+            for ports in (self.below[above],)
+            for i, below in enumerate(ports)
+            if below == thing
+        ]
 
     def _ports(self, x: list[float], ends: list[tuple[int, int]], keep_order: bool) -> list[float]:
         """x where each edge leaves or enters its box: evenly along the side, in the order of the edges, or of x."""
