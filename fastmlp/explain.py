@@ -63,7 +63,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def number_text(value: float) -> str:
     """Four digits. What is no more than the rounding of sums of order 1 in float64 is ~0."""
-    return "~0" if 0 < abs(value) < 1e-13 else f"{value:.4g}"
+    return "~0" if 0 < abs(value) < 1e-13 else f"{value + 0.0:.4g}"  # + 0.0: no -0
 
 
 class _Names:

@@ -35,10 +35,13 @@ MAY_IMPORT = {
     "warm": "kernels nn optim data engine predict",
     "train": "kernels graph operation ops nn optim data plan engine predict warm",
     "plots": "",
+    "explain": "graph nn",
+    "layout": "",
+    "drawing": "graph explain layout",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.
 AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
-WHEN_CALLED = {"plots": "matplotlib", "train": "tqdm", "checkpoint": "safetensors"}
+WHEN_CALLED = {"plots": "matplotlib", "drawing": "matplotlib", "train": "tqdm", "checkpoint": "safetensors"}
 HEAVY = ("matplotlib", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 
 
