@@ -212,11 +212,11 @@ def _figure(drawing: Drawing) -> Any:
             colour = ink["faint"] if line.startswith(("keeps nothing", "kept")) else ink["text"]
             write(x, top + LINE * i, line, body, colour, ha="center", va="center", zorder=3)
     for arrow, points in zip(drawing.arrows, layout.paths, strict=True):
-        line = FancyArrowPatch(
+        edge = FancyArrowPatch(
             path=_curve(points), arrowstyle="-|>", mutation_scale=9, color=ink["edge"], lw=1.1, zorder=1,
             shrinkA=0, shrinkB=0,
         )  # fmt: skip
-        ax.add_patch(line)
+        ax.add_patch(edge)
         # on the side that the line does not turn to
         side, where = (-0.05, "right") if points[1][0] > points[0][0] else (0.05, "left")
         write(points[0][0] + side, points[0][1] + 0.09, arrow.label, small, ink["faint"], ha=where, va="center")

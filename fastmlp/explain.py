@@ -15,7 +15,7 @@ import numpy as np
 from .graph import AccumulateGrad, Array, Node, Tensor, nodes_of
 from .nn import Module
 
-WIDTH = 100  # columns of a line, where names and equations allow it
+WIDTH = 96  # columns of a line, where names and equations allow it
 DEEPEST = 8  # levels of the tree before it goes on below, at the margin
 LEGEND = (
     "A node's number is its turn in backward. [i] is the edge's place in next_functions, the name after it what the "

@@ -148,7 +148,7 @@ class AccumulateGrad(Node):
 
     equation = "variable.grad += dy"
     keeps_nothing = "it holds the leaf itself, as `variable`"
-    twin = "a leaf with requires_grad"
+    twin = "a leaf"
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())

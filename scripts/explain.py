@@ -14,6 +14,7 @@ import sys
 import textwrap
 import unicodedata
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,7 +96,7 @@ def say(text: str) -> None:
     print(textwrap.fill(" ".join(text.split()), WIDTH))
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns of equal width."""
 
     def seen(cell: str) -> int:  # the hat of m̂ takes no column
@@ -288,7 +289,9 @@ class Walk:
         print(f"  by hand    {value:.6f} - {self.lr:g} · {g:.6f} = {value - self.lr * g:.6f}")
         print(f"  SGD.step   {p.data[self.at]:.6f}")
         agree = all(same(a, q.data) for a, q in zip(by_hand, self.model.parameters(), strict=True))
-        left = all(np.array_equal(a, q.grad) for a, q in zip(gradients, self.model.parameters(), strict=True))
+        left = all(
+            np.array_equal(a, np.asarray(q.grad)) for a, q in zip(gradients, self.model.parameters(), strict=True)
+        )
         print(f"  all parameters as by hand: {yes(agree)}")
         print(f"  .grad is as it was after step(): {yes(left)}; zero_grad() is what clears it")
         kept = yes(p.data is array), yes(p.grad is grad)
@@ -376,17 +379,15 @@ class Walk:
     def twins(self) -> None:
         """The table of names."""
         heading(10, "Which node is which in PyTorch?")
-        rows = {
-            (node.name(), node.twin, ", ".join(f"{ours} → _saved_{theirs}" for ours, theirs in node.twin_saved.items()
-                                               if ours in node.saved_shapes()) or "nothing")
-            for node in nodes_of(self.loss)
-        }  # fmt: skip
-        order = {node.name(): i for i, node in reversed(list(enumerate(nodes_of(self.loss))))}
-        merged: dict[tuple[str, str], str] = {}
-        for name, twin, saved in sorted(rows, key=lambda row: (order[row[0]], len(row[2]))):
-            merged[name, twin] = saved  # the one that keeps most
-        table(("node, here and there", "PyTorch's function", "what it keeps → its name in PyTorch"),
-              [(name, twin, saved) for (name, twin), saved in merged.items()])  # fmt: skip
+        kept: dict[tuple[str, str], dict[str, str]] = {}
+        for node in nodes_of(self.loss):
+            own = kept.setdefault((node.name(), node.twin), {})
+            own |= {ours: theirs for ours, theirs in node.twin_saved.items() if ours in node.saved_shapes()}
+        rows = []
+        for (name, twin), own in kept.items():
+            pairs = [(ours, f"grad_fn._saved_{theirs}") for ours, theirs in own.items()] or [("", "")]
+            rows += [(name, twin, *pairs[0]), *(("", "", *pair) for pair in pairs[1:])]
+        table(("node, here and there", "PyTorch's function", "what it keeps", "there"), rows)
 
     def run(self) -> None:
         """All sections in order."""
