@@ -115,10 +115,11 @@ def numbers(array: Any, most: int = 4) -> str:
 
 
 def matrix(name: str, array: Any) -> None:
-    """A matrix, where it is small; its first numbers else."""
+    """All numbers of a small array, a vector in rows of five; the first numbers of a larger one."""
     print(f"  {name} {shape_text(array.shape)}")
-    if array.ndim == 2 and array.shape[0] <= 10 and array.shape[1] <= 8:
-        for row in array:
+    rows = [array[i : i + 5] for i in range(0, len(array), 5)] if array.ndim == 1 else list(array)
+    if len(rows) <= 10 and len(rows[0]) <= 8:
+        for row in rows:
             print("    " + "  ".join(f"{number_text(float(v)):>10}" for v in row))
     else:
         print("    " + numbers(array, 6))
