@@ -13,6 +13,8 @@ from . import arithmetic as arithmetic  # gives Tensor its operators
 from . import data, images, metrics, nn, ops, optim, plots
 from .checkpoint import load, load_model, save
 from .data import Dataset
+from .drawing import Drawing, draw
+from .explain import explain, explain_backward
 from .gradcheck import gradcheck
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .metrics import Evaluation
@@ -25,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccumulateGrad",
     "Dataset",
+    "Drawing",
     "Epoch",
     "Evaluation",
     "History",
@@ -34,7 +37,10 @@ __all__ = [
     "Tensor",
     "Watch",
     "data",
+    "draw",
     "evaluate",
+    "explain",
+    "explain_backward",
     "fit",
     "gradcheck",
     "images",

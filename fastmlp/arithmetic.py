@@ -6,6 +6,7 @@ PyTorch. The operators and methods are given to `Tensor` at the end of this file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,9 @@ class AddBackward0(Operation):
     """c = a + b."""
 
     equation = "da = dc,  db = dc, summed over broadcast axes"
+    operands = ("a", "b")
+    keeps_nothing = "the derivative of a sum is 1, whatever a and b are"
+    twin = "torch.add"
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -68,6 +72,9 @@ class SubBackward0(Operation):
     """c = a - b."""
 
     equation = "da = dc,  db = -dc, summed over broadcast axes"
+    operands = ("a", "b")
+    keeps_nothing = "the derivatives are 1 and -1, whatever a and b are"
+    twin = "torch.sub"
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -84,6 +91,10 @@ class MulBackward0(Operation):
     """c = a * b."""
 
     equation = "da = dc * b,  db = dc * a, summed over broadcast axes"
+    operands = ("a", "b")
+    keeps = {"a": "it is the derivative by b", "b": "it is the derivative by a"}
+    twin = "torch.mul"
+    twin_saved = {"a": "self", "b": "other"}
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -114,6 +125,10 @@ class DivBackward0(Operation):
     """c = a / b."""
 
     equation = "da = dc / b,  db = -dc * a / b², summed over broadcast axes"
+    operands = ("a", "b")
+    keeps = {"a": "db multiplies by it", "b": "both gradients divide by it"}
+    twin = "torch.div"
+    twin_saved = {"a": "self", "b": "other"}
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -139,6 +154,9 @@ class NegBackward0(Operation):
     """c = -a."""
 
     equation = "da = -dc"
+    operands = ("a",)
+    keeps_nothing = "the derivative is -1, whatever a is"
+    twin = "torch.neg"
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         return (-dy,)
@@ -154,6 +172,10 @@ class PowBackward0(Operation):
     """c = a ** n, for a number n."""
 
     equation = "da = dc * n * a ** (n - 1)"
+    operands = ("a",)
+    keeps = {"a": "the derivative n a ** (n - 1) is taken there"}
+    twin = "torch.pow"
+    twin_saved = {"a": "self"}
     exponent: float
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -181,6 +203,9 @@ class SumBackward0(Operation):
     """c = Σ a over all axes, or over `dim`."""
 
     equation = "da = dc, repeated along the summed axes"
+    operands = ("a",)
+    keeps_nothing = "the derivative by each number is 1; the shape of a is enough"
+    twin = "torch.sum"
     shape: tuple[int, ...]
     dim: Dim
     share: float = 1.0
@@ -206,6 +231,8 @@ class MeanBackward0(SumBackward0):
     """c = Σ a / n over all axes, or over `dim`; n numbers go into each."""
 
     equation = "da = dc / n, repeated along the summed axes"
+    keeps_nothing = "the derivative by each number is 1 / n; the shape of a is enough"
+    twin = "torch.mean"
 
 
 @flushed
@@ -221,6 +248,9 @@ class TransposeBackward0(Operation):
     """c = aᵀ."""
 
     equation = "da = dcᵀ"
+    operands = ("a",)
+    keeps_nothing = "it moves numbers and changes none"
+    twin = "torch.t"
 
     def name(self) -> str:
         """PyTorch's name for the transpose of a matrix."""
@@ -241,6 +271,10 @@ class MmBackward0(Operation):
     """c = a @ b."""
 
     equation = "da = dc bᵀ,  db = aᵀ dc"
+    operands = ("a", "b")
+    keeps = {"a": "db = aᵀ dc multiplies by it", "b": "da = dc bᵀ multiplies by it"}
+    twin = "torch.mm"
+    twin_saved: Mapping[str, str] = {"a": "self", "b": "mat2"}
 
     def name(self) -> str:
         """PyTorch's names: dot for two vectors, mv for a matrix and a vector, else mm."""
@@ -264,6 +298,9 @@ class MmBackward0(Operation):
         return da, db
 
 
+_WITH_VECTORS = {(1, 1): ("torch.dot", "tensor"), (2, 1): ("torch.mv", "vec")}  # PyTorch has nodes of their own
+
+
 @flushed
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """c = a @ b.    a: (M, K) or (K,)  b: (K, N) or (K,)  c: (M, N), an axis less for each vector
@@ -279,7 +316,10 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     matrix_b = b.data.reshape(-1, 1) if b.ndim == 1 else b.data
     c = matrix_product(matrix_a, matrix_b)
     c = c.reshape((a.shape[:-1] if a.ndim == 2 else ()) + (b.shape[1:] if b.ndim == 2 else ()))
-    facts = {"axes": (a.ndim, b.ndim), "shapes": (matrix_a.shape, matrix_b.shape)}
+    facts: dict[str, Any] = {"axes": (a.ndim, b.ndim), "shapes": (matrix_a.shape, matrix_b.shape)}
+    if facts["axes"] in _WITH_VECTORS:
+        function, second = _WITH_VECTORS[facts["axes"]]
+        facts |= {"twin": function, "twin_saved": {"a": "self", "b": second}}
     return output(MmBackward0, (a, b), c, _crosswise(a, b), **facts)
 
 

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 Edge = tuple["Node | None", int]
+Hook = Callable[[tuple["Array | None", ...], tuple[Array]], "tuple[Array | None, ...] | None"]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -55,20 +56,58 @@ class Node:
     A subclass has the name that PyTorch gives the operation's backward, an `equation`, and `backward(dy)`, which
     returns one array (or None) for each edge in `next_functions`. `saved` holds by name the arrays that the equation
     needs. They are freed when `backward` has run, unless the graph is retained.
+
+    A node explains itself; `explain` and `draw` print what stands here:
+
+    docstring     its first line is the equation of the forward pass
+    equation      the equation of the backward pass
+    operands      what the equations call the inputs, one letter or name for each edge
+    keeps         name of a saved array -> why the backward pass needs it
+    keeps_nothing why it can do without, for a node that saves no array
+    twin          PyTorch's function whose result has a node of this name
+    twin_saved    name of a saved array -> its name in PyTorch's node, there `grad_fn._saved_<name>`
+    output_shape  shape of the tensor that the operation made
     """
 
     equation = ""
+    operands: tuple[str, ...] = ()
+    keeps: Mapping[str, str] = {}
+    keeps_nothing = ""
+    twin = ""
+    twin_saved: Mapping[str, str] = {}
+    output_shape: tuple[int, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
     def __init__(self, next_functions: tuple[Edge, ...], saved: dict[str, Array] | None = None) -> None:
         self.next_functions = next_functions
         self.saved: dict[str, Array] = saved or {}
         self.freed = False
+        self._freed_shapes: dict[str, tuple[int, ...]] = {}
         self.retained_by: weakref.ref[Tensor] | None = None  # the output tensor, once it asked for retain_grad()
         self.sequence = next(_clock)  # a node is younger than all nodes it can reach
 
     def name(self) -> str:
         """The node's name, as PyTorch spells it."""
         return type(self).__name__
+
+    def formula(self) -> str:
+        """The equation of the forward pass: the first line of the class's docstring."""
+        return (type(self).__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("`", "")
+
+    def saved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of each saved array, also after it was freed."""
+        return self._freed_shapes if self.freed else {name: array.shape for name, array in self.saved.items()}
+
+    def register_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(grad_inputs, grad_outputs)` each time this node's backward has run.
+
+        grad_inputs   what the node sends on: one array or None for each edge
+        grad_outputs  (dy,): what has arrived, all paths added up
+
+        What the hook returns, unless it is None, is sent on instead of grad_inputs. `remove()` of the handle ends it.
+        """
+        self.hooks = (*self.hooks, hook)
+        return RemovableHandle(self, hook)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """The gradients of the inputs, one for each edge, from that of the output."""
@@ -85,20 +124,40 @@ class Node:
     def release(self) -> None:
         """Free what was saved. A node that saved nothing can run again."""
         if self.saved:
+            self._freed_shapes = self.saved_shapes()
             self.saved, self.freed = {}, True
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {hex(id(self))}>"
 
 
+class RemovableHandle:
+    """What `register_hook` returns: `remove()` ends the hook."""
+
+    def __init__(self, node: Node, hook: Hook) -> None:
+        self._node, self._hook = weakref.ref(node), hook
+
+    def remove(self) -> None:
+        """The hook is not called any more. A second call does nothing."""
+        if (node := self._node()) is not None:
+            node.hooks = tuple(hook for hook in node.hooks if hook is not self._hook)
+
+
 class AccumulateGrad(Node):
     """The end of a path: adds what arrives to `.grad` of its leaf, the `variable`."""
 
     equation = "variable.grad += dy"
+    keeps_nothing = "it holds the leaf itself, as `variable`"
+    twin = "a leaf"
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())
         self.variable = variable
+        self.output_shape = variable.shape
+
+    def formula(self) -> str:
+        """Empty: no operation made a leaf."""
+        return ""
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """Adds; it has nothing to send on."""
@@ -314,6 +373,7 @@ def result(data: Array, node: Node | None) -> Tensor:
     tensor = Tensor(data)
     if node is not None:
         tensor.grad_fn = node
+        node.output_shape = node.output_shape or tensor.shape
         tensor._requires_grad = True
     return tensor
 
@@ -350,6 +410,8 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
             kept.grad = np.array(dy) if kept.grad is None else np.asarray(kept.grad + dy)
         node.check()
         gradients = node.backward(dy)
+        for hook in node.hooks:
+            gradients = hook(gradients, (dy,)) or gradients
         if not retain_graph:
             node.release()
         for (below, _), dx in zip(node.next_functions, gradients, strict=True):

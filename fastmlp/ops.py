@@ -6,6 +6,7 @@ x input, y output, w packed weight, b bias, z logits; dx is d(loss)/dx. `+ - * /
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from .operation import Operation, flushed, kernel_array, output, require_tensor,
 class TBackward0(Operation):
     """w = weightᵀ, in column blocks."""
 
-    equation = "dweight[o, i] = dw[o // lanes, i, o % lanes]"
+    equation = "dweight = dwᵀ, out of the blocks"
+    operands = ("weight",)
+    keeps_nothing = "it moves numbers and changes none, so the way back needs none of them"
+    twin = "torch.t"
     shape: tuple[int, int]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
@@ -35,13 +39,21 @@ def pack_columns(weight: Tensor) -> Tensor:
     """
     w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
     kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
-    return output(TBackward0, (weight,), w, shape=weight.shape)
+    return output(TBackward0, (weight,), w, shape=weight.shape, output_shape=weight.shape[::-1])
 
 
 class AddmmBackward0(Operation):
     """y = b + x w."""
 
     equation = "db = Σₙ dy,  dx = dy wᵀ,  dw = xᵀ dy"
+    operands: tuple[str, ...] = ("b", "x", "w")
+    keeps = {
+        "x": "dw = xᵀ dy multiplies by it",
+        "w": "dx = dy wᵀ multiplies by it; in column blocks, as the kernels read it",
+        "weight": "the parameter itself, so that a change in place is noticed",
+    }
+    twin = "torch.addmm"
+    twin_saved = {"x": "mat1", "w": "mat2"}
     rows: int
     outputs: int
     packed_shape: tuple[int, int, int]
@@ -49,6 +61,15 @@ class AddmmBackward0(Operation):
     def name(self) -> str:
         """MmBackward0 without a bias: PyTorch's names."""
         return "AddmmBackward0" if len(self.next_functions) == 3 else "MmBackward0"
+
+    def formula(self) -> str:
+        """Without b, where there is no bias."""
+        return super().formula() if len(self.next_functions) == 3 else "y = x w"
+
+    def saved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The blocks of w are padded to whole vectors; the matrix that they hold is (inputs, outputs)."""
+        matrix = (self.packed_shape[1], self.outputs)
+        return {name: matrix if name == "w" else shape for name, shape in super().saved_shapes().items()}
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         dtype, inputs = dy.dtype, self.packed_shape[1]
@@ -68,6 +89,14 @@ class AddmmBackward0(Operation):
             kernels.linear_backward_input(dy, self.saved["w"], scratch, dx, 0, inputs)
             dx = _cut_columns(dx, inputs)
         return (db, dx, dw) if len(self.next_functions) == 3 else (dx, dw)
+
+
+_WITHOUT_BIAS = {
+    "equation": "dx = dy wᵀ,  dw = xᵀ dy",
+    "operands": ("x", "w"),
+    "twin": "torch.mm",
+    "twin_saved": {"x": "self", "w": "mat2"},
+}
 
 
 @flushed
@@ -101,8 +130,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     save = {"x": x_array} if weight.requires_grad else {}
     if x.requires_grad:
         save |= {"weight": weight.data, "w": w.data}  # `weight` is kept to notice a change; `w` is used
-    facts = {"rows": rows, "outputs": outputs, "packed_shape": w.shape}
+    facts: dict[str, Any] = {"rows": rows, "outputs": outputs, "packed_shape": w.shape}
     inputs = (x, w) if bias is None else (bias, x, w)
+    if bias is None:
+        facts |= _WITHOUT_BIAS
     return output(AddmmBackward0, inputs, _cut_columns(y, outputs), save, **facts)
 
 
@@ -110,6 +141,10 @@ class ReluBackward0(Operation):
     """y = max(x, 0)."""
 
     equation = "dx = dy where y > 0, else 0"
+    operands = ("x",)
+    keeps = {"y": "its sign says where dy passes"}
+    twin = "torch.relu"
+    twin_saved = {"y": "result"}
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         return (_elementwise(kernels.relu_backward, dy, self.saved["y"]),)
@@ -130,6 +165,10 @@ class TanhBackward0(Operation):
     """y = tanh(x)."""
 
     equation = "dx = dy (1 - y²)"
+    operands = ("x",)
+    keeps = {"y": "the derivative 1 - y² is made from the output, so x is not needed"}
+    twin = "torch.tanh"
+    twin_saved = {"y": "result"}
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         return (_elementwise(kernels.tanh_backward, dy, self.saved["y"]),)
@@ -150,6 +189,10 @@ class SigmoidBackward0(Operation):
     """y = 1 / (1 + e⁻ˣ)."""
 
     equation = "dx = dy y (1 - y)"
+    operands = ("x",)
+    keeps = {"y": "the derivative y (1 - y) is made from the output, so x is not needed"}
+    twin = "torch.sigmoid"
+    twin_saved = {"y": "result"}
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         return (_elementwise(kernels.sigmoid_backward, dy, self.saved["y"]),)
@@ -167,9 +210,12 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 class NativeDropoutBackward0(Operation):
-    """y = x * mask / (1 - p). Saves no mask: its bits are a function of the counters."""
+    """y = x * mask / (1 - p)."""
 
     equation = "dx = dy * mask / (1 - p)"
+    operands = ("x",)
+    keeps_nothing = "the mask is drawn again: its bits are a function of (seed, step, layer, row, column)"
+    twin = "torch.native_dropout"  # torch.nn.functional.dropout on a CPU multiplies instead: MulBackward0
     p: float
     counters: tuple[int, int, int]
 
@@ -205,6 +251,16 @@ class NativeBatchNormBackward0(Operation):
     """y = gamma x̂ + beta,  x̂ = (x - mean) rstd."""
 
     equation = "dgamma = Σₙ dy x̂,  dbeta = Σₙ dy,  dx = gamma rstd (dy - dbeta / N - x̂ dgamma / N)"
+    operands = ("x", "gamma", "beta")
+    keeps = {
+        "x": "x̂ = (x - mean) rstd is made again from it",
+        "gamma": "dx is scaled by it",
+        "mean": "the mean of each column, to make x̂ again",
+        "rstd": "1 / √(variance + eps) of each column, to make x̂ again and to scale dx",
+        "var": "the running variance: rstd = 1 / √(var + eps)",
+    }
+    twin = "torch.nn.functional.batch_norm"
+    twin_saved: Mapping[str, str] = {"x": "input", "gamma": "weight", "mean": "result1", "rstd": "result2"}
     training: bool
     eps: float
 
@@ -218,6 +274,12 @@ class NativeBatchNormBackward0(Operation):
                 dy, x, gamma, saved["mean"], saved["var"], dx, dgamma, dbeta, self.eps, 0, x.shape[1]
             )
         return dx, dgamma, dbeta
+
+
+_IN_EVALUATION: dict[str, Any] = {  # the running statistics are constants: no gradient passes through them
+    "equation": "dgamma = Σₙ dy x̂,  dbeta = Σₙ dy,  dx = gamma rstd dy",
+    "twin_saved": {"x": "input", "gamma": "weight", "mean": "running_mean", "var": "running_var"},
+}
 
 
 @flushed
@@ -258,19 +320,23 @@ def batch_norm(
         kernels.batchnorm_forward(
             x_array, gamma, kernel_array(bias.data), mean, rstd, running_mean, running_var, y, momentum, eps, 0, columns
         )
-        save = {"x": x_array, "gamma": gamma, "mean": mean, "rstd": rstd}
+        save, facts = {"x": x_array, "gamma": gamma, "mean": mean, "rstd": rstd}, {}
     else:
         kernels.batchnorm_eval_forward(
             x_array, gamma, kernel_array(bias.data), running_mean, running_var, y, eps, 0, columns
         )
-        save = {"x": x_array, "gamma": gamma, "mean": running_mean, "var": running_var}
-    return output(NativeBatchNormBackward0, inputs, y, save, training=training, eps=eps)
+        save, facts = {"x": x_array, "gamma": gamma, "mean": running_mean, "var": running_var}, _IN_EVALUATION
+    return output(NativeBatchNormBackward0, inputs, y, save, training=training, eps=eps, **facts)
 
 
 class LogSoftmaxBackward0(Operation):
     """y[n, c] = z[n, c] - log Σ_k e^z[n, k],  p = e^y."""
 
     equation = "dz = dy - p Σ_c dy"
+    operands = ("z",)
+    keeps = {"p": "the probabilities e^y weigh what each row sends back"}
+    twin = "torch.log_softmax"
+    twin_saved = {"p": "result"}  # PyTorch keeps y and takes e^y on the way back
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         p = self.saved["p"]
@@ -299,6 +365,13 @@ class NllLossBackward0(Operation):
     """loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]."""
 
     equation = "dy[n, c] = -dloss r[n] q[n, c],  q = (1 - s) [c = labels[n]] + s / C"
+    operands = ("y",)
+    keeps = {
+        "labels": "q is 1 at the label of each row, apart from smoothing s",
+        "r": "the share of each row in the loss",
+    }
+    twin = "torch.nn.functional.nll_loss"
+    twin_saved = {"labels": "target"}  # PyTorch works r out again
     smoothing: float
     classes: int
 

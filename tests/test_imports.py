@@ -39,10 +39,13 @@ MAY_IMPORT = {
     "train": "kernels graph operation ops nn optim data machine metrics plan engine predict warm",
     "watch": "graph ops nn optim data",
     "plots": "",
+    "explain": "graph nn",
+    "layout": "",
+    "drawing": "graph explain layout",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.
 AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
-WHEN_CALLED = {"plots": "matplotlib", "train": "tqdm", "checkpoint": "safetensors", "images": "PIL"}
+WHEN_CALLED = {"plots": "matplotlib", "drawing": "matplotlib", "train": "tqdm", "checkpoint": "safetensors", "images": "PIL"}
 HEAVY = ("matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 
 

@@ -1,0 +1,306 @@
+"""`fastmlp.explain` and `scripts/explain.py`: the whole text, its figures against PyTorch and finite differences.
+
+The text of the script with its defaults stands in `tests/explain.txt`. After a change that is meant, write it anew:
+`python scripts/explain.py > tests/explain.txt`.
+"""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp.explain import explain_node, number_text
+from fastmlp.graph import nodes_of
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "scripts" / "explain.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> dict:
+    path = list(sys.path)
+    names = runpy.run_path(str(SCRIPT))
+    sys.path[:] = path
+    return names
+
+
+@pytest.fixture
+def walk(script, capsys):
+    """The text that the script prints with these arguments, line by line."""
+
+    def run(*arguments: str) -> list[str]:
+        script["main"](list(arguments))
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_the_whole_text_is_the_stored_one(walk):
+    stored = (ROOT / "tests" / "explain.txt").read_text("utf-8").splitlines()
+    for number, (line, expected) in enumerate(zip(walk(), stored, strict=True), 1):
+        assert line == expected, f"line {number}"
+
+
+def test_rounding_does_not_show_in_the_text(script, capsys):
+    """Float64 sums in another order differ by 1e-15: the text is the same also where the input moves by 1e-13."""
+    options = script["parse_arguments"]([])
+    script["Walk"](options).run()
+    before = capsys.readouterr().out
+    walk = script["Walk"](options)
+    walk.x *= 1 + 1e-13
+    walk.run()
+    assert capsys.readouterr().out == before
+    walk = script["Walk"](options)
+    walk.x *= 1 + 1e-3  # planted: a change that must show
+    walk.run()
+    assert capsys.readouterr().out != before
+
+
+VARIANTS = [
+    ("--hidden", ""),
+    ("--hidden", "8,6", "--batch-norm", "--dropout", "0.3", "--activation", "tanh", "--seed", "3"),
+    ("--hidden", "64,32", "--activation", "sigmoid", "--lr", "0.1"),
+]
+
+
+@pytest.mark.parametrize("arguments", VARIANTS, ids=" ".join)
+def test_any_net_is_walked_through_in_100_columns(walk, arguments):
+    lines = walk(*arguments)
+    assert max(map(len, lines)) <= 100
+    text = " ".join(lines)
+    assert "all parameters as by hand: yes" in text
+    assert re.search(r"every\s+entry\s+is\s+twice\s+its\s+value: yes", text)
+    by_hand = re.search(r"by hand +.* = (\S+)", "\n".join(lines))[1]
+    assert by_hand == re.search(r"SGD.step +(\S+)", "\n".join(lines))[1]
+    for row in re.findall(r"^  (?:m|v|step|p) {2,}.*?  (\S+)  +(\S+)$", "\n".join(lines), re.MULTILINE):
+        assert row[0] == row[1]
+    slope = float(re.search(r"/ 2h +(\S+)", text)[1])
+    assert float(re.search(r"0\.weight\.grad\[\d+, \d+\] +(\S+)", text)[1]) == pytest.approx(
+        slope, abs=2e-6
+    )  # 6 digits
+
+
+def printed_gradients(lines: list[str]) -> dict[str, np.ndarray]:
+    """The matrices of section 5."""
+    found, name = {}, ""
+    for line in lines:
+        if match := re.match(r"  (\S+)\.grad \(", line):
+            name = match[1]
+            found[name] = []
+        elif name and re.match(r"    ", line) and "..." not in line:
+            found[name].append([float(number) for number in line.replace("~0", "0").split()])
+        else:
+            name = ""
+    return {name: np.concatenate(rows) for name, rows in found.items() if rows}
+
+
+def net_of(script, *arguments: str):
+    return script["Walk"](script["parse_arguments"](list(arguments)))
+
+
+def test_the_gradients_that_it_prints_are_those_of_pytorch(script, walk):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-peers` installs it")
+    ours = net_of(script)
+    twin = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 10)).double()
+    twin.load_state_dict({name: torch.tensor(array) for name, array in ours.untouched.state_dict().items()})
+    torch.nn.functional.cross_entropy(twin(torch.tensor(ours.x)), torch.tensor(ours.labels)).backward()
+    expected = {name: p.grad.numpy() for name, p in twin.named_parameters()}
+    printed = printed_gradients(walk())
+    assert printed.keys() == expected.keys()
+    for name, array in printed.items():
+        np.testing.assert_allclose(array, expected[name].ravel(), rtol=6e-4, atol=1e-15)  # four digits are printed
+    assert not np.allclose(printed["2.weight"] * 1.01, expected["2.weight"].ravel(), rtol=6e-4)  # a planted fault shows
+
+
+def test_the_gradients_that_it_prints_are_finite_differences(script, walk):
+    printed, ours = printed_gradients(walk()), net_of(script)
+    for name, array in printed.items():
+        p = dict(ours.model.named_parameters())[name]
+        slopes = np.empty(p.shape)
+        for at in np.ndindex(p.shape):
+            before, ends = p.data[at], []
+            for h in (1e-6, -1e-6):
+                p.data[at] = before + h
+                ends.append(ours.loss_of(ours.model).item())
+            p.data[at] = before
+            slopes[at] = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(array, slopes.ravel(), rtol=6e-4, atol=1e-8)  # four digits; rounding 1e-16 / 1e-6
+
+
+def test_files(script, walk, tmp_path):
+    lines = walk("--out", str(tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "explain.txt", "graph.dot", "graph.png", "graph.svg",
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "explain.txt").read_text("utf-8").splitlines() == lines[:-2]
+
+
+@pytest.mark.parametrize("arguments", [("--hidden", "5,x"), ("--lr", "0"), ("--dropout", "1"), ("--seed", "-1")])
+def test_a_wrong_value_gets_one_line(script, capsys, arguments):
+    with pytest.raises(SystemExit) as exit:
+        script["main"](list(arguments))
+    assert exit.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_explains_itself():
+    """Each node class says its equations, why it keeps what it keeps, and its twin."""
+    import fastmlp.arithmetic
+    import fastmlp.ops
+    from fastmlp.operation import Operation
+
+    kinds = [k for m in (fastmlp.ops, fastmlp.arithmetic) for k in vars(m).values()
+             if isinstance(k, type) and issubclass(k, Operation) and k is not Operation]  # fmt: skip
+    assert len(set(kinds)) > 15
+    for kind in kinds:
+        assert kind.equation, kind
+        assert kind.operands, kind
+        assert kind.keeps or kind.keeps_nothing, kind
+        assert kind.twin.startswith("torch."), kind
+        assert set(kind.twin_saved) <= set(kind.keeps), kind
+
+
+def twins() -> dict:
+    x, y, v = (fm.Tensor(np.ones(shape), requires_grad=True) for shape in ((3, 4), (3, 4), (4,)))
+    ops, zeros, ones = fm.ops, np.zeros(4), np.ones(4)
+    return {
+        "linear": ops.linear(x, fm.Parameter(np.ones((2, 4))), fm.Parameter(np.ones(2))),
+        "no bias": ops.linear(x, fm.Parameter(np.ones((2, 4)))),
+        "relu": ops.relu(x), "tanh": ops.tanh(x), "sigmoid": ops.sigmoid(x), "dropout": ops.dropout(x, 0.5, seed=0),
+        "bn": ops.batch_norm(x, zeros, ones, v, v, training=True), "bn eval": ops.batch_norm(x, zeros, ones, v, v),
+        "log_softmax": ops.log_softmax(x), "nll": ops.nll_loss(x, [0, 1, 2]),
+        "add": x + y, "sub": x - y, "mul": x * y, "div": x / y, "neg": -x, "pow": x**3, "sum": x.sum(),
+        "sum dim": x.sum(0), "mean": x.mean(), "t": x.T, "mm": x @ y.T, "mv": x @ v, "dot": v @ v,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(twins()))
+def test_the_twin_has_this_name_and_keeps_this(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-peers` installs it")
+    x, y, v, w, b = (torch.ones(s, requires_grad=True) for s in ((3, 4), (3, 4), (4,), (2, 4), (2,)))
+    zeros, ones = torch.zeros(4), torch.ones(4)
+    arguments = {
+        "linear": (b, x, w.t()), "no bias": (x, w.t()), "dropout": (x, 0.5, True), "bn": (x, zeros, ones, v, v, True),
+        "bn eval": (x, zeros, ones, v, v), "log_softmax": (x, 1), "nll": (x, torch.tensor([0, 1, 2])),
+        "pow": (x, 3), "sum dim": (x, 0), "mm": (x, y.t()), "mv": (x, v), "dot": (v, v),
+        **dict.fromkeys(("add", "sub", "mul", "div"), (x, y)),
+    }.get(name, (x,))  # fmt: skip
+    node = twins()[name].grad_fn
+    function = torch
+    for part in node.twin.split(".")[1:]:
+        function = getattr(function, part)
+    made = function(*arguments)
+    twin = (made[0] if isinstance(made, tuple) else made).grad_fn
+    assert twin.name() == node.name()
+    for ours, theirs in node.twin_saved.items():
+        assert ours in node.saved
+        assert hasattr(twin, f"_saved_{theirs}")
+
+
+def test_the_tree_refers_to_a_shared_node_by_its_number():
+    x = fm.Tensor(2.0, requires_grad=True)
+    lines = fm.explain(x * x + x, {x: "x"}).splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[6:11]] == [
+        "torch.add", "torch.mul", "a leaf", "as above", "as above",
+    ]  # fmt: skip
+    assert sum(line == "3 AccumulateGrad x" for line in lines) == 1
+    assert "    next      (3 AccumulateGrad x, 0), (3 AccumulateGrad x, 0)" in lines
+
+
+def test_before_and_after_backward():
+    fm.manual_seed(0)
+    model = fm.nn.MLP(4, (5,), 3, batch_norm=True)
+    loss = fm.ops.cross_entropy(model(fm.Tensor(np.arange(8, dtype=np.float32).reshape(2, 4))), [0, 1])
+    arrays = sum(len(node.saved) for node in nodes_of(loss))
+    before = fm.explain(loss, model)
+    assert before.count("its .grad is None") == 6
+    assert "weight (3, 5), the array of 3.weight itself" in before
+    loss.backward(retain_graph=True)
+    kept = fm.explain(loss, model)
+    assert re.sub(r"its \.grad is \(.*\)", "its .grad is None", kept) == before
+    assert kept != before
+    loss.backward()
+    after = fm.explain(loss, model)
+    assert "freed" not in kept
+    assert after.count(", freed by backward") == arrays > 5
+    assert re.sub(r", freed by backward|, the array of \S+ itself|\s", "", after) == re.sub(
+        r", the array of \S+ itself|\s", "", kept
+    )
+
+
+def test_a_graph_of_depth_10_000():
+    x = fm.Tensor(1.0, requires_grad=True)
+    y = x
+    for i in range(10_000):
+        y = y + x if i % 2 else y * 1.0
+    text = fm.explain(y, {x: "x"})
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum(line.startswith("    output") for line in lines) == 10_000
+    told = fm.explain_backward(y, {x: "x"})
+    assert "10001 AccumulateGrad x: () = 5001 has arrived, 5001 gradients added up" in told
+
+
+def test_backward_is_told_as_it_happens_and_leaves_no_hook():
+    x = fm.Tensor(3.0, requires_grad=True)
+    y = x * x
+    assert fm.explain_backward(y, {x: "x"}).splitlines() == [
+        "1 MulBackward0: () = 1 has arrived",
+        "      da = dc * b,  db = dc * a, summed over broadcast axes",
+        "      da () = 3 → 2 AccumulateGrad x",
+        "      db () = 3 → 2 AccumulateGrad x",
+        "2 AccumulateGrad x: () = 6 has arrived, 2 gradients added up",
+        "      x.grad += dy",
+    ]
+    assert x.grad == 6
+    assert not any(node.hooks for node in nodes_of(y))
+    with pytest.raises(RuntimeError, match="freed"):
+        fm.explain_backward(y)
+    assert not any(node.hooks for node in nodes_of(y))
+
+
+def test_a_hook_sees_the_gradients_and_may_replace_them():
+    x = fm.Tensor(3.0, requires_grad=True)
+    y, seen = x * 2, []
+    handle = y.grad_fn.register_hook(lambda sent, arrived: seen.append((sent[0].item(), arrived[0].item())))
+    y.backward(retain_graph=True)
+    handle.remove()
+    handle.remove()
+    y.grad_fn.register_hook(lambda sent, arrived: (sent[0] * 10, None))
+    y.backward()
+    assert seen == [(2.0, 1.0)]
+    assert x.grad == 2 + 20
+
+
+def test_a_node_of_the_users_own_is_explained():
+    from fastmlp.operation import Operation, output
+
+    class DoubleBackward(Operation):
+        def run(self, dy):
+            return (2 * dy,)
+
+    x = fm.Tensor(3.0, requires_grad=True)
+    text = fm.explain(output(DoubleBackward, (x,), x.data * 2, {"y": x.data}))
+    assert "1 DoubleBackward" in text
+    assert "keeps     y (), the array of leaf 1 itself" in text
+    assert "[0] 0 ─ AccumulateGrad leaf 1" in text
+
+
+def test_numbers():
+    assert [number_text(v) for v in (-0.0, 1e-17, 0.123456, np.nan)] == ["0", "~0", "0.1235", "nan"]
+
+
+def test_what_is_no_graph_is_refused():
+    with pytest.raises(TypeError, match="explain: loss is int"):
+        fm.explain(3)
+    with pytest.raises(ValueError, match="requires_grad False"):
+        fm.explain(fm.Tensor(1.0))
+    with pytest.raises(TypeError, match="explain_node: node is NoneType"):
+        explain_node(None)
