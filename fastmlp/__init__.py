@@ -5,11 +5,12 @@
     history = fastmlp.fit(model, train, epochs=10)
     print(fastmlp.evaluate(model, test).accuracy)
 
-`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures.
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `plots` the pictures,
+`report` the page about a run.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators
-from . import data, nn, ops, optim, plots
+from . import data, nn, ops, optim, plots, report
 from .checkpoint import load, save
 from .data import Dataset
 from .gradcheck import gradcheck
@@ -42,5 +43,6 @@ __all__ = [
     "optim",
     "plots",
     "predict",
+    "report",
     "save",
 ]
