@@ -92,6 +92,7 @@ if (wrong && wrong.total) {
     if (layers) focusOn(list.children[start]);
   });
   form.addEventListener("input", refresh);
+  form.addEventListener("change", refresh);
   form.addEventListener("reset", () => setTimeout(refresh));
   form.addEventListener("submit", (event) => event.preventDefault());
   refresh();
