@@ -27,7 +27,7 @@ if (wrong && wrong.total) {
     text.innerHTML = '<b class="bad"></b> true <b></b><small></small>';
     text.children[0].textContent = `predicted ${wrong.predicted[i]}`;
     text.children[1].textContent = wrong.true[i];
-    text.children[2].textContent = `${percent(wrong.probability[i])} · row ${wrong.index[i]}`;
+    text.children[2].textContent = `${percent(wrong.probability[i])} · row\u00a0${wrong.index[i]}`;
     inside.append(text);
     if (layers) {
       inside.type = "button";
