@@ -5,12 +5,12 @@
     history = fastmlp.fit(model, train, epochs=10)
     print(fastmlp.evaluate(model, test).accuracy)
 
-`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `plots`
-draws, `images` reads pictures, `Watch` looks inside a net while it trains.
+`data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `Watch` looks
+inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures.
 """
 
 from . import arithmetic as arithmetic  # gives Tensor its operators
-from . import data, images, metrics, nn, ops, optim, plots
+from . import data, images, metrics, nn, ops, optim, plots, report
 from .checkpoint import load, load_model, save
 from .data import Dataset
 from .drawing import Drawing, draw
@@ -55,5 +55,6 @@ __all__ = [
     "optim",
     "plots",
     "predict",
+    "report",
     "save",
 ]

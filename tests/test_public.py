@@ -13,6 +13,7 @@ import fastmlp as fm
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = {".py", ".md", ".toml", ".in", ".txt", ".cfg", ".yml", ".yaml", ".json", ".ipynb", ".svg", ".csv", ""}
+TEXT |= {".html", ".css", ".js"}
 NOT_OURS = {"build", "dist", "runs", "__pycache__"}  # and what begins with a dot
 
 

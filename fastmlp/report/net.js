@@ -1,0 +1,72 @@
+// The network: its numbers from the page, and the forward pass of each kind of layer.
+// Values are float32 as in Python; sums are float64 within a neuron.
+
+const run = JSON.parse(document.getElementById("run").textContent);
+
+/** The bytes of a base64 text. */
+function bytes(base64) {
+  const text = atob(base64);
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
+  return out;
+}
+
+const FORWARD = {
+  // y = x wᵀ + b      w: (outputs, inputs), row after row
+  Linear({ outputs, weight, bias }, x) {
+    const y = new Float32Array(outputs);
+    for (let o = 0, at = 0; o < outputs; o++) {
+      let sum = bias ? bias[o] : 0;
+      for (let i = 0; i < x.length; i++) sum += x[i] * weight[at++];
+      y[o] = sum;
+    }
+    return y;
+  },
+  // y = max(x, 0); NaN stays NaN
+  ReLU: (_, x) => x.map((v) => (v < 0 ? 0 : v)),
+  Tanh: (_, x) => x.map(Math.tanh),
+  // y = 1 / (1 + e⁻ˣ)
+  Sigmoid: (_, x) => x.map((v) => 1 / (1 + Math.exp(-v))),
+  // drops nothing when it predicts
+  Dropout: (_, x) => x,
+  // y = weight (x - mean) / √(variance + eps) + bias, with the running mean and variance
+  BatchNorm1d: ({ weight, bias, running_mean, running_var, eps }, x) =>
+    x.map((v, i) => (weight[i] * (v - running_mean[i])) / Math.sqrt(running_var[i] + eps) + bias[i]),
+};
+
+/** The layers with their arrays, views into one buffer of float32. */
+function unpack(net) {
+  const numbers = new Float32Array(bytes(net.numbers).buffer);
+  return net.layers.map((layer) => {
+    const whole = { ...layer };
+    for (const [name, value] of Object.entries(layer)) {
+      if (Array.isArray(value)) whole[name] = numbers.subarray(value[0], value[0] + value[1]);
+    }
+    return whole;
+  });
+}
+
+const layers = run.net ? unpack(run.net) : null;
+
+/** softmax: pₖ = exp(zₖ - max z) / Σⱼ exp(zⱼ - max z) */
+function softmax(z) {
+  const most = Math.max(...z);
+  const e = Array.from(z, (v) => Math.exp(v - most));
+  const sum = e.reduce((a, b) => a + b, 0);
+  return e.map((v) => v / sum);
+}
+
+/** [{kind, output}, ...]: what each layer makes of one row. pixels: values as in the data set, before its scale. */
+function forward(pixels) {
+  if (!layers) throw new Error(`forward: ${run.no_canvas}`);
+  if (pixels.length !== run.net.features) {
+    throw new Error(`forward: pixels has ${pixels.length} values; it must have ${run.net.features}`);
+  }
+  let x = Float32Array.from(pixels, (v) => v * run.scale);
+  return layers.map((layer) => ({ kind: layer.kind, output: (x = FORWARD[layer.kind](layer, x)) }));
+}
+
+/** The probability of each class for one row of pixels. */
+function predict(pixels) {
+  return softmax(forward(pixels).at(-1).output);
+}
