@@ -12,24 +12,33 @@ from . import arithmetic as arithmetic  # gives Tensor its operators
 from . import data, nn, ops, optim, plots
 from .checkpoint import load, save
 from .data import Dataset
+from .diagnosis import Diagnosis, diagnose
 from .gradcheck import gradcheck
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
 from .predict import Predictor, predict
+from .run import Run, read_run
+from .stopping import EarlyStopping
+from .tensorboard import TensorBoard
 from .train import Epoch, Evaluation, History, evaluate, fit
 
 __version__ = "0.1.0"
 __all__ = [
     "AccumulateGrad",
     "Dataset",
+    "Diagnosis",
+    "EarlyStopping",
     "Epoch",
     "Evaluation",
     "History",
     "Node",
     "Parameter",
     "Predictor",
+    "Run",
     "Tensor",
+    "TensorBoard",
     "data",
+    "diagnose",
     "evaluate",
     "fit",
     "gradcheck",
@@ -42,5 +51,6 @@ __all__ = [
     "optim",
     "plots",
     "predict",
+    "read_run",
     "save",
 ]
