@@ -53,6 +53,7 @@ PICTURES = {  # by the function of `plots` that draws it: its file and its title
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
+HALF_FILE = re.compile(r"\..+\.\d+\.partial\..+|model\.safetensors\.\d+\.partial")  # what a kill during a write leaves
 SAVE_SECONDS = 30.0  # a run writes its history and weights at most this often while it trains
 
 Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
@@ -176,7 +177,7 @@ class Run:
         pictures: Mapping[str, Picture] | None = None,
     ) -> Path:
         """report.html; arguments as those of `fastmlp.report.write_report`."""
-        from .report import write_report  # type: ignore[import-not-found]
+        from .report import write_report  # type: ignore
 
         shown = {name: picture for name, picture in (pictures or {}).items() if name != "loss_curve"}  # in "curves"
         with self._replacing("report.html") as path:
@@ -224,7 +225,7 @@ class Run:
             return
         self._stale = False
         for path in list(self.folder.iterdir()):
-            if path.name in OWN_FILES or re.fullmatch(r"\..*\.\d+\.partial\.\w+", path.name):
+            if path.name in OWN_FILES or HALF_FILE.fullmatch(path.name):
                 path.unlink()
         wrong = self.folder / "wrong"
         if wrong.is_dir() and not wrong.is_symlink():

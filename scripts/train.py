@@ -167,12 +167,12 @@ def write_run(
 
 
 def most(result: Any) -> str:
-    """The most frequent mistake, in words."""
+    """How many rows are wrong, and the most frequent mistake, in words."""
     mistakes = result.confusion - np.diag(np.diagonal(result.confusion))
     if not mistakes.any():
-        return ""
+        return "no test row is wrong"
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    return f"; most often {true} is taken for {predicted}: {mistakes.max():,} times"
+    return f"{mistakes.sum():,} wrong; most often {true} is taken for {predicted}: {mistakes.max():,} times"
 
 
 def shown(path: Path) -> Path:

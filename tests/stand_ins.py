@@ -96,6 +96,6 @@ def install() -> None:
         fm.plots.save_wrong_digits = save_wrong_digits
     if not hasattr(fm, "Watch"):
         fm.Watch = Watch
-    if importlib.util.find_spec("fastmlp.report") is None:
+    if "fastmlp.report" not in sys.modules and importlib.util.find_spec("fastmlp.report") is None:
         sys.modules["fastmlp.report"] = types.ModuleType("fastmlp.report")
         sys.modules["fastmlp.report"].write_report = write_report
