@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what --help is for."""
 
     def error(self, message: str) -> NoReturn:
@@ -20,11 +20,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-class Help(argparse.ArgumentDefaultsHelpFormatter):
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds to each option its default, unless the option's text names it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that says what is wrong in one line, and in --help adds each default that the text does not name."""
+    return _Parser(description=description, formatter_class=_Help)
 
 
 def whole(least: int) -> Callable[[str], int]:

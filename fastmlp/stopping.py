@@ -40,8 +40,6 @@ class EarlyStopping:
     Source: Prechelt, Early Stopping - But When? (1998); the arguments are those of Keras.
     """
 
-    best: float
-    best_epoch: int | None
     stale: int
     stopped: bool
 
@@ -61,9 +59,19 @@ class EarlyStopping:
 
     def _forget(self) -> None:
         self._sign = 1.0 if self.metric in RISING else -1.0
-        self.best, self.best_epoch, self.stopped = math.nan, None, False
-        self._reference, self.stale = -math.inf, 0
-        self._state: dict[str, Array] = {}
+        self._kept: tuple[int | None, float, dict[str, Array]] = None, math.nan, {}  # epoch, metric, the model's state
+        self._seen = self.stale = 0
+        self._reference, self.stopped = -math.inf, False  # the metric of the last improvement, larger is better
+
+    @property
+    def best(self) -> float:
+        """The metric of the best epoch; NaN where there is none."""
+        return self._kept[1]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The number of the best epoch; None where there is none."""
+        return self._kept[0]
 
     @property
     def needs_validation(self) -> bool:
@@ -79,10 +87,7 @@ class EarlyStopping:
 
     def __call__(self, model: Module, history: History) -> bool:
         """Look at the epoch that has ended; True stops the training."""
-        value = self._sign * float(getattr(history[-1], self.metric))
-        if value > (-math.inf if self.best_epoch is None else self._sign * self.best):  # NaN is not
-            self.best, self.best_epoch = self._sign * value, history[-1].epoch
-            self._keep(model)
+        value = self._look(model, history)
         if value > self._reference + self.min_delta:
             self._reference, self.stale = value, 0
         else:
@@ -90,16 +95,23 @@ class EarlyStopping:
         self.stopped = self.patience is not None and self.stale >= max(self.patience, 1)
         return self.stopped
 
-    def _keep(self, model: Module) -> None:
-        """Copy the model's state, into the arrays of the copy before where they fit."""
-        state = model.state_dict()
-        if self._state.keys() != state.keys():
-            self._state = {name: array.copy() for name, array in state.items()}
-        for name, array in state.items():
-            np.copyto(self._state[name], array)
+    def _look(self, model: Module, history: History) -> float:
+        """Keep a copy of the state where the last epoch is the best; returns its metric, larger is better.
+
+        Epoch, metric and state are set in one assignment: a Ctrl-C comes before it or after it.
+        """
+        value = self._sign * float(getattr(history[-1], self.metric))
+        if value > (-math.inf if self.best_epoch is None else self._sign * self.best):  # NaN is not
+            state = {name: array.copy() for name, array in model.state_dict().items()}
+            self._kept = history[-1].epoch, self._sign * value, state
+        self._seen = len(history)
+        return value
 
     def finish(self, model: Module, history: History) -> None:
         """Restore the best weights; called by `fit` when the training ends, for whatever reason."""
-        if self.best_epoch is not None:
-            model.load_state_dict(self._state)
-            self._state = {}
+        if len(history) > self._seen:  # Ctrl-C came between the end of the last epoch and this callback
+            self._look(model, history)
+        epoch, best, state = self._kept
+        if epoch is not None:
+            model.load_state_dict(state)
+            self._kept = epoch, best, {}

@@ -16,6 +16,7 @@ SCALARS = {
     "accuracy/validation": "validation_accuracy",
     "speed/samples_per_second": "samples_per_second",
 }
+FLUSH_SECONDS = 5
 
 
 class NotInstalledError(ImportError):
@@ -47,16 +48,15 @@ class TensorBoard:
         self._writer: Any = None
 
     def __call__(self, model: Module, history: History) -> None:
-        """Write the epoch that has ended, to the disk."""
+        """Write the epoch that has ended; on the disk after FLUSH_SECONDS, or when the training ends."""
         if self._writer is None:  # at the first epoch: a refused training leaves no file
-            self._writer = self._open(self.folder)
+            self._writer = self._open(self.folder, flush_secs=FLUSH_SECONDS)
         epoch = history[-1]
         for tag, column in SCALARS.items():
             if math.isfinite(value := getattr(epoch, column)):
                 self._writer.add_scalar(tag, value, epoch.epoch)
         if self.watch is not None:
             self._write_watch(epoch.epoch)
-        self._writer.flush()
 
     def _write_watch(self, epoch: int) -> None:
         if not self.watch.epochs or self.watch.epochs[-1] != epoch:

@@ -20,10 +20,9 @@ sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it 
 
 import fastmlp as fm  # noqa: E402
 from fastmlp.commandline import (  # noqa: E402
-    Help,
-    Parser,
     Terminated,
     held_out,
+    make_parser,
     real,
     terminable,
     threads,
@@ -39,7 +38,7 @@ OPTIMIZERS = {"sgd": fm.optim.SGD, "adam": fm.optim.Adam, "adamw": fm.optim.Adam
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__, formatter_class=Help)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
@@ -145,9 +144,8 @@ def write_run(
     )
     diagnosis = fm.diagnose(history)
     if result is not None:
-        print(
-            f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}{most(result)}"
-        )
+        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
+        print(mistakes(result))
         run.config |= {
             "test_accuracy": result.accuracy,
             "test_loss": result.loss if math.isfinite(result.loss) else None,
@@ -166,13 +164,13 @@ def write_run(
     print(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
-def most(result: Any) -> str:
+def mistakes(result: Any) -> str:
     """How many rows are wrong, and the most frequent mistake, in words."""
-    mistakes = result.confusion - np.diag(np.diagonal(result.confusion))
-    if not mistakes.any():
+    wrong = result.confusion - np.diag(np.diagonal(result.confusion))
+    if not wrong.any():
         return "no test row is wrong"
-    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    return f"{mistakes.sum():,} wrong; most often {true} is taken for {predicted}: {mistakes.max():,} times"
+    true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    return f"{wrong.sum():,} wrong; most often {true} is taken for {predicted}: {wrong.max():,} times"
 
 
 def shown(path: Path) -> Path:

@@ -196,6 +196,21 @@ def test_a_training_that_diverges_gives_back_its_best_weights():
     assert bits(model) == bits(once)
 
 
+def test_ctrl_c_between_the_end_of_an_epoch_and_the_callback_counts_the_epoch():
+    stopper, model = EarlyStopping("train_loss", patience=None), mlp()
+
+    def fail(_, history):
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fm.fit(model, clusters(), epochs=5, progress=False, callbacks=[fail, stopper])
+    assert stopper.best_epoch == 3  # an easy set: each epoch is better
+    once = mlp()
+    fm.fit(once, clusters(), epochs=3, progress=False)
+    assert bits(model) == bits(once)
+
+
 SIGNALLED = """
 import sys, numpy as np, fastmlp as fm
 sys.path.insert(0, {tests!r})
