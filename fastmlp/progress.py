@@ -33,14 +33,14 @@ class Progress:
                 disable=None,
                 dynamic_ncols=True,
                 delay=0.2,
-                bar_format="{desc}  {percentage:3.0f}% |{bar}| {postfix}{rate_fmt}, {remaining} left",
+                bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
             )
             self.bar.set_description_str(f"epoch 1/{epochs}")
 
     def batch(self, rows: int, loss: float, accuracy: float) -> None:
         """Move the bar by a batch; `loss` and `accuracy` are the epoch's means so far."""
         if self.bar is not None:
-            self.bar.postfix = f"loss {loss:.4f}, accuracy {accuracy:.2%}, "
+            self.bar.postfix = f"loss {loss:.4f}, accuracy {accuracy:.2%}"
             self.bar.update(rows)
 
     def row(self, epoch: Epoch) -> None:
@@ -54,10 +54,10 @@ class Progress:
             f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {epoch.train_accuracy:8.2%}{validation}"
             f"   {epoch.samples_per_second:9,.0f}"
         )
-        if self.bar is not None:
+        if self.bar is not None and epoch.epoch < self.epochs:
             self.bar.postfix = ""
             self.bar.reset()
-            self.bar.set_description_str(f"epoch {min(epoch.epoch + 1, self.epochs)}/{self.epochs}")
+            self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
