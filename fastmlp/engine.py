@@ -162,12 +162,12 @@ class Engine:
         data: Dataset,
         order: Array,
         sizes: list[int],
-        on_chunk: Callable[[int, float], Any] = lambda rows, loss: None,
+        on_chunk: Callable[[int, float, float], Any] = lambda rows, loss, accuracy: None,
     ) -> tuple[float, float]:
         """Train on the rows `order` of a Dataset in batches of `sizes`; returns (mean loss, accuracy).
 
-        on_chunk(rows, mean loss so far) is called after each chunk. The model's and the optimizer's arrays hold the
-        result when this returns, and also when an exception, such as Ctrl-C, ends it early.
+        on_chunk(rows, mean loss so far, accuracy so far) is called after each chunk. The model's and the optimizer's
+        arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early.
         """
         bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         order, sums = np.ascontiguousarray(order, np.int64), np.zeros(2)
@@ -177,7 +177,8 @@ class Engine:
             while self.step < len(sizes):
                 before = self.step
                 self._chunk(data, order, bounds, sums)
-                on_chunk(int(bounds[self.step] - bounds[before]), float(sums[0] / bounds[self.step]))
+                done = int(bounds[self.step])
+                on_chunk(done - int(bounds[before]), float(sums[0] / done), float(sums[1] / done))
         finally:
             self._write_back()
         return float(sums[0] / len(order)), float(sums[1] / len(order))

@@ -25,6 +25,7 @@ from .ops import cross_entropy
 from .optim import Adam, Optimizer
 from .plan import obstacle
 from .predict import Predictor
+from .progress import Progress
 
 EVALUATION_BATCH, GRAPH_BATCH = 16384, 1000
 
@@ -98,7 +99,10 @@ def fit(
                 and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
-                method `start`, start(model, optimizer) is called before the first epoch
+                method `start`, start(model, optimizer) is called before the first epoch. Where one has a method
+                `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
+                epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
+                attribute `needs_validation` is True is refused where nothing is held out
 
     A Sequential of fastmlp's own layers with one of its own optimizers runs on the engine; anything else on the
     graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
@@ -124,9 +128,12 @@ def fit(
     if data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
     rows, held_out = _hold_out(data, validation, seed)
+    for callback in callbacks:
+        if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
+            raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     _seed_dropout(model, seed)
-    report = _Report(progress, epochs, len(rows))
+    report = Progress(progress, epochs, len(rows))
     batch_norm = any(isinstance(module, BatchNorm1d) for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
@@ -143,6 +150,9 @@ def fit(
             for callback in callbacks:
                 if hasattr(callback, "start"):
                     callback.start(model, optimizer)
+        for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first
+            if hasattr(callback, "finish"):
+                stack.callback(callback.finish, model, history)
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             model.train()
@@ -227,7 +237,7 @@ def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iter
 
 @contextmanager
 def _runner(
-    model: Module, data: Dataset, optimizer: Optimizer, room: int, n_threads: int | str, report: _Report
+    model: Module, data: Dataset, optimizer: Optimizer, room: int, n_threads: int | str, report: Progress
 ) -> Iterator[Callable[[Array, list[int]], tuple[float, float]]]:
     """What trains an epoch, (order, sizes) -> (mean loss, accuracy): the engine, or the graph where it cannot.
 
@@ -277,7 +287,7 @@ def _graph_epoch(
     order: Array,
     sizes: list[int],
     optimizer: Optimizer,
-    report: _Report,
+    report: Progress,
     after_first_step: Callable[[], Any] | None = None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`, node by node; returns mean loss and accuracy."""
@@ -294,7 +304,7 @@ def _graph_epoch(
         loss_sum += loss.item() * len(labels)
         correct += int((logits.data.argmax(axis=1) == labels).sum())
         done += len(labels)
-        report.batch(len(labels), loss_sum / done)
+        report.batch(len(labels), loss_sum / done, correct / done)
     optimizer.zero_grad()
     return loss_sum / done, correct / done
 
@@ -366,52 +376,3 @@ def _check_threads(caller: str, n_threads: Any) -> None:
 def _check_whole(name: str, value: Any, least: int, other: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")
-
-
-class _Report:
-    """What a person sees of a run: the bar, the table, and lines between."""
-
-    def __init__(self, progress: bool | str, epochs: int, rows: int) -> None:
-        if progress not in (True, False, "table"):
-            raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
-        self.visible, self.epochs, self.header_due, self.bar = bool(progress), epochs, True, None
-        if progress is True:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                total=rows, unit=" rows", unit_scale=True, leave=False, disable=None, dynamic_ncols=True, delay=0.2
-            )
-            self.bar.set_description(f"epoch 1/{epochs}")
-
-    def batch(self, rows: int, loss: float) -> None:
-        """Move the bar by a batch; `loss` is the epoch's mean so far."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            self.bar.update(rows)
-
-    def row(self, epoch: Epoch) -> None:
-        """Print one row of the table, and start the bar anew."""
-        held_out = math.isfinite(epoch.validation_accuracy)
-        if self.header_due:
-            self.say("epoch   train loss  accuracy" + "   validation loss  accuracy" * held_out + "   samples/s")
-            self.header_due = False
-        validation = f"   {epoch.validation_loss:15.4f}  {epoch.validation_accuracy:8.2%}" * held_out
-        self.say(
-            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {epoch.train_accuracy:8.2%}{validation}"
-            f"   {epoch.samples_per_second:9,.0f}"
-        )
-        if self.bar is not None:
-            self.bar.reset()
-            self.bar.set_description(f"epoch {min(epoch.epoch + 1, self.epochs)}/{self.epochs}")
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        if self.bar is not None:
-            self.bar.write(line)
-        elif self.visible:
-            print(line, flush=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()

@@ -1,96 +1,44 @@
 """Train a multi-layer perceptron on MNIST, or on a data set of your own.
 
-Prints a table row an epoch and the test accuracy, and leaves a run folder: the loss curve, the weights, the history
-and the configuration.
+Prints a table row an epoch, the test accuracy and what the losses say about overfitting. It leaves a run folder: the
+weights, the history, the metrics, the configuration, the plots, the wrong rows, and report.html to look at it all.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import sys
-from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+import webbrowser
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
+from fastmlp.commandline import (  # noqa: E402
+    Terminated,
+    held_out,
+    make_parser,
+    real,
+    terminable,
+    threads,
+    whole,
+    widths,
+    word,
+)
+from fastmlp.run import draw_pictures  # noqa: E402
+from fastmlp.stopping import METRICS  # noqa: E402
 
 OPTIMIZERS = {"sgd": fm.optim.SGD, "adam": fm.optim.Adam, "adamw": fm.optim.AdamW}
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is what --help is for."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds to each option its default, unless the option's text names it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
-
-
-def whole(least: int):  # type: ignore[no-untyped-def]
-    """An argument type: a whole number of at least `least`."""
-
-    def parse(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
-
-
-def real(least: float, below: float = math.inf, above: bool = False):  # type: ignore[no-untyped-def]
-    """An argument type: a number in [least, below), or in (least, below) with `above`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (least < value if above else least <= value) or not value < below:
-            bounds = f"{'above' if above else 'of at least'} {least:g}"
-            bounds += f" and below {below:g}" if below < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
-        return value
-
-    return parse
-
-
-def widths(text: str) -> tuple[int, ...]:
-    """Widths from a text: "128,64" is (128, 64), an empty text is no hidden layer."""
-    parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 128,64")
-    return tuple(int(part) for part in parts)
-
-
-def held_out(text: str) -> float | int:
-    """A fraction below 1, or a whole number of rows."""
-    value = real(0)(text)
-    if value >= 1 and value != int(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction below 1 nor a whole number of rows")
-    return int(value) if value >= 1 else value
-
-
-def threads(text: str) -> int | str:
-    """A whole number, or auto."""
-    return "auto" if text == "auto" else whole(1)(text)
-
-
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__, formatter_class=Help)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
@@ -105,26 +53,41 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
+    patience_help = (
+        "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
+        "where --validation does not (default: train for all epochs)"
+    )
+    add("--patience", type=whole(0), default=None, metavar="N", help=patience_help)
+    monitor_help = (
+        f"what has to improve: {', '.join(METRICS)}; without --patience, the best weights are restored after all "
+        "epochs (default: validation_loss, with --patience)"
+    )
+    add("--monitor", choices=METRICS, default=None, metavar="METRIC", help=monitor_help)
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
-    add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<time>)")
+    add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")
+    add("--name", type=word, default=None, metavar="NAME", help="name of the run (default: the net's sizes)")
+    add("--force", action="store_true", help="replace the run that is in the folder of --out; other files stay")
+    add("--no-plots", action="store_true", help="draw no plots, neither as PNG nor in the report")
+    add("--no-report", action="store_true", help="write no report.html")
+    add("--open", action="store_true", help="open the report in a browser")
+    add("--save-wrong-digits", action="store_true", help="write each wrong test digit as a PNG")
+    tensorboard_help = "folder for TensorBoard's event files (default: none are written)"
+    add("--tensorboard", type=Path, default=None, metavar="DIR", help=tensorboard_help)
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
     if options.momentum and options.optimizer != "sgd":
         parser.error(f"argument --momentum: {options.optimizer} has none; it goes with --optimizer sgd")
+    if options.name and options.out:
+        parser.error("argument --name: --out names the folder already; give one of them")
+    if options.open and options.no_report:
+        parser.error("argument --open: --no-report leaves nothing to open")
     options.lr = options.lr if options.lr is not None else (0.1 if options.optimizer == "sgd" else 1e-3)
     if options.weight_decay is None:
         options.weight_decay = 0.01 if options.optimizer == "adamw" else 0.0
+    if options.patience is not None and options.monitor is None:
+        options.monitor = "validation_loss"
     return options
-
-
-def run_folder(out: Path | None) -> Path:
-    """Make the run folder. Error: ValueError where it exists and is not empty, so that nothing is overwritten."""
-    folder = out or ROOT / "runs" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--out: {folder} exists and is not an empty folder; name a new one")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
@@ -134,63 +97,20 @@ def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
-def write_run(
-    folder: Path, options: argparse.Namespace, model: fm.nn.Module, history: fm.History, test: object
-) -> None:
-    """Leave the run's files in its folder."""
-    try:
-        own_version = version("fastmlp")
-    except PackageNotFoundError:
-        own_version = "source"
-    config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-    config |= {"fastmlp": own_version, "python": platform.python_version(), "machine": platform.platform()}
-    if isinstance(test, fm.Evaluation):
-        finite = math.isfinite(test.loss)  # JSON has no NaN
-        config |= {"test_accuracy": test.accuracy, "test_loss": test.loss if finite else None}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    history.to_csv(folder / "history.csv")
-    fm.save(model, folder / "model.safetensors")
-    fm.plots.loss_curve(history).savefig(folder / "loss.png")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Train, evaluate, write."""
-    options = parse_arguments(arguments)
-    fm.manual_seed(options.seed)
-    train, test = fm.data.load(options.data)
-    folder = run_folder(options.out)
-    model = fm.nn.MLP(
-        train.n_features, options.hidden, train.classes, options.activation, options.dropout, options.batch_norm
-    )
+def make_run(options: argparse.Namespace, train: fm.Dataset) -> fm.Run:
+    """The run folder, with what config.json will say."""
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
-    print(f"{sizes} on {options.data.name}: {len(train):,} training rows, {options.optimizer}, lr {options.lr:g}")
-    history, code = fm.History(), 0
+    config = vars(options) | {"features": train.n_features, "classes": train.classes}
+    name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
     try:
-        fit(options, model, train, history)
-    except KeyboardInterrupt:
-        if not len(history):
-            raise
-        print(
-            f"train.py: interrupted after {len(history)} epochs; the weights are those of the last step",
-            file=sys.stderr,
-        )
-        code = 130
-    finally:
-        if not len(history):
-            folder.rmdir()  # nothing to leave in it
-    result = fm.evaluate(model, test) if test is not None else None
-    if result is not None:
-        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
-    write_run(folder, options, model, history, result)
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    print(f"wrote {shown}/: loss.png, model.safetensors, history.csv, config.json")
-    if not math.isfinite(history[-1].train_loss):
-        code = 1  # diverged
-    if code:
-        sys.exit(code)
+        return fm.Run(options.out, name, ROOT / "runs", config, options.force)
+    except ValueError as error:
+        raise ValueError(f"argument --out: {error}") from error
 
 
-def fit(options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, history: fm.History) -> None:
+def train_model(
+    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, history: fm.History, callbacks: list[Any]
+) -> None:
     """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
 
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
@@ -206,16 +126,115 @@ def fit(options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, his
         seed=options.seed,
         n_threads=options.threads,
         progress="table" if options.no_progress else True,
-        callbacks=[keep],
+        callbacks=[keep, *callbacks],
     )
+
+
+def write_run(
+    options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,
+    train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None, epoch: int | None,
+) -> None:  # fmt: skip
+    """Evaluate, leave the run's files in its folder, the most precious first, and say what came out."""
+    run.write_history(history)
+    run.write_model(model, epoch)
+    run.write_config(status)
+    result = fm.evaluate(model, test) if test is not None else None
+    held = (
+        fm.evaluate(model, train[train.split_rows(options.validation, options.seed)[1]]) if options.validation else None
+    )
+    diagnosis = fm.diagnose(history)
+    if result is not None:
+        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
+        print(mistakes(result))
+        run.config |= {
+            "test_accuracy": result.accuracy,
+            "test_loss": result.loss if math.isfinite(result.loss) else None,
+        }
+        run.write_wrong(result)
+    print(f"{diagnosis.sentence}\n{diagnosis.advice}")
+    run.write_metrics(result, held, diagnosis)
+    data = test if test is not None else train
+    if options.save_wrong_digits and result is not None and test is not None:
+        run.write_wrong_digits(result, test)
+    pictures = None if options.no_plots else draw_pictures(model, history, result, data, watch)
+    run.write_pictures(pictures or {})
+    run.write_config(status)
+    if not options.no_report:
+        run.write_report(model, history, result, data, diagnosis, watch, pictures)
+    print(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
+
+
+def mistakes(result: fm.Evaluation) -> str:
+    """How many rows are wrong, and the most frequent mistake, in words."""
+    wrong = result.confusion - np.diag(np.diagonal(result.confusion))
+    if not wrong.any():
+        return "no test row is wrong"
+    true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    return f"{wrong.sum():,} wrong; most often {true} is taken for {predicted}: {wrong.max():,} times"
+
+
+def shown(path: Path) -> Path:
+    """The path as a person in this folder writes it."""
+    path = path.absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, evaluate, write."""
+    options = parse_arguments(arguments)
+    fm.manual_seed(options.seed)
+    train, test = fm.data.load(options.data)
+    if options.save_wrong_digits and (test is None or test.features.ndim != 3):
+        raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images")
+    tenth = not options.validation and (options.monitor or "").startswith("validation")
+    options.validation = 0.1 if tenth else options.validation
+    model = fm.nn.MLP(
+        train.n_features, options.hidden, train.classes, options.activation, options.dropout, options.batch_norm
+    )
+    watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
+    stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None
+    board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
+    run = make_run(options, train)
+    sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
+    print(f"{sizes} on {options.data.name}: {len(train):,} training rows, {options.optimizer}, lr {options.lr:g}")
+    if tenth:
+        print(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
+    history, code, status = fm.History(), 0, "finished"
+    try:
+        train_model(options, model, train, history, [c for c in (run, stopper, watch, board) if c is not None])
+    except KeyboardInterrupt as interrupt:
+        if not len(history):
+            raise
+        code, status = 143 if isinstance(interrupt, Terminated) else 130, "interrupted"
+        weights = "" if stopper else "; the weights are those of the last step"
+        print(f"train.py: interrupted after {len(history)} epochs{weights}", file=sys.stderr)
+    finally:
+        if not len(history):
+            run.discard()  # nothing to leave in it
+    epoch = len(history) if status == "finished" else None
+    if stopper is not None and stopper.best_epoch is not None:
+        epoch, status = stopper.best_epoch, "stopped early" if stopper.stopped else status
+        ended = f"{options.monitor} had not improved for {stopper.stale} epochs; " * stopper.stopped
+        print(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
+    if not math.isfinite(history[-1].train_loss):
+        code, status = 1, "diverged"
+    write_run(options, run, model, history, status, train, test, watch, epoch)
+    if not options.no_report:
+        report = run.folder / "report.html"
+        if options.open and not webbrowser.open(report.absolute().as_uri()):
+            print("train.py: no browser was found; open the report yourself", file=sys.stderr)
+        print(f"report: {shown(report)}")
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except (ValueError, OSError, MemoryError) as error:
+        with terminable():
+            main()
+    except (ValueError, OSError, MemoryError, fm.tensorboard.NotInstalledError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("train.py: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(interrupt, Terminated) else 130)

@@ -98,7 +98,7 @@ def state_of(model, optimizer):
 
 def train_on_graph(model, optimizer, data, epochs, batch):
     sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
-    report = training._Report(False, epochs, len(data))
+    report = training.Progress(False, epochs, len(data))
     return [
         training._graph_epoch(model, data, np.random.default_rng(e).permutation(len(data)), sizes, optimizer, report)
         for e in range(epochs)
@@ -469,7 +469,7 @@ def test_progress_is_never_far_from_a_call():
     with engines.Engine(model, fm.optim.Adam(model.parameters()), 50, 10, 1) as engine:
         data = data_set(50, 4, 50_000)
         engine.prepare(data)
-        engine.epoch(data, np.arange(50_000), [10] * 5000, lambda rows, loss: times.append(time.perf_counter()))
+        engine.epoch(data, np.arange(50_000), [10] * 5000, lambda *_: times.append(time.perf_counter()))
     gaps = np.diff(times)
     assert np.median(gaps) < 10 * engines.CHUNK_SECONDS
     assert len(gaps) >= 2

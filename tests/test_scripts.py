@@ -10,6 +10,7 @@ import json
 import math
 import re
 import runpy
+import signal
 import struct
 import subprocess
 import sys
@@ -22,10 +23,11 @@ import fastmlp as fm
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "train.py"
-FILES = ["config.json", "history.csv", "loss.png", "model.safetensors"]
+FILES = ["config.json", "history.csv", "metrics.json", "model.safetensors", "test.result"]
 OPTIONS = [
     "hidden", "epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "dropout", "batch_norm",
-    "activation", "data", "validation", "seed", "threads", "out", "no_progress",
+    "activation", "data", "validation", "patience", "monitor", "seed", "threads", "out", "name", "force", "no_plots",
+    "no_report", "open", "save_wrong_digits", "tensorboard", "no_progress",
 ]  # fmt: skip
 
 
@@ -86,14 +88,18 @@ class Run:
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, capsys, idx_folder):
-    """Runs the script with these arguments, on the small data set and into a new folder unless they say otherwise."""
+    """Runs the script with these arguments, on the small data set and into a new folder unless they say otherwise.
 
-    def run(*arguments: str) -> Run:
+    Without plots and report, which take a second, unless `pictures` is true.
+    """
+
+    def run(*arguments: str, pictures: bool = False) -> Run:
         given = [str(argument) for argument in arguments]
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         for option, value in (("--data", idx_folder), ("--out", folder), ("--epochs", "1")):
             if option not in given:
                 given += [option, str(value)]
+        given += [] if pictures else [option for option in ("--no-plots", "--no-report") if option not in given]
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *given])
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()
@@ -107,11 +113,13 @@ def train(tmp_path, monkeypatch, capsys, idx_folder):
     return run
 
 
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
 def process(*arguments: object, cwd: Path) -> Run:
     """The script in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
     return Run(done.returncode, done.stdout, done.stderr, cwd / "out")
 
 
@@ -127,13 +135,18 @@ def model_of(config: dict, train: fm.Dataset) -> fm.nn.MLP:
 def test_a_run_in_a_process_of_its_own(tmp_path, idx_folder):
     run = process("--data", idx_folder, "--out", "out", "--epochs", 3, "--validation", 0.1, cwd=tmp_path)
     assert (run.code, run.err) == (0, "")
-    first, header, *rows, accuracy, last = run.lines
+    first, header, *rows, accuracy, mistakes, said, advice, wrote, last = run.lines
     assert first == "16-128-64-3 on small: 200 training rows, adam, lr 0.001"
     assert header.split()[:2] == ["epoch", "train"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert re.fullmatch(r"test accuracy \d+\.\d\d % \(60 rows\), loss \d+\.\d{4}", accuracy)
-    assert last == "wrote out/: loss.png, model.safetensors, history.csv, config.json"
-    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+    assert re.fullmatch(r"\d+ wrong; most often \d is taken for \d: \d+ times|no test row is wrong", mistakes)
+    assert said.startswith("The run is too short to tell")
+    assert advice.startswith("Train for 5 epochs")
+    names = sorted(path.name for path in run.folder.iterdir())
+    assert wrote == f"wrote out/: {', '.join(names)}"
+    assert set(names) == fm.run.OWN_FILES
+    assert last == "report: out/report.html"
 
 
 def test_a_refusal_in_a_process_of_its_own(tmp_path):
@@ -196,7 +209,7 @@ def test_the_history_has_a_row_an_epoch(train):
 
 
 def test_the_curve_is_a_picture_of_sensible_size(train):
-    picture = (train("--epochs", "2").folder / "loss.png").read_bytes()
+    picture = (train("--epochs", "2", pictures=True).folder / "loss.png").read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", picture[16:24])
     assert 600 <= width <= 2000
@@ -286,7 +299,7 @@ def test_an_npz_without_a_test_set(train, npz_file):
     assert run.lines[0].startswith("16-128-64-3 on table.npz: 90 training rows")
     assert "test accuracy" not in run.out
     assert "test_accuracy" not in run.config()
-    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+    assert sorted(path.name for path in run.folder.iterdir()) == FILES[:-1]
 
 
 def test_a_training_that_diverges_says_so_and_leaves_its_files(train):
@@ -339,12 +352,173 @@ def script():
     return module
 
 
-def test_without_out_the_folder_has_the_date_in_its_name(script, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("arguments", "name"), [([], "16-7-5-3"), (["--name", "first_try"], "first_try")])
+def test_without_out_the_folder_has_the_date_and_a_name(script, idx_folder, tmp_path, monkeypatch, arguments, name):
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    folder = script.run_folder(None)
-    assert folder.is_dir()
-    assert folder.parent == tmp_path / "runs"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
+    options = script.parse_arguments(["--hidden", "7,5", *arguments])
+    folders = [script.make_run(options, fm.data.load(idx_folder)[0]).folder for _ in range(3)]
+    assert len(set(folders)) == 3
+    for folder in folders:
+        assert folder.is_dir()
+        assert folder.parent == tmp_path / "runs"
+        assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d-\d{{6}}-{name}(-\d)?", folder.name)
+
+
+def test_force_replaces_a_run(train, tmp_path):
+    first = train("--epochs", "2")
+    (first.folder / "notes.txt").write_text("mine")
+    (first.folder / "report.html").write_text("of the first")
+    assert train("--out", first.folder, "--epochs", "3").code == 2
+    assert len(first.history()) == 2
+    second = train("--out", first.folder, "--epochs", "3", "--force")
+    assert second.code == 0
+    assert len(second.history()) == 3
+    assert sorted(path.name for path in second.folder.iterdir()) == sorted([*FILES, "notes.txt"])
+
+
+def test_a_refused_run_with_force_leaves_the_run_before(train):
+    first = train()
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    assert train("--out", first.folder, "--force", "--validation", "70000").code == 2
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+
+def test_patience_stops_and_keeps_the_best_weights(train, idx_folder):
+    run = train("--patience", "2", "--epochs", "60", "--lr", "0.05", "--validation", "50")
+    rows, config = run.history(), run.config()
+    best = min(range(len(rows)), key=lambda i: float(rows[i]["validation_loss"]))
+    assert len(rows) == best + 3 < 60
+    assert (config["status"], config["monitor"], config["patience"]) == ("stopped early", "validation_loss", 2)
+    said = f"validation_loss had not improved for 2 epochs; the weights are those of epoch {best + 1}, "
+    assert any(line.startswith(said) for line in run.lines)
+    data = fm.data.load(idx_folder)[0]
+    saved = fm.read_run(run.folder)
+    held = fm.evaluate(saved.model, data[data.split_rows(50, 0)[1]])
+    assert held.loss == float(rows[best]["validation_loss"])
+    assert saved.metrics["validation"]["loss"] == held.loss
+
+
+def test_patience_without_validation_holds_out_a_tenth_and_says_so(train):
+    run = train("--patience", "3")
+    assert "a tenth of the rows is held out for validation_loss; --validation sets how many" in run.lines
+    assert run.config()["validation"] == 0.1
+    assert math.isfinite(float(run.history()[0]["validation_loss"]))
+
+
+def test_a_metric_of_the_training_holds_nothing_out(train):
+    run = train("--patience", "3", "--monitor", "train_accuracy")
+    assert run.config()["validation"] == 0
+    assert run.history()[0]["validation_loss"] == "nan"
+
+
+def test_monitor_alone_restores_the_best_epoch_of_all(train):
+    run = train("--monitor", "validation_accuracy", "--epochs", "8", "--lr", "0.05", "--validation", "50")
+    rows = run.history()
+    best = max(range(8), key=lambda i: float(rows[i]["validation_accuracy"]))
+    assert len(rows) == 8
+    assert any(line.startswith(f"the weights are those of epoch {best + 1}, ") for line in run.lines)
+    assert fm.read_run(run.folder).metrics["validation"]["accuracy"] == float(rows[best]["validation_accuracy"])
+
+
+# --- what else a run writes ------------------------------------------------------------------------------------------
+
+
+def test_metrics_and_diagnosis(train):
+    run = train("--epochs", "6", "--validation", "0.2")
+    metrics = json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert metrics["test"]["accuracy"] == run.config()["test_accuracy"]
+    assert metrics["validation"]["rows"] == 40
+    assert metrics["diagnosis"]["sentence"] in run.lines
+
+
+def test_without_plots_the_report_has_none(train, monkeypatch):
+    run = train("--no-plots", pictures=True)
+    assert sorted(path.name for path in run.folder.iterdir()) == sorted([*FILES, "report.html"])
+    assert run.lines[-1].startswith("report: ")
+    run = train("--no-report", pictures=True)
+    assert "report.html" not in [path.name for path in run.folder.iterdir()]
+    assert "confusion.png" in [path.name for path in run.folder.iterdir()]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_open_shows_the_report_in_a_browser(train, monkeypatch, found):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or found)
+    run = train("--open", "--no-plots", pictures=True)
+    assert opened == [(run.folder / "report.html").as_uri()]
+    assert ("no browser" in run.err) == (not found)
+    assert run.code == 0
+
+
+def test_wrong_digits_are_saved_one_by_one(train, npz_file):
+    run = train("--save-wrong-digits")
+    lines = (run.folder / "test.result").read_text().splitlines()
+    assert lines[0].split("\t") == ["index", "predicted", "true", "probability"]
+    assert len(list((run.folder / "wrong").iterdir())) == len(lines) - 1 > 0
+    assert_one_line(train("--save-wrong-digits", "--data", npz_file), "--save-wrong-digits", "table.npz")
+
+
+def test_tensorboard_writes_an_event_file(train, tmp_path):
+    train("--tensorboard", tmp_path / "board", "--epochs", "2")
+    assert len(list((tmp_path / "board").iterdir())) == 1
+
+
+def test_without_tensorboardx_the_option_is_refused_in_a_line(train, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    run = train("--tensorboard", tmp_path / "board")
+    assert_one_line(run, "tensorboardX", "install")
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--patience", "-1"], ["--patience"]),
+        (["--monitor", "loss"], ["--monitor", "loss"]),
+        (["--name", "a/b"], ["--name", "a/b"]),
+        (["--name", ""], ["--name"]),
+        (["--name", ".."], ["--name"]),
+        (["--name", "a"], ["--name", "--out"]),
+        (["--open"], ["--open", "--no-report"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_a_line(train, arguments, words):
+    run = train(*arguments)
+    assert_one_line(run, *words)
+    assert not run.folder.exists()
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_real_signal_leaves_a_whole_run(tmp_path, idx_folder, number, code):
+    arguments = ("--data", idx_folder, "--out", "out", "--epochs", 10**6, "--monitor", "train_loss", "--no-plots")
+    process = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stdout:
+            if line.lstrip().startswith("5 "):
+                break
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    saved = fm.read_run(tmp_path / "out")
+    assert re.fullmatch(rf"train\.py: interrupted after {len(saved.history)} epochs\n", err)
+    assert out.splitlines()[-1] == "report: out/report.html"
+    assert saved.config["status"] == "interrupted"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*FILES, "report.html"])
+    losses = saved.history.column("train_loss")
+    assert f"the weights are those of epoch {losses.index(min(losses)) + 1}, " in out
+    test = fm.evaluate(saved.model, fm.data.load(idx_folder)[1])
+    assert (test.accuracy, test.loss) == (saved.config["test_accuracy"], saved.config["test_loss"])
 
 
 def test_without_data_it_is_mnist(script):
@@ -471,5 +645,5 @@ def test_help_lists_every_option_with_one_default(train):
     for name, text in entries.items():
         assert text.count("(default:") == 1, name
         assert "None" not in text, name
-    for text in ("128,64", "1e-3; sgd: 0.1", "adamw: 0.01", "runs/<date>-<time>"):
+    for text in ("128,64", "1e-3; sgd: 0.1", "adamw: 0.01", "runs/<date>-<name>", "with --patience"):
         assert text in " ".join(run.out.split())

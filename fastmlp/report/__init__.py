@@ -22,7 +22,10 @@ from .embed import MOST_WRONG as MOST_WRONG
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..train import Evaluation, History
+    from ..diagnosis import Diagnosis
+    from ..metrics import Evaluation
+    from ..train import History
+    from ..watch import Watch
 
 SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
 
@@ -34,8 +37,8 @@ def write_report(
     evaluation: Evaluation | None,
     data: Dataset | None,
     config: Mapping[str, Any],
-    diagnosis: Any,
-    watch: Any = None,
+    diagnosis: Diagnosis | None,
+    watch: Watch | None = None,
     figures: Mapping[str, tuple[str, bytes, bytes]] | None = None,
 ) -> Path:
     """Write the report of a run to `path`, a file or a folder that gets `report.html`; returns the file.

@@ -15,6 +15,7 @@ from ..plan import flat_layers
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..metrics import Evaluation
 
 MOST_WRONG = 600  # wrong rows in a page; the worst come first
 MOST_WRONG_NUMBERS = 1_000_000  # of their pixels
@@ -32,7 +33,7 @@ ARRAYS: dict[type[Module], tuple[str, ...]] = {  # what the page knows to comput
 }
 
 
-def contents(model: Module, evaluation: Any, data: Dataset | None) -> dict[str, Any]:
+def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None) -> dict[str, Any]:
     """All that the page's scripts read: `net` or the reason `no_canvas`, and `wrong` or None."""
     shape = image_shape(data)
     black, white = levels(data)
@@ -106,7 +107,7 @@ def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -
 
 
 def wrong_rows(
-    evaluation: Any, data: Dataset | None, shape: tuple[int, int] | None, black: float, white: float
+    evaluation: Evaluation, data: Dataset | None, shape: tuple[int, int] | None, black: float, white: float
 ) -> dict[str, Any]:
     """The worst wrong rows, an array for each column, and their pixels as base64 of uint8 where they are images."""
     most = MOST_WRONG if shape is None else min(MOST_WRONG, MOST_WRONG_NUMBERS // math.prod(shape))

@@ -13,6 +13,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..diagnosis import Diagnosis
+    from ..metrics import Evaluation
     from ..train import History
     from .network import Row
 
@@ -50,7 +52,7 @@ def title(rows: Iterable[Row], config: Mapping[str, Any], data: Dataset | None) 
     return escape(f"{sizes} on {name}" if name else sizes)
 
 
-def summary(history: History, config: Mapping[str, Any], evaluation: Any) -> str:
+def summary(history: History, config: Mapping[str, Any], evaluation: Evaluation | None) -> str:
     """One line under the title: how it was trained."""
     parts = [f"{len(history)} epoch{'s' * (len(history) != 1)}"]
     if len(history):
@@ -64,7 +66,7 @@ def summary(history: History, config: Mapping[str, Any], evaluation: Any) -> str
     return " · ".join(f"<span>{escape(part)}</span>" for part in parts)
 
 
-def verdict(diagnosis: Any) -> str:
+def verdict(diagnosis: Diagnosis | None) -> str:
     """The diagnosis: its sentence, and what to try."""
     if diagnosis is None:
         return ""
@@ -82,7 +84,7 @@ def rows_an_epoch(history: History) -> int:
     return round(history[-1].samples_per_second * history[-1].seconds)
 
 
-def tiles(history: History, evaluation: Any) -> str:
+def tiles(history: History, evaluation: Evaluation | None) -> str:
     """The figures of the run, large."""
     shown: list[tuple[str, str, str]] = []
     if evaluation is not None:
@@ -139,7 +141,7 @@ def table(caption: str, header: Iterable[str], body: Iterable[tuple[str, Iterabl
     )
 
 
-def classes(evaluation: Any) -> str:
+def classes(evaluation: Evaluation | None) -> str:
     """Precision, recall and F1 of each class, and what it is most often taken for."""
     if evaluation is None:
         return ""
@@ -162,7 +164,7 @@ def classes(evaluation: Any) -> str:
     return "<h2>Classes</h2>\n" + table(caption, header, body, "Numbers of each class")
 
 
-def epochs(history: History, diagnosis: Any) -> str:
+def epochs(history: History, diagnosis: Diagnosis | None) -> str:
     """A row an epoch."""
     if not len(history):
         return '<h2>Epochs</h2>\n<p class="note">No epoch was finished.</p>'

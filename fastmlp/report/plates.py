@@ -14,7 +14,9 @@ import numpy as np
 from .numbers import decimal, percent
 
 if TYPE_CHECKING:
+    from ..metrics import Evaluation
     from ..train import History
+    from ..watch import Watch
 
 CAPTIONS = {  # how to read the plot, by the name of its function
     "loss_curve": "Mean loss of each epoch. Both lines falling: the network learns. Training falling on while "
@@ -42,7 +44,12 @@ CAPTIONS = {  # how to read the plot, by the name of its function
 WIDE = 1.9  # width over height from which a plot gets a whole row
 
 
-def plots(figures: Mapping[str, tuple[str, bytes, bytes]], history: History, evaluation: Any, watch: Any) -> str:
+def plots(
+    figures: Mapping[str, tuple[str, bytes, bytes]],
+    history: History,
+    evaluation: Evaluation | None,
+    watch: Watch | None,
+) -> str:
     """Each plot in its light and its dark variant; the page's style shows one."""
     if not figures:
         return ""
@@ -73,7 +80,7 @@ def size(name: str, png: bytes) -> tuple[int, int]:
     return struct.unpack(">II", png[16:24])
 
 
-def facts(name: str, history: History, evaluation: Any) -> str:
+def facts(name: str, history: History, evaluation: Evaluation | None) -> str:
     """What a plot shows, in numbers, for those who do not see it."""
     if name in ("loss_curve", "curves") and len(history):
         first, last = history[0], history[-1]
@@ -134,7 +141,7 @@ def things(page: Mapping[str, Any]) -> str:
     return "digits" if page["classes"] == 10 and page["shape"][0] == page["shape"][1] else "images"
 
 
-def wrong(page: Mapping[str, Any], evaluation: Any) -> str:
+def wrong(page: Mapping[str, Any], evaluation: Evaluation | None) -> str:
     """The gallery of wrong rows, filled by the page's script."""
     if evaluation is None:
         return ""

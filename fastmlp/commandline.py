@@ -1,0 +1,109 @@
+"""What a script's command line is made of: the parser, types of arguments, and how a run is ended from outside."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is what --help is for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds to each option its default, unless the option's text names it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that says what is wrong in one line, and in --help adds each default that the text does not name."""
+    return _Parser(description=description, formatter_class=_Help)
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """An argument type: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def real(least: float, below: float = math.inf, above: bool = False) -> Callable[[str], float]:
+    """An argument type: a number in [least, below), or in (least, below) with `above`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (least < value if above else least <= value) or not value < below:
+            bounds = f"{'above' if above else 'of at least'} {least:g}"
+            bounds += f" and below {below:g}" if below < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
+        return value
+
+    return parse
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Widths from a text: "128,64" is (128, 64), an empty text is no hidden layer."""
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 128,64")
+    return tuple(int(part) for part in parts)
+
+
+def held_out(text: str) -> float | int:
+    """A fraction below 1, or a whole number of rows."""
+    value = real(0)(text)
+    if value >= 1 and value != int(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction below 1 nor a whole number of rows")
+    return int(value) if value >= 1 else value
+
+
+def threads(text: str) -> int | str:
+    """A whole number, or auto."""
+    return "auto" if text == "auto" else whole(1)(text)
+
+
+def word(text: str) -> str:
+    """A part of a file name: letters, digits and a few signs, so that it means the same in every shell."""
+    if not text or len(text) > 100 or text[0] == "." or not all(c.isalnum() or c in "-_.,+=" for c in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of at most 100 letters, digits and -_.,+=")
+    return text
+
+
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM raises within `terminable`: a program ends as it does by Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within this, SIGTERM raises `Terminated` in the main thread. In another thread this changes nothing."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
