@@ -303,6 +303,8 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
                 f"read_run: {place} has no {name}; it must be the folder of a run of an epoch or more"
             )
     config = _read_json(place / "config.json")
+    if "activation" not in config:
+        raise ValueError(f"read_run: {place / 'config.json'} has no activation; it must describe the network")
     model = load_model(place)
     metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
     return SavedRun(place, config, model, _read_history(place / "history.csv"), metrics)

@@ -377,7 +377,7 @@ def test_interrupt_leaves_whole_steps_behind():
     data, order, sizes = data_set(12, 4, 4000), np.arange(4000), [10] * 400
     states, chunks = [], []
 
-    def stop(rows, loss):
+    def stop(rows, loss, accuracy):
         chunks.append(rows)
         if len(chunks) == 5:
             raise KeyboardInterrupt

@@ -168,7 +168,7 @@ def test_figures_have_both_variants_and_say_what_they_show(write):
     assert [p["class"] for p in pictures] == ["on-light", "on-dark"] * 2
     assert [base64.b64decode(p["src"].partition(",")[2]) for p in pictures] == [png, dark] * 2
     assert pictures[0]["alt"].startswith("Loss & more. Training loss from 0.5000 to 0.1667, validation loss at best")
-    assert {p["width"] + "x" + p["height"] for p in pictures} == {"840x540"}
+    assert {p["width"] + "x" + p["height"] for p in pictures} == {"800x544"}
     assert "it learns its rows by heart" in page.seen
     assert "were not recorded" in page.seen
     assert "were not recorded" not in write(figures={"own": ("Mine", png, dark)}, watch=object()).seen

@@ -166,7 +166,7 @@ DIGITS = {
 
 def test_every_picture_is_there(opened):
     sizes = opened.js("return [...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width > 0])")
-    assert [width for width, _ in sizes] == [840] * 4
+    assert [width for width, _ in sizes] == [800] * 4
     assert [seen for _, seen in sizes] == [True, False] * 2
 
 

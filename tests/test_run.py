@@ -237,7 +237,7 @@ def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fm.History, "to_csv", fail)
-    monkeypatch.setattr(sys.modules["fastmlp.report"], "write_report", fail)
+    monkeypatch.setattr(rooms, "write_report", fail)
     monkeypatch.setattr(rooms, "_json", lambda _: 1 / 0)
     calls = {
         "history": lambda: run.write_history(history),
@@ -299,7 +299,7 @@ def test_a_folder_that_lacks_a_file_is_refused(folder, name):
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
-        ("config.json", "{", "no JSON"), ("config.json", "[]", "list"), ("config.json", "{}", "lacks features"),
+        ("config.json", "{", "no JSON"), ("config.json", "[]", "list"), ("config.json", "{}", "no activation"),
         ("history.csv", "a,b\n1,2\n", "no history"), ("history.csv", "epoch,train_loss\n1,x\n", "no history"),
         ("model.safetensors", "x", "no safetensors"), ("metrics.json", "nonsense", "no JSON"),
     ],
