@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: train test check test-peers benchmark format clean
 
 train: $(VENV)/.core
-	@$(BIN)/python scripts/train.py
+	@$(BIN)/python scripts/train.py --validation 0.1
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

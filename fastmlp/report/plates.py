@@ -26,8 +26,8 @@ CAPTIONS = {  # how to read the plot, by the name of its function
     "curves": "Loss and accuracy of each epoch, training against validation. A gap that widens is overfitting; lines "
     "that still fall together ask for more epochs.",
     "sample_digits": "Rows of the data with their labels: what the network is given.",
-    "confusion_matrix": "Each row is a true class, each column a predicted one. The diagonal is right; a dark cell "
-    "beside it is a pair of classes that the network mixes up.",
+    "confusion_matrix": "Each row is a true class, each column a predicted one. The diagonal is right; the stronger "
+    "the colour of a cell beside it, the more often the network mixes these two up.",
     "wrong_digits": "The wrong predictions, the most confident first. Some are hard for people too; some tell which "
     "strokes the network overlooks.",
     "first_layer": "The weights of one hidden neuron, each drawn as an image: where ink raises the neuron and where it "
