@@ -253,9 +253,10 @@ class _Curves:
 
     def fits(self) -> tuple[str, str, str]:
         best = self.best or 0
+        last = "" if best == len(self.held) - 1 else f", {self.held[-1]:.4f} in the last"
         said = (
             f"The run fits and does not overfit: validation loss has levelled without a rise, lowest in epoch "
-            f"{self.epochs[best]} at {self.held[best]:.4f}, {self.held[-1]:.4f} in the last; {self.gap()}."
+            f"{self.epochs[best]} at {self.held[best]:.4f}{last}; {self.gap()}."
         )
         apart = self.train_right[-1] - self.held_right[-1] > HIGH_ERROR
         if apart:

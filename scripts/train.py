@@ -188,6 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images")
     tenth = not options.validation and (options.monitor or "").startswith("validation")
     options.validation = 0.1 if tenth else options.validation
+    held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation else 0
     model = fm.nn.MLP(
         train.n_features, options.hidden, train.classes, options.activation, options.dropout, options.batch_norm
     )
@@ -196,7 +197,8 @@ def main(arguments: list[str] | None = None) -> None:
     board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
     run = make_run(options, train)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
-    print(f"{sizes} on {options.data.name}: {len(train):,} training rows, {options.optimizer}, lr {options.lr:g}")
+    rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
+    print(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
     if tenth:
         print(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
     history, code, status = fm.History(), 0, "finished"

@@ -136,7 +136,7 @@ def test_a_run_in_a_process_of_its_own(tmp_path, idx_folder):
     run = process("--data", idx_folder, "--out", "out", "--epochs", 3, "--validation", 0.1, cwd=tmp_path)
     assert (run.code, run.err) == (0, "")
     first, header, *rows, accuracy, mistakes, said, advice, wrote, last = run.lines
-    assert first == "16-128-64-3 on small: 200 training rows, adam, lr 0.001"
+    assert first == "16-128-64-3 on small: 180 training rows, 20 held out, adam, lr 0.001"
     assert header.split()[:2] == ["epoch", "train"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert re.fullmatch(r"test accuracy \d+\.\d\d % \(60 rows\), loss \d+\.\d{4}", accuracy)
@@ -296,7 +296,7 @@ def test_no_progress_prints_the_table_all_the_same(train):
 def test_an_npz_without_a_test_set(train, npz_file):
     run = train("--data", npz_file, "--validation", "0.1")
     assert (run.code, run.err) == (0, "")
-    assert run.lines[0].startswith("16-128-64-3 on table.npz: 90 training rows")
+    assert run.lines[0].startswith("16-128-64-3 on table.npz: 81 training rows, 9 held out")
     assert "test accuracy" not in run.out
     assert "test_accuracy" not in run.config()
     assert sorted(path.name for path in run.folder.iterdir()) == FILES[:-1]
@@ -314,7 +314,7 @@ def test_a_training_that_diverges_says_so_and_leaves_its_files(train):
 def test_a_refused_run_leaves_no_folder(train):
     run = train("--validation", "70000")
     assert run.code == 2
-    assert "fit: validation is 70000" in run.err
+    assert "held_out is 70000 rows" in run.err
     assert not run.folder.exists()
 
 
