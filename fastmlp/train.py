@@ -272,12 +272,19 @@ def _ceiling(n_threads: int | str) -> int:
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
-    """(x, labels) for each size: the next rows of `data` in `order`, as floats; uint8 features times 1/255."""
+    """(x, labels) for each size: the next rows of `data` in `order`, as floats; uint8 features times 1/255.
+
+    Errors: ValueError where the sizes add up to more than there are rows in `order`; IndexError for a row that `data`
+    does not have.
+    """
     start = 0
     for size in sizes:
+        if start + size > len(order):
+            raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
+        labels = data.labels[order[start : start + size]]  # checks the row numbers, as the kernel does not
         x = kernels.empty((size, data.n_features), dtype)
         kernels.gather(data.rows, order, start, data.scale, x)
-        yield Tensor(x), data.labels[order[start : start + size]]
+        yield Tensor(x), labels
         start += size
 
 
