@@ -19,7 +19,7 @@ def draw_depth(series: dict[str, Any]) -> Any:
             ax.plot(study.DEPTHS, series["depth"][activation, init], label=study.TITLES[init], **form)
         ax.axhline(1, color=ink(ax), lw=1.2, ls="--")
         ax.set(yscale="log", title=activation)
-    axes[0].legend(loc="lower left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     axes[-1].set_xlabel("hidden layers")
     figure.supylabel("gradient, first layer / last layer", fontsize=12)
     return figure

@@ -103,7 +103,7 @@ def _sweep(rule: str, data: Dataset, seed: int, numbers: dict[str, float], serie
 def train_steps(
     model: nn.Module, optimizer: Optimizer, data: Dataset, seed: int, count: int, scale: float = 1.0
 ) -> Any:
-    """Train on the graph, with the loss times `scale`; yields (loss, the step of the weights of LAYER) `count` times."""
+    """Train on the graph with `scale` times the loss; yields (loss, step of the weights of LAYER) `count` times."""
     rng, passes = np.random.default_rng((seed, 1)), -(-count * BATCH // len(data))
     order = np.concatenate([rng.permutation(len(data)) for _ in range(passes)])
     weight = dict(model.named_parameters())[LAYER]
@@ -290,9 +290,9 @@ def table(numbers: dict[str, float]) -> str:
         )
     lines += [
         "",
-        f"784-128-64-10 on {ROWS:,} rows, {EPOCHS} epochs of batches of {BATCH}; loss: mean of the last epoch, nats.",
+        f"784-128-64-10 on {ROWS:,} rows, {EPOCHS} epochs, batches of {BATCH}; loss: mean of the last epoch, nats.",
         f"decades: of learning rates from 1e-5 to 1 that end below {USEFUL}. Steps: of the 8,192 weights between the",
-        "hidden layers, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: of step 1 with 100 times the loss.",
+        "hidden layers, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: step 1, loss times 100.",
         f"quadratic: curvatures 1 and 50, to 1/1000 of the start, the best of {len(QUADRATIC_RATES)} rates.",
         "",
         f"Adam's step without / with bias correction: {n['ratio_step_1']:.3f} in step 1 (equations "
