@@ -1,31 +1,20 @@
 """The pages of docs/ say what is so: their numbers, excerpts, links, commands and answers are computed again.
 
-`scripts/docs.py` holds the checks; each is seen to fail here on a page that is made for it. After a change that is
-meant, `make docs` writes the pages anew.
+`scripts/docs.py` and `page_checks` find the faults; each kind is seen to be found, on a page that is made for it.
+After a change that is meant, `make docs` writes the pages anew.
 """
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 
+import page_checks
 import pytest
+from page_checks import docs
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def load():
-    path = list(sys.path)
-    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["docs_script"] = module
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
-
-
-docs = load()
 NUMBERS = docs.load_numbers()
 PAGES = docs.pages()
 LEARN = [page for page in PAGES if re.match(r"\d\d-", page.name)]
@@ -46,7 +35,7 @@ def test_the_pages_were_found():
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_is_what_make_docs_writes(page):
     """Numbers as stored, excerpts as printed now, lines of definitions, claims, links, pictures, commands."""
-    assert docs.page_faults(page, NUMBERS) == []
+    assert page_checks.page_faults(page, NUMBERS) == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +43,7 @@ def test_a_page_is_what_make_docs_writes(page):
 )
 def test_the_code_of_a_page_runs(page):
     """Each block on its own. (Those of the README go on from each other: tests/test_public.py runs them.)"""
-    assert docs.answer_faults(page, page.read_text("utf-8")) == []
+    assert page_checks.answer_faults(page, page.read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("page", LEARN, ids=name)
@@ -79,7 +68,7 @@ def test_a_source_still_gives_what_the_pages_quote(source):
     figures = {stem for stem in docs.shown() if stem.startswith(source)}
     assert stored, f"no page quotes {source}"
     fresh = docs.sources()[source]()
-    assert docs.number_faults(stored, fresh.numbers) == []
+    assert page_checks.number_faults(stored, fresh.numbers) == []
     assert figures <= fresh.figures.keys()
     for page in PAGES:
         assert docs.claim_faults(page.read_text("utf-8"), NUMBERS | fresh.numbers) == []
@@ -125,7 +114,7 @@ def page(tmp_path):
 
 
 def faults(page, root=None) -> str:
-    return "\n".join(docs.page_faults(page, MADE, page.parents[2]))
+    return "\n".join(page_checks.page_faults(page, MADE, page.parents[2]))
 
 
 def test_a_page_is_filled_once_and_then_stays(page, tmp_path):
@@ -237,12 +226,12 @@ def answer(code: str) -> str:
 )
 def test_an_answer_that_fails_is_found(page, text, fault):
     path = page(text)
-    assert fault in "\n".join(docs.answer_faults(path, text))
+    assert fault in "\n".join(page_checks.answer_faults(path, text))
 
 
 def test_an_answer_that_holds_is_no_fault(page):
     text = "```python\nprint(1)\n```\n" + answer("import fastmlp as fm\nassert fm.nn.ReLU().training")
-    assert docs.answer_faults(page(text), text) == []
+    assert page_checks.answer_faults(page(text), text) == []
 
 
 @pytest.mark.parametrize(
@@ -256,12 +245,12 @@ def test_an_answer_that_holds_is_no_fault(page):
 )
 def test_a_number_that_its_source_no_longer_gives_is_found(fresh, fault):
     made = {key: {"value": value, "tolerance": tolerance} for key, (value, tolerance) in fresh.items()}
-    assert fault in "\n".join(docs.number_faults({"a.x": MADE["a.x"]}, made))
+    assert fault in "\n".join(page_checks.number_faults({"a.x": MADE["a.x"]}, made))
 
 
 def test_a_number_within_its_tolerance_is_no_fault():
     stored = {"a.x": MADE["a.x"], "a.inf": {"value": float("inf"), "tolerance": 0.0}}
-    assert docs.number_faults(stored, stored | {"a.x": {"value": 0.0592, "tolerance": 0.001}}) == []
+    assert page_checks.number_faults(stored, stored | {"a.x": {"value": 0.0592, "tolerance": 0.001}}) == []
 
 
 def test_numbers_json_is_json():

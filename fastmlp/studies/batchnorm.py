@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROWS, VALIDATION_ROWS, BATCH = 10000, 2000, 50
 HIDDEN, EPOCHS, RATE = (100,) * 4, 6, 0.1  # of the net whose pre-activations are watched
 WATCHED = 500  # training rows
-RATES, RATE_EPOCHS, TRAINS = tuple(float(f"{10.0**(k / 2):.1g}") for k in range(-6, 5)), 2, 0.8
+RATES, RATE_EPOCHS, TRAINS = tuple(float(f"{10.0 ** (k / 2):.1g}") for k in range(-6, 5)), 2, 0.8
 DEEP, DEEP_EPOCHS = (64,) * 10, 3  # of the sigmoid net
 SETTINGS = ("SGD 0.1", "SGD 1", "Adam 0.001", "Adam 0.01")
 BATCHES = (2, 10, 100, 1000)  # rows that share a mean in training mode
@@ -246,7 +246,9 @@ def _range(n: dict[str, float], word: str) -> str:
     least, most = n[f"{word}_rate_least"], n[f"{word}_rate_most"]
     if not least <= most:  # NaN
         return "with none of the learning rates"
-    return f"with learning rates of {least:g} to {most:g}" if least < most else f"with the learning rate {least:g} alone"
+    return (
+        f"with learning rates of {least:g} to {most:g}" if least < most else f"with the learning rate {least:g} alone"
+    )
 
 
 def _only(n: dict[str, float]) -> str:

@@ -255,7 +255,10 @@ def table(numbers: dict[str, float]) -> str:
     row("error of n random masks: power of n", "slope", ".3f")
     row("random masks as near as the one pass", "equal_masks", ".1f")
     lines.append(f"  second ReLU left out: one pass - geometric mean, largest {n['linear_geometric_gap']:>26.1e}")
-    lines += ["", f"{TRAINING_ROWS:,} training digits, {EPOCHS} epochs, mean of {RUNS} runs and their last {LAST} epochs"]
+    lines += [
+        "",
+        f"{TRAINING_ROWS:,} training digits, {EPOCHS} epochs, mean of {RUNS} runs and their last {LAST} epochs",
+    ]
     lines.append("     p   training loss   validation loss      gap   lowest validation loss   validation accuracy")
     for p in RATES:
         train, held, best, accuracy = (
