@@ -22,7 +22,7 @@ TITLES = {"default": "PyTorch's default", "xavier": "Xavier", "he": "He", "small
 DEPTHS = (1, 2, 5, 10, 20, 30)  # hidden layers
 WIDTH, ROWS, NETS = 64, 128, 3  # NETS: drawn anew, their geometric mean counts
 HEALTHY = 100.0  # a first layer whose gradient is within this factor of the last one's still learns
-FORMATS = {"float64": np.float64, "float32": np.float32}
+FORMATS: dict[str, Any] = {"float64": np.float64, "float32": np.float32}
 STEPS = {  # h of the differences, four a decade
     "float64": 10.0 ** (np.arange(-48, 1) / 4),
     "float32": 10.0 ** (np.arange(-28, 1) / 4),
@@ -169,7 +169,9 @@ def conclude(numbers: dict[str, float]) -> tuple[str, ...]:
 
 
 def _about_depth(n: dict[str, float]) -> str:
-    arrives, vanishes, explodes = [], [], []
+    arrives: list[str] = []
+    vanishes: list[str] = []
+    explodes: list[str] = []
     for activation in ACTIVATIONS:
         for init in INITS:
             ratio = n[f"{activation}_{init}_30"]
