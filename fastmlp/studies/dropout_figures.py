@@ -37,7 +37,10 @@ def average(measured: dict[str, Any]) -> Any:
         handle.set_markersize(6)
         handle.set_alpha(1)
 
-    for name, words, colour, marker in (("one", "one layer", colours.train, "o"), ("two", "two", colours.held_out, "s")):
+    for name, words, colour, marker in (
+        ("one", "one layer", colours.train, "o"),
+        ("two", "two", colours.held_out, "s"),
+    ):
         numbers = measured["numbers"]
         spread, off = numbers[f"{name}_spread"], numbers[f"{name}_pass_error"]
         below.plot(COUNTS, spread / np.sqrt(COUNTS), "-", color=colour, lw=1.4, alpha=0.7)
