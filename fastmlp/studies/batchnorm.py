@@ -70,16 +70,16 @@ class PreActivations:
         self.x = x
         self.seen: dict[str, list[Array]] = {"raw": [], "hat": [], "out": []}
 
-    def start(self, model: nn.Sequential, optimizer: Optimizer) -> None:
+    def start(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Look before the first epoch."""
         self(model, None)
 
-    def __call__(self, model: nn.Sequential, history: Any) -> None:
+    def __call__(self, model: nn.Module, history: Any) -> None:
         """Look at a copy: a pass in training mode moves the running statistics."""
         found: dict[str, list[Array]] = {"raw": [], "hat": [], "out": []}
         h = Tensor(self.x)
         with no_grad():
-            for layer in list(copy.deepcopy(model).train())[:-1]:
+            for layer in list(copy.deepcopy(model).train().children())[:-1]:
                 h = layer(h)
                 if isinstance(layer, nn.Linear):
                     a = h.data.astype(np.float64)

@@ -26,7 +26,7 @@ import numpy as np
 from .. import data, nn
 from ..graph import Array, Tensor, no_grad
 from ..metrics import softmax
-from ..train import evaluate, fit
+from ..train import History, evaluate, fit
 from . import Study
 
 if TYPE_CHECKING:
@@ -164,9 +164,13 @@ def _curves(train: data.Dataset, seed: int) -> tuple[dict[str, float], dict[str,
             nn.manual_seed(seed + run)
             model = nn.MLP(train.n_features, HIDDEN, train.classes, dropout=p)
             losses: list[float] = []
+
+            def note(model: nn.Module, history: History, losses: list[float] = losses) -> None:
+                losses.append(evaluate(model, small).loss)
+
             history = fit(
                 model, small, held_out, epochs=EPOCHS, batch_size=BATCH, seed=seed + run, progress=False,
-                callbacks=[lambda model, history, losses=losses: losses.append(evaluate(model, small).loss)],
+                callbacks=[note],
             )  # fmt: skip
             curves[0, run] = losses
             curves[1, run] = history.column("validation_loss")
