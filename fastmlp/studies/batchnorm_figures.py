@@ -22,14 +22,18 @@ def spread(measured: dict[str, Any]) -> Any:
             for layer in range(seen.shape[1]):
                 form = {"color": colours[layer % len(colours)], "marker": "osD^vPX"[layer % 7], "ms": 4.5}
                 ax.plot(seen[:, layer, row], lw=2.0, label=f"layer {layer + 1}", **form)
+                if column:
+                    ax.plot(measured["with_out"][:, layer, row], lw=1.6, ls="--", color=form["color"])
             if row == 0:
                 ax.set_title(heading, loc="left")
             if column == 0:
                 ax.set_ylabel("|mean| (rms of units)" if words == "mean" else "spread (mean of units)")
             ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend(fontsize=LETTERS - 2.5, borderaxespad=0.2)
-    axes[0, 1].text(0.5, 0.5, "before γ and β:\n0 to rounding", transform=axes[0, 1].transAxes, ha="center")
-    axes[1, 1].text(0.5, 0.55, "before γ and β:\n1 to rounding and eps", transform=axes[1, 1].transAxes, ha="center")
+    axes[0, 1].legend(fontsize=LETTERS - 2.5, borderaxespad=0.2, loc="upper center")
+    numbers = measured["numbers"]
+    outside = f"outside [0, 1]:\n{100 * numbers['with_hat_outside']:.0f} % of the numbers\n(before γ and β)"
+    for ax, words in ((axes[0, 1], "line: before γ and β\ndashed: after"), (axes[1, 1], outside)):
+        ax.text(0.5, 0.3, words, transform=ax.transAxes, ha="center", va="center", fontsize=LETTERS - 1.5)
     for ax in axes[:, 0]:
         ax.set_ylim(bottom=0)
     figure.supxlabel("epoch (0: before training)", fontsize=LETTERS)
@@ -49,7 +53,8 @@ def trains(measured: dict[str, Any]) -> Any:
     above, below = (frame(ax) for ax in figure.subplots(2, 1))
     for word, colour, marker in (("without", colours.train, "o"), ("with", colours.held_out, "s")):
         accuracies = [numbers[f"{word}_accuracy_{rate:g}"] for rate in RATES]
-        above.plot(RATES, accuracies, marker + "-", color=colour, lw=2.2, ms=6, label=f"{word} batch norm")
+        above.plot(RATES, accuracies, marker + "-", color=colour, lw=2.2, ms=6)
+        below.plot([], [], marker + "-", color=colour, lw=2.2, label=f"{word} batch norm")
         curves = measured[f"{word}_deep"]
         epochs = np.arange(1, curves.shape[1] + 1)
         for curve, line in zip(curves, ("-", "--", "-.", ":"), strict=True):
@@ -58,9 +63,8 @@ def trains(measured: dict[str, Any]) -> Any:
         below.plot([], [], line, color=colours.muted, lw=2.0, label=setting)
     above.set(xscale="log", xlabel="learning rate of SGD")
     above.set_title("Learning rates that still train", loc="left")
-    above.legend(loc="lower center", fontsize=LETTERS - 2.5)
     below.set(xlabel="epoch")
-    below.set_title(f"{len(DEEP)} hidden layers of sigmoids (colours as above)", loc="left")
+    below.set_title(f"{len(DEEP)} hidden layers of sigmoids", loc="left")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="center", ncols=2, fontsize=LETTERS - 2.5)
     for ax in (above, below):
