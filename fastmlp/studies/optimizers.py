@@ -164,7 +164,7 @@ def _turn(angle: float) -> Array:
 
 def quadratic_values(paths: Array, angle: float) -> Array:
     """f at each point of the paths; infinite where they are."""
-    finite = np.isfinite(paths).all(axis=-1)
+    finite: Any = np.isfinite(paths).all(axis=-1)
     u = np.where(finite[..., None], paths, 0) @ _turn(angle).T
     return np.where(finite, 0.5 * (u * u * CURVATURES).sum(axis=-1), np.inf)
 
@@ -172,7 +172,7 @@ def quadratic_values(paths: Array, angle: float) -> Array:
 def steps_needed(paths: Array, angle: float) -> float:
     """Steps after which f is below REACHED of its start, and stays there: the median start; infinite where never."""
     values = quadratic_values(paths, angle)
-    above = np.asarray(np.logical_not(values <= REACHED * values[0]))  # NaN is not below
+    above = ~(values <= REACHED * values[0])  # NaN is not below
     last = len(above) - 1 - above[::-1].argmax(axis=0)
     return float(np.median(np.where(last < len(above) - 1, last + 1.0, np.inf)))
 
@@ -292,8 +292,8 @@ def table(numbers: dict[str, float]) -> str:
     lines += [
         "",
         f"784-128-64-10 on {ROWS:,} rows, {EPOCHS} epochs, batches of {BATCH}; loss: mean of the last epoch, nats.",
-        f"decades: of learning rates from 1e-5 to 1 that end below {USEFUL}. Steps: of the 8,192 weights between the",
-        "hidden layers, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: step 1.",
+        f"decades: of learning rates from 1e-5 to 1 that end below {USEFUL}. Steps: of the 8,192 weights between",
+        "the hidden layers, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: step 1.",
         f"quadratic: curvatures 1 and 50, to 1/1000 of the start, the best of {len(QUADRATIC_RATES)} rates.",
         "",
         "Adam's step without / with bias correction:",
