@@ -255,3 +255,11 @@ def test_a_number_within_its_tolerance_is_no_fault():
 
 def test_numbers_json_is_json():
     assert json.loads(docs.NUMBERS.read_text("utf-8"), parse_constant=pytest.fail) == NUMBERS
+
+
+def test_a_source_that_there_is_not_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        docs.parse_arguments(["nosuch"])
+    assert stop.value.code == 2
+    assert "there is no source named nosuch" in capsys.readouterr().err
+    assert docs.parse_arguments(["step", "none"]).sources == ["step", "none"]
