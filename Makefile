@@ -1,6 +1,7 @@
 # make train    train MNIST            make test        all tests
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
-# make benchmark                       make clean
+# make benchmark                       make docs     the pages of docs/learn anew
+# make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test check test-peers benchmark format clean
+.PHONY: train test check test-peers benchmark docs format clean
 
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
@@ -27,6 +28,9 @@ test-peers: $(VENV)/.test $(VENV)/.peers
 
 benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
+
+docs: $(VENV)/.core
+	$(BIN)/python scripts/docs.py
 
 format: $(VENV)/.check
 	$(BIN)/ruff format .

@@ -49,6 +49,8 @@ MAY_IMPORT = {
     "report": "graph nn plan",
     "run": "nn data metrics train checkpoint diagnosis plots report watch",
     "commandline": "",
+    "studies": "graph operation ops arithmetic nn optim gradcheck data train predict watch stopping diagnosis metrics "
+    "plots kernels warm",
 }
 # From outside: what may be imported with the module, and what only by a function that needs it.
 AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
@@ -59,6 +61,7 @@ WHEN_CALLED = {
     "checkpoint": "safetensors",
     "images": "PIL",
     "tensorboard": "tensorboardX",
+    "studies": "matplotlib",
 }
 HEAVY = ("tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 

@@ -1,0 +1,75 @@
+"""Studies: a question each, answered with measurements on MNIST and on nets small enough to be exact.
+
+    study = studies.run("dropout")
+    print(study.table, study.conclusions)
+
+One module a study. In each, `measure(seed)` trains and counts, `conclude(numbers)` says in words what the numbers
+show, whatever they are, `table` and `draw` show them, and `study(seed, dark)` does all of it. A seed gives the same
+numbers to the last bit on one machine; `Study.tolerances` says how far another machine may be from them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = ("optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    name         as in NAMES
+    title        the question
+    numbers      every number that a sentence, a table or a page quotes, by a flat name; may be infinite or NaN
+    tolerances   for each of them, how far a rerun on another machine may be from it (absolute); 0 where exact
+    table        text of at most 100 columns
+    conclusions  two or three sentences, computed from the numbers
+    figures      file stem -> matplotlib Figure
+    """
+
+    name: str
+    title: str
+    numbers: dict[str, float]
+    tolerances: dict[str, float]
+    table: str
+    conclusions: tuple[str, ...]
+    figures: dict[str, Figure]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the figures, as JSON takes it: a number that is not finite is None."""
+        numbers = {name: value if math.isfinite(value) else None for name, value in self.numbers.items()}
+        return {
+            "name": self.name,
+            "title": self.title,
+            "numbers": numbers,
+            "tolerances": dict(self.tolerances),
+            "table": self.table,
+            "conclusions": list(self.conclusions),
+        }
+
+
+def run(name: str, seed: int = 0, dark: bool = False, full: bool = False) -> Study:
+    """Run a study, a few seconds.
+
+    name  one of NAMES        seed  of weights, order of rows and all else that is drawn
+    dark  figures for a dark page        full  the long form, minutes, of a study that has one
+    Errors: ValueError for another name, a seed below 0, and for full where there is no long form.
+    """
+    if name not in NAMES:
+        raise ValueError(f"run: name is {name!r}; it must be one of {', '.join(NAMES)}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"run: seed is {seed!r}; it must be a whole number of at least 0 and below 2**63")
+    study = import_module(f"{__name__}.{name}").study
+    if not full:
+        return study(seed, dark)
+    if "full" not in inspect.signature(study).parameters:
+        raise ValueError(f"run: the study {name} has no long form; full must be False")
+    return study(seed, dark, full=True)

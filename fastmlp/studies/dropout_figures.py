@@ -1,0 +1,86 @@
+"""The two pictures of the study of dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..plots.style import LETTERS, frame, new_figure, palette, styled
+
+FLOOR = 1e-17  # where a difference of 0 is drawn on a logarithmic axis
+
+
+@styled
+def average(measured: dict[str, Any]) -> Any:
+    """Above: for each digit, how far the one pass is from either mean of the thinned nets. Below: random masks."""
+    from .dropout import COUNTS, NETS, WORDS
+
+    colours = palette()
+    figure = new_figure(7.4)
+    above, below = (frame(ax) for ax in figure.subplots(2, 1, height_ratios=(1.15, 1)))
+    rng = np.random.default_rng(0)  # of the places across a strip, which mean nothing
+    kinds = (("geometric", 0.18, colours.train), ("arithmetic", -0.18, colours.held_out))
+    for at, name in enumerate(WORDS):
+        for kind, side, colour in kinds:
+            gaps = np.maximum(measured[f"{name}_{kind}"], FLOOR)
+            y = side - at + rng.uniform(-0.12, 0.12, len(gaps))
+            label = f"{kind} mean" if at == 0 else None
+            above.plot(gaps, y, "o", ms=2.6, mew=0, alpha=0.45, color=colour, label=label)
+            above.plot(np.median(gaps), side - at, "D", ms=7, mfc=colour, mec=colours.background, mew=1.2)
+    above.set(xscale="log", xlim=(FLOOR / 2, 3), ylim=(-2.5, 0.55))
+    above.set_yticks([0, -1, -2], ["one hidden\nlayer", "two hidden\nlayers", "two, less\n2nd ReLU"])
+    above.set_title("One pass and the exact mean of 4,096 nets", loc="left")
+    above.set_xlabel("largest difference of a probability, by digit")
+    legend = above.legend(loc="upper center", handletextpad=0.1, borderaxespad=0.1)  # no gap lies in the middle
+    for handle in legend.legend_handles:
+        handle.set_markersize(6)
+        handle.set_alpha(1)
+
+    for name, words, colour, marker in (
+        ("one", "one layer", colours.train, "o"),
+        ("two", "two", colours.held_out, "s"),
+    ):
+        numbers = measured["numbers"]
+        spread, off = numbers[f"{name}_spread"], numbers[f"{name}_pass_error"]
+        below.plot(COUNTS, spread / np.sqrt(COUNTS), "-", color=colour, lw=1.4, alpha=0.7)
+        below.plot(COUNTS, measured[f"{name}_errors"], marker, ms=7, color=colour, label=f"n random masks, {words}")
+        below.axhline(off, color=colour, lw=1.8, ls="--", label=f"the one pass, {words}")
+    below.set(xscale="log", yscale="log", xlabel="n, masks averaged", ylabel="error (rms)")
+    below.set_title("Error against the exact arithmetic mean\n(thin line: exact spread / √n)", loc="left")
+    below.set_ylim(bottom=min(measured[f"{name}_errors"].min() for name in NETS) / 6)  # room for the legend
+    below.legend(loc="lower left", fontsize=LETTERS - 2.5, borderaxespad=0.2)
+    return figure
+
+
+@styled
+def curves(measured: dict[str, Any]) -> Any:
+    """Loss and accuracy over the epochs for each p: the mean of the runs, and a band from the least to the most."""
+    from matplotlib.ticker import PercentFormatter
+
+    from .dropout import RATES, TRAINING_ROWS
+
+    colours = palette()
+    figure = new_figure(6.8)
+    above, below = (frame(ax) for ax in figure.subplots(2, 1, sharex=True))
+    for p, colour in zip(RATES, colours.layers, strict=False):
+        panels = ((above, "validation", "-"), (above, "train", ":"), (below, "accuracy", "-"))
+        for ax, kind, line in panels:
+            runs = measured[f"{kind}_{p:g}"]
+            epochs = np.arange(1, runs.shape[1] + 1)
+            label = f"p = {p:g}" if kind != "train" else None
+            ax.plot(epochs, runs.mean(axis=0), line, color=colour, lw=2.2, label=label)
+            ax.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.18, lw=0)
+    held = measured[f"validation_{RATES[0]:g}"]
+    above.set_ylim(0, 1.35 * max(held[:, -1].max(), held.min()))
+    above.plot([], [], ":", color=colours.muted, lw=2.2, label="training, all units")
+    above.set(ylabel="cross-entropy (nats)")
+    above.set_title(f"Validation loss after training on {TRAINING_ROWS:,} digits", loc="left")
+    above.legend(loc="upper right", ncols=2, fontsize=LETTERS - 2.5)
+    final = np.concatenate([measured[f"accuracy_{p:g}"][:, len(epochs) // 4 :].ravel() for p in RATES])
+    below.set_ylim(final.min() - 0.02, final.max() + 0.008)
+    below.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    below.set(xlabel="epoch", xlim=(0.5, epochs[-1] + 0.5), ylabel="accuracy")
+    below.set_title("Validation accuracy", loc="left")
+    below.legend(loc="lower right", fontsize=LETTERS - 2.5)
+    return figure

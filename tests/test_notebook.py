@@ -1,0 +1,63 @@
+"""`notebooks/tour.ipynb` runs from its first cell to its last, and holds no output.
+
+Outputs are not stored: they would be stale after the next change of a plot, and half a megabyte of PNG in every diff.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the notebook is read with nbformat, of the extra test")
+nbclient = pytest.importorskip("nbclient", reason="the notebook is run with nbclient, of the extra test")
+pytest.importorskip("ipykernel", reason="the notebook is run by ipykernel, of the extra test")
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "notebooks" / "tour.ipynb"
+
+
+def read(path: Path = NOTEBOOK):
+    return nbformat.read(path, as_version=4)
+
+
+def run(notebook, folder: Path):
+    """Run all cells in a folder where the checkout can be found: what they write stays there."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    manager = AsyncKernelManager()  # a kernel of this very Python, whatever kernels the user has installed
+    manager._kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test"
+    )
+    (folder / "fastmlp").symlink_to(ROOT / "fastmlp")
+    client = nbclient.NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": str(folder)}})
+    return client.execute()
+
+
+def test_it_is_valid_and_holds_no_output():
+    notebook = read()
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+
+
+def test_it_runs_and_shows_what_it_says(tmp_path):
+    notebook = run(read(), tmp_path)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "the gradients agree" in text
+    assert "AccumulateGrad weight" in text
+    pictures = [output.data for output in outputs if "data" in output]
+    assert sum("image/png" in data for data in pictures) == 3  # digits, curves, wrong digits
+    assert sum("image/svg+xml" in data for data in pictures) == 1  # the graph
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_a_cell_that_fails_is_noticed(tmp_path):
+    notebook = read()
+    notebook.cells = [*notebook.cells[:2], nbformat.v4.new_code_cell("assert fm.__version__ == 'another'")]
+    with pytest.raises(nbclient.exceptions.CellExecutionError):
+        run(notebook, tmp_path)

@@ -1,0 +1,175 @@
+"""`studies.known`: the recipes are the sources', on little data; the verdicts say what made numbers say.
+
+The whole study takes a minute, so it is not run here.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp import nn, optim, studies
+from fastmlp.studies import known
+from fastmlp.studies.known import FULL, RECIPES, LinearDecay, MaxNorm, conclude, decayed, table, within
+
+
+def digits(rows: int, seed: int) -> fm.Dataset:
+    """Rows of 12 pixels, the brightest at the class, of 3."""
+    rng = np.random.default_rng(seed)
+    labels = np.r_[0, 1, 2, rng.integers(0, 3, rows - 3)]
+    pixels = rng.integers(0, 120, (rows, 12))
+    pixels[np.arange(rows), labels] += 130
+    return fm.Dataset(pixels.astype(np.uint8), labels)
+
+
+TRAIN, TEST = digits(500, 0), digits(200, 1)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two pieces and a half of steps, two epochs, 500 rows."""
+    monkeypatch.setattr(fm.data, "mnist", lambda: (TRAIN, TEST))
+    for name, value in (("STEPS", 25), ("PIECE", 10), ("KERAS_EPOCHS", 2), ("PLAIN_EPOCHS", 2), ("DROPOUT_EPOCHS", 3)):
+        monkeypatch.setattr(known, name, value)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_small_study_is_whole(small, full):
+    study = known.study(3, full=full)
+    names = [*RECIPES, *FULL] if full else list(RECIPES)
+    assert study.tolerances.keys() == study.numbers.keys()
+    assert [name[: -len("_accuracy")] for name in study.numbers if name.endswith("_accuracy")] == names
+    assert [study.numbers[f"{name}_seeds"] for name in names] == ([3, 3, 3, 2, 1, 1] if full else [1, 1, 1])
+    assert len(study.conclusions) == len(names)
+    assert max(map(len, study.table.splitlines())) <= 100
+    assert len(study.table.splitlines()) == 1 + len(names)
+    for name in names:
+        n = {key: study.numbers[f"{name}_{key}"] for key in ("accuracy", "lowest", "highest", "deviation", "source")}
+        p = n["accuracy"] / 100
+        assert n["lowest"] <= n["accuracy"] <= n["highest"]
+        assert n["deviation"] == pytest.approx(100 * math.sqrt(p * (1 - p) / 200), rel=1e-12)
+        assert n["source"] == (RECIPES | FULL)[name].accuracy
+    _, below = study.figures["known"].axes
+    sources = [line.get_xdata()[0] for line in below.lines if line.get_marker() == "D"]
+    assert sources == [study.numbers[f"{name}_source"] for name in names]
+
+
+def test_the_known_study_is_marked_as_slow():
+    assert studies.SLOW == ("known",)
+    assert set(studies.SLOW) <= set(studies.NAMES)
+
+
+def test_so_many_steps_are_made_at_the_rates_of_the_schedule(monkeypatch):
+    """Step by step on the graph, with the rate of each piece's middle: the same net."""
+    monkeypatch.setattr(known, "PIECE", 10)
+    nn.manual_seed(0)
+    fast = nn.MLP(12, (8,), 3)
+    curve = known.train_steps(fast, TRAIN, TEST, decayed(0.03, 20), 25, 7)
+    assert [at for at, _ in curve] == [10 * 100 / 500, 20 * 100 / 500, 25 * 100 / 500]
+
+    nn.manual_seed(0)
+    slow = nn.MLP(12, (8,), 3)
+    optimizer = optim.Adam(slow.parameters())
+    order = np.concatenate([np.random.default_rng((7, k)).permutation(500) for k in range(5)])
+    for first, last, middle in ((0, 10, 4.5), (10, 20, 14.5), (20, 25, 22)):
+        optimizer.param_groups[0]["lr"] = 1e-4 + 0.03 * math.exp(-middle / 20)
+        rows = order[first * 100 : last * 100][np.random.default_rng((7, 1)).permutation((last - first) * 100)]
+        for at in range(0, len(rows), 100):
+            batch = rows[at : at + 100]
+            x = fm.Tensor((TRAIN.rows[batch] / 255).astype(np.float32))
+            optimizer.zero_grad()
+            fm.ops.cross_entropy(slow(x), TRAIN.labels[batch]).backward()
+            optimizer.step()
+    assert optimizer.state[0]["step"] == 25
+    for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-4, atol=1e-5)  # pixels are scaled in another way here
+
+
+def test_the_schedules_are_the_sources():
+    assert decayed(0.003, 2000)(0) == pytest.approx(0.0031)
+    assert decayed(0.03, 1000)(1000) == pytest.approx(1e-4 + 0.03 / math.e)
+
+
+def test_the_rate_falls_in_a_line():
+    rates, decay = [], LinearDecay(4)
+    nn.manual_seed(0)
+    model = nn.MLP(12, (4,), 3)
+    optimizer = optim.Adam(model.parameters(), lr=0.4)
+    look = lambda model, history: rates.append(optimizer.param_groups[0]["lr"])  # noqa: E731
+    fm.fit(model, TRAIN, None, optimizer, 4, 100, progress=False, callbacks=[look, decay])
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_max_norm_shortens_the_rows_that_are_too_long_and_no_others():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    array = model[0].weight.data
+    array[...] = [[3, 4, 0], [0.3, 0.4, 0]]
+    model[2].weight.data[...] = [[0, 0], [2, 0]]
+    bias = model[0].bias.data.copy()
+    MaxNorm(2.0)(model, fm.History())
+    assert model[0].weight.data is array
+    np.testing.assert_allclose(array, [[1.2, 1.6, 0], [0.3, 0.4, 0]], rtol=1e-6)  # float32
+    np.testing.assert_array_equal(model[2].weight.data, [[0, 0], [2, 0]])
+    np.testing.assert_array_equal(model[0].bias.data, bias)
+
+
+def test_the_large_net_drops_inputs_and_hidden_values():
+    net = known.large(784, 10, dropout=True)
+    kinds = [type(layer).__name__ for layer in net.children()]
+    assert kinds == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+    assert [layer.p for layer in net.children() if isinstance(layer, nn.Dropout)] == [0.2, 0.5, 0.5]
+    widths = [layer.weight.shape for layer in net.children() if isinstance(layer, nn.Linear)]
+    assert widths == [(800, 784), (800, 800), (10, 800)]
+    assert not any(isinstance(layer, nn.Dropout) for layer in known.large(784, 10, dropout=False).children())
+
+
+# --- sentences on made numbers ---------------------------------------------------------------------------------------
+
+
+def made(seeds: float = 1.0, **accuracies: float) -> dict[str, float]:
+    n: dict[str, float] = {}
+    for name, accuracy in accuracies.items():
+        n |= {f"{name}_accuracy": accuracy, f"{name}_lowest": accuracy - 0.05, f"{name}_highest": accuracy + 0.05}
+        n |= {f"{name}_deviation": 0.125, f"{name}_seeds": seeds, f"{name}_source": (RECIPES | FULL)[name].accuracy}
+    return n
+
+
+def test_a_number_within_two_deviations_is_said_to_be():
+    said = conclude(made(relu=98.0))
+    assert said == (
+        "784-200-100-60-30-10 reaches 98.00 % (one seed), and the 98.24 % of Görner 2016 lie within two standard "
+        "deviations of it, 0.25 points.",
+    )
+
+
+def test_a_number_outside_is_said_to_be_outside_on_either_side():
+    high = conclude(made(relu=97.0))[0]
+    assert "lie 1.24 points above, more than two standard deviations, 0.25." in high
+    low = conclude(made(seeds=3.0, relu=99.0))[0]
+    assert "reaches 99.00 % (3 seeds, 98.95 to 99.05)" in low
+    assert "lie 0.76 points below, more than" in low
+    assert "within" not in high + low
+
+
+def test_what_batch_norm_brings_has_its_sign():
+    assert conclude(made(relu=98.2, batchnorm=98.5))[1].endswith(
+        "batch norm brings +0.30 points here and +0.26 in the sources."
+    )
+    assert "batch norm brings -0.70 points here" in conclude(made(relu=98.2, batchnorm=97.5))[1]
+    assert "max-norm with dropout brings +0.40 points here and +0.40" in conclude(made(plain=98.5, maxnorm=98.9))[1]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "inside"), [(98.24, True), (98.0, True), (97.98, False), (98.5, False), (math.nan, False)]
+)
+def test_within_is_two_deviations(accuracy, inside):
+    assert within("relu", made(relu=accuracy)) is inside
+
+
+def test_the_table_has_a_line_for_what_was_measured():
+    lines = table(made(relu=98.125, keras=98.5)).splitlines()
+    assert len(lines) == 3
+    assert lines[1].split()[:1] == ["784-200-100-60-30-10"]
+    assert lines[2].endswith("Keras mnist_mlp")
+    assert "98.40" in lines[2]
