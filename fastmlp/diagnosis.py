@@ -11,7 +11,8 @@ holds is the diagnosis.
 5. still improving   validation loss has fallen over the last third of the run
 6. underfits         neither loss has fallen over the last third, and more than a tenth (HIGH_ERROR) of the rows is
                      wrong, in training and in validation
-7. fits              none of these: validation loss levelled without a rise
+7. fits              none of these: validation loss levelled without a rise, or with one that may be noise; the
+                     sentence says which
 
 "Risen" and "fallen" must be more than noise, and large enough to matter.
 
@@ -19,12 +20,16 @@ The noise σ of a loss is how far epochs stick out from both their neighbours: t
 y_{e+1})| over the later half of the run, at least 5 epochs, over 0.564, which makes it the standard deviation where y
 is normal noise around a level; times 1 + 3 / m, because the mean of few epochs, m, may be small by chance. A curve that
 only falls or only rises has σ = 0, however steep it is; a standard deviation of all epochs would take the learning
-itself for noise.
+itself for noise. The lowest epoch is left out: where a curve turns, it sticks out without any noise.
 
-Risen: the mean of the last w epochs lies above the lowest mean of w epochs in a row, by more than 4 standard
-deviations (CHANCES) of a difference of two such means, 4 σ √(2 / w), and by more than 5 % (MATTERS) of that lowest
-mean. w is a fifth of the run, from 2 to 5 epochs. 4 and not 2, because the lowest mean is chosen, out of many, for
-being low, and because σ is itself an estimate from a few epochs.
+Risen, by either of two tests, as one sees a short steep rise and the other a long one in much noise:
+- The mean of the last w epochs lies above the lowest mean of w epochs in a row, by more than 4 standard deviations
+  (CHANCES) of a difference of two such means, 4 σ √(2 / w), and by more than 5 % (MATTERS) of that lowest mean. w is a
+  fifth of the run, from 2 to 5 epochs. 4 and not 2, because the lowest mean is chosen, out of many, for being low, and
+  because σ is itself an estimate from a few epochs.
+- Of the pairs among the n epochs after the lowest, more rise than fall, by S pairs: S is more than 3 standard
+  deviations (TREND), 3 √(n (n - 1) (2n + 5) / 18), of what epochs in no order give (Mann and Kendall), and the mean of
+  the last w epochs lies more than 5 % above the lowest epoch. It takes 7 epochs or more after the lowest.
 
 Fallen: the median slope between epochs of the last third, at least 4 epochs (Theil and Sen), times their number less
 one, is a fall by more than 5 % (MATTERS) of where they end, and by more than 4 standard deviations of such a fall,
@@ -33,7 +38,8 @@ one, is a fall by more than 5 % (MATTERS) of where they end, and by more than 4 
 The training loss is the mean over an epoch while the weights move, and with dropout that of thinned nets; so the gap
 between the losses is a little too small, and negative early in a run.
 
-Sources: Prechelt, Early Stopping - But When? (1998); Sen, Journal of the American Statistical Association 63 (1968).
+Sources: Prechelt, Early Stopping - But When? (1998); Sen, Journal of the American Statistical Association 63 (1968);
+Mann, Econometrica 13 (1945); Kendall, Rank Correlation Methods (1948).
 """
 
 from __future__ import annotations
@@ -49,7 +55,7 @@ from .graph import Array
 if TYPE_CHECKING:
     from .train import History
 
-SHORTEST, HIGH_ERROR, CHANCES, MATTERS = 5, 0.1, 4.0, 0.05
+SHORTEST, HIGH_ERROR, CHANCES, TREND, MATTERS = 5, 0.1, 4.0, 3.0, 0.05
 KINDS = ("diverged", "too short", "no validation", "overfits", "still improving", "underfits", "fits")
 
 
@@ -93,24 +99,42 @@ def diagnose(history: History) -> Diagnosis:
     The rule, its thresholds and their reasons stand at the top of this module.
     Error: ValueError for a history without epochs.
     """
+    if not hasattr(history, "column"):
+        raise TypeError(f"diagnose: history is {type(history).__name__}; it must be the History that fit returned")
     if not len(history):
         raise ValueError("diagnose: the history has no epoch; it must have at least one")
     return _Curves(history).diagnosis()
 
 
 def noise(y: Array) -> float:
-    """σ = (1 + 3 / m) mean |y_e - median(y_{e-1}, y_e, y_{e+1})| / 0.564 over the m last numbers, half of y."""
+    """σ = (1 + 3 / m) mean |y_e - median(y_{e-1}, y_e, y_{e+1})| / 0.564 over m numbers of the last half of y.
+
+    All but the lowest of y: it is where the curve turns.
+    """
     inner = np.abs(y[1:-1] - np.median([y[:-2], y[1:-1], y[2:]], axis=0))
-    inner = inner[-max(len(y) // 2, 5) :]
+    kept = np.arange(1, len(y) - 1)[-max(len(y) // 2, 5) :]
+    inner = inner[kept[kept != y.argmin()] - 1]
     return float((1 + 3 / len(inner)) * inner.mean() / 0.564)
 
 
 def risen(y: Array) -> bool:
     """Whether y ends above its lowest, by more than noise and more than 5 %."""
-    width = min(max(len(y) // 5, 2), 5)
+    width = window(y)
     means = np.convolve(y, np.full(width, 1 / width), "valid")
     rise = means[-1] - means.min()
-    return bool(rise > CHANCES * noise(y) * math.sqrt(2 / width) and rise > MATTERS * means.min())
+    if rise > CHANCES * noise(y) * math.sqrt(2 / width) and rise > MATTERS * means.min():
+        return True
+    after = y[y.argmin() + 1 :]
+    n = len(after)
+    first, second = np.triu_indices(n, 1)
+    pairs = float(np.sign(after[second] - after[first]).sum())
+    chance = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    return bool(pairs > TREND * chance and means[-1] - y.min() > MATTERS * y.min())
+
+
+def window(y: Array) -> int:
+    """w, the epochs that are averaged: a fifth of the run, from 2 to 5."""
+    return min(max(len(y) // 5, 2), 5)
 
 
 def falling(y: Array) -> bool:
@@ -246,7 +270,7 @@ class _Curves:
             f"from {self.train[best]:.4f} to {self.train[-1]:.4f}; {self.gap()}."
         )
         advice = (
-            f"Keep the weights of epoch {self.epochs[best]} (early stopping: --patience 3); "
+            f"Early stopping (--patience 3) keeps the weights of epoch {self.epochs[best]}; "
             "or try dropout, weight decay, a smaller net or more data."
         )
         return "overfits", said, advice
@@ -254,10 +278,15 @@ class _Curves:
     def fits(self) -> tuple[str, str, str]:
         best = self.best or 0
         last = "" if best == len(self.held) - 1 else f", {self.held[-1]:.4f} in the last"
-        said = (
-            f"The run fits and does not overfit: validation loss has levelled without a rise, lowest in epoch "
-            f"{self.epochs[best]} at {self.held[best]:.4f}{last}; {self.gap()}."
-        )
+        lowest = f"lowest in epoch {self.epochs[best]} at {self.held[best]:.4f}{last}; {self.gap()}."
+        rise = self.held[-window(self.held) :].mean() - self.held[best]
+        if rise > MATTERS * self.held[best]:
+            said = (
+                f"The run may begin to overfit: validation loss lies {rise:.4f} above its lowest at the end, which may "
+                f"still be noise from epoch to epoch, {lowest}"
+            )
+            return "fits", said, "More epochs will tell; early stopping (--patience 3) keeps the best weights."
+        said = f"The run fits and does not overfit: validation loss has levelled without a rise, {lowest}"
         apart = self.train_right[-1] - self.held_right[-1] > HIGH_ERROR
         if apart:
             return "fits", said, "More epochs bring little; dropout, weight decay or more data may close the gap."

@@ -12,6 +12,7 @@
     wrong/             the wrong digits, a PNG each
 
 A file is written beside its place and moved there, so it is whole or not there: a run may be killed at any moment.
+Then history.csv has every epoch that was done, and the weights are at most SAVE_SECONDS old.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "rep
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
 HALF_FILE = re.compile(r"\..+\.\d+\.partial\..+|model\.safetensors\.\d+\.partial")  # what a kill during a write leaves
-SAVE_SECONDS = 30.0  # a run writes its history and weights at most this often while it trains
+SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
 
 Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
 
@@ -107,12 +108,11 @@ class Run:
             self.write_config("running")
 
     def __call__(self, model: Module, history: History) -> None:
-        """Write history and weights, at most every SAVE_SECONDS; called by `fit` after each epoch."""
-        now = monotonic()
-        if self._saved is None or now - self._saved >= SAVE_SECONDS:
-            if self._saved is None:
-                self.write_config("running")
-            self.write_history(history)
+        """Write the history, and the weights at most every SAVE_SECONDS; called by `fit` after each epoch."""
+        if self._saved is None:
+            self.write_config("running")
+        self.write_history(history)
+        if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
             self.write_model(model, history[-1].epoch)
             self._saved = monotonic()
 
@@ -314,6 +314,8 @@ def _read_history(path: Path) -> History:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no epoch")
         columns = [f.name for f in fields(Epoch)]
         return History([Epoch(int(row["epoch"]), *(float(row[name]) for name in columns[1:])) for row in rows])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -323,7 +325,7 @@ def _read_history(path: Path) -> History:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"read_run: {path} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"read_run: {path} holds a {type(content).__name__}; it must hold names and values")

@@ -123,6 +123,9 @@ def fit(
             raise ValueError("fit: optimizer holds none of the model's parameters; make it with model.parameters()")
     callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
     for callback in callbacks:
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
     if data.features.nbytes > available_memory() // 2:

@@ -373,7 +373,7 @@ def start_process(name: str, words: list[str], accuracy: dict[str, str], cold: b
 def measure_starts(session: Session) -> None:
     """Whole processes, from the command to one trained epoch; with the compiled kernels at hand, and without."""
     accuracy: dict[str, str] = {}
-    words = {"fastmlp": [str(SCRIPTS / "train.py"), *"--epochs 1 --no-progress --no-plots --no-report".split()]}
+    words = {"fastmlp": [str(SCRIPTS / "train.py"), *["--epochs", "1", "--no-progress", "--no-plots", "--no-report"]]}
     words |= {name: ["-c", READ_IDX + WHOLE[name]] for name in session.installed(tuple(WHOLE))}
     runners = {name: partial(start_process, name, own, accuracy) for name, own in words.items()}
     for run in [] if session.quick else runners.values():

@@ -137,6 +137,7 @@ def write_run(
     """Evaluate, leave the run's files in its folder, the most precious first, and say what came out."""
     run.write_history(history)
     run.write_model(model, epoch)
+    run.config["weights_of_epoch"] = epoch
     run.write_config(status)
     result = fm.evaluate(model, test) if test is not None else None
     held = (

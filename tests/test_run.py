@@ -207,7 +207,7 @@ def test_discard_takes_away_what_the_run_has_made(tmp_path, there):
 # --- at any moment ---------------------------------------------------------------------------------------------------
 
 
-def test_history_and_weights_are_there_from_the_first_epoch_and_written_anew_after_a_while(tmp_path, monkeypatch):
+def test_history_is_there_after_each_epoch_and_weights_are_written_anew_after_a_while(tmp_path, monkeypatch):
     seen = []
 
     def look(model, history):
@@ -215,7 +215,7 @@ def test_history_and_weights_are_there_from_the_first_epoch_and_written_anew_aft
         seen.append((len(saved.history), bits(saved.model) == bits(model), saved.config["status"]))
 
     for seconds, expected in (
-        (1e9, [(1, True, "running"), (1, False, "running"), (1, False, "running")]),
+        (1e9, [(1, True, "running"), (2, False, "running"), (3, False, "running")]),
         (0, [(n, True, "running") for n in (1, 2, 3)]),
     ):
         monkeypatch.setattr(rooms, "SAVE_SECONDS", seconds)

@@ -1,4 +1,4 @@
-"""Pictures of a run. Each function returns a matplotlib Figure, and draws on `ax` where one is given.
+"""Pictures of a run. Each function returns a matplotlib Figure; those of one picture draw on `ax` where one is given.
 
     history                    loss_curve, accuracy_curve, curves
     an Evaluation              confusion_matrix, reliability, wrong_digits, save_wrong_digits

@@ -16,16 +16,22 @@ Z95 = 1.96  # standard deviations either side of a mean that hold 95 % of a norm
 
 
 @styled
-def confusion_matrix(evaluation: Evaluation, ax: Any = None) -> Any:
+def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
     """How many rows of each true class (down) were predicted as which class (across).
 
     The right ones, on the diagonal, have one pale colour; the colour of an error is its count over the largest error,
     so that errors show beside thousands that are right. Empty cells have no number. With more than 20 classes no cell
-    has a number, and a colour bar gives the counts. ax: a matplotlib Axes, or None for a new figure.
+    has a number, and a colour bar gives the counts. evaluation: an Evaluation, or the counts themselves as (C, C);
+    ax: a matplotlib Axes, or None for a new figure.
     """
     from matplotlib.colors import to_rgba
 
-    counts = np.asarray(evaluation.confusion)
+    counts = np.asarray(getattr(evaluation, "confusion", evaluation))
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind not in "iu":
+        raise ValueError(
+            f"confusion_matrix: evaluation is {counts.dtype} {counts.shape}; it must be an Evaluation or whole numbers "
+            "(C, C)"
+        )
     classes = len(counts)
     own = ax is None
     figure, ax = canvas(ax, height=5.0)
@@ -99,7 +105,8 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
     percent = PercentFormatter(1, decimals=0, symbol=" %")
     ax.yaxis.set_major_formatter(percent)
     below.bar((np.arange(bins) + 0.5) / bins, count, 0.9 / bins, color=colours.train)
-    below.set(xlabel="confidence", ylabel="rows", yscale="log", ylim=(0.7, 3 * max(int(count.max(initial=1)), 1)))
+    scale = "log" if count.any() else "linear"  # no row with a finite probability, nothing to scale by
+    below.set(xlabel="confidence", ylabel="rows", yscale=scale, ylim=(0.7, 3 * max(int(count.max(initial=1)), 1)))
     below.xaxis.set_major_formatter(percent)
     below.minorticks_off()
     for label in (below.xaxis.label, below.yaxis.label):

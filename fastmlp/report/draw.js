@@ -5,7 +5,10 @@ const BRUSH = 11, SOFT = 5; // radius and the width of its soft edge, in pixels 
 const STEP = 10; // of the keyboard's pen
 
 const byId = (id) => document.getElementById(id);
-const percent = (p) => (p === null || !Number.isFinite(p) ? "–" : `${(100 * p).toFixed(1)} %`);
+const percent = (p) => {
+  if (p === null || !Number.isFinite(p)) return "–";
+  return p < 1 && p >= 0.9995 ? ">99.9 %" : `${(100 * p).toFixed(1)} %`; // 100 % would not be true
+};
 
 /** Show what the network makes of a row of pixels; `words` say where it is from. Returns the sentence. */
 let show = () => "";

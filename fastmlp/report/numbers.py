@@ -59,6 +59,8 @@ def summary(history: History, config: Mapping[str, Any], evaluation: Evaluation 
         parts.append(f"{rows_an_epoch(history):,} training rows")
     if evaluation is not None:
         parts.append(f"{evaluation.rows:,} test rows")
+    if config.get("weights_of_epoch") is not None:
+        parts.append(f"tested with the weights of epoch {config['weights_of_epoch']}")
     if config.get("optimizer"):
         parts.append(str(config["optimizer"]) + (f", lr {config['lr']}" if config.get("lr") is not None else ""))
     if config.get("batch_size"):
