@@ -16,7 +16,7 @@ import unicodedata
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -24,20 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
+from fastmlp.commandline import Parser  # noqa: E402
 from fastmlp.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 
 WIDTH, ROWS, FEATURES, CLASSES = 100, 5, 4, 10
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's defaults
 SAME = 1e-12  # relative: two ways to one float64 number, a few roundings each
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is what --help is for."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def widths(text: str) -> tuple[int, ...]:

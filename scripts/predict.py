@@ -13,7 +13,6 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout it lies in
@@ -21,16 +20,9 @@ sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout i
 import numpy as np  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
+from fastmlp.commandline import Parser  # noqa: E402
 from fastmlp.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is what --help is for."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def height_and_width(text: str) -> tuple[int, int]:
