@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what --help is for."""
 
     def error(self, message: str) -> NoReturn:
@@ -29,7 +29,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that says what is wrong in one line, and in --help adds each default that the text does not name."""
-    return Parser(description=description, formatter_class=_Help)
+    return _Parser(description=description, formatter_class=_Help)
 
 
 def whole(least: int) -> Callable[[str], int]:

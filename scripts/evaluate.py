@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import Parser  # noqa: E402
+from fastmlp.commandline import make_parser  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
     data_help = "folder of IDX files, or a .npz (default: data/mnist)"

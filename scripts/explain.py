@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import Parser  # noqa: E402
+from fastmlp.commandline import make_parser  # noqa: E402
 from fastmlp.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 
@@ -62,7 +62,7 @@ def probability(text: str) -> float:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--hidden", type=widths, default="5", metavar="W,W,...", help="widths of the hidden layers; '' for none")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")

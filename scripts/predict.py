@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout i
 import numpy as np  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import Parser  # noqa: E402
+from fastmlp.commandline import make_parser  # noqa: E402
 from fastmlp.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
@@ -35,7 +35,7 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = Parser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("images", nargs="+", type=Path, metavar="image.png", help="PNG, JPEG, BMP or GIF, of any size")
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
