@@ -43,7 +43,6 @@ from fastmlp import studies  # noqa: E402
 
 NUMBERS, FIGURES = ROOT / "docs" / "learn" / "numbers.json", ROOT / "docs" / "learn" / "figures"
 LARGEST = 150_000  # bytes of a figure
-EXEMPT = ("known",)  # takes minutes: its numbers are remade only where it is named on the command line
 RUN = ("--epochs", "30", "--validation", "0.1", "--no-plots", "--no-report", "--no-progress")
 RUN_TOLERANCES = {  # another processor adds in another order; 30 epochs on, the weights are those of another seed
     "accuracy": 0.006, "loss": 0.04, "best_epoch": 6, "wrong": 60, "rows": 0, "epochs": 0, "gap": 0.05,
@@ -98,8 +97,8 @@ def printed(command: str) -> tuple[str, ...]:
 
 
 def study_source(name: str) -> Source:
-    """The numbers and figures of a study."""
-    study = studies.run(name)
+    """The numbers and figures of a study, in the long form of a slow one."""
+    study = studies.run(name, full=name in studies.SLOW)
     numbers = {
         f"{name}.{key}": {"value": float(value), "tolerance": float(study.tolerances.get(key, 0.0))}
         for key, value in study.numbers.items()
@@ -337,7 +336,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=f"which to run anew, of {', '.join(sources())}; "
-                        f"all but {', '.join(EXEMPT)} where none is named; 'none': only the pages")  # fmt: skip
+                        f"all but {', '.join(studies.SLOW)} where none is named; 'none': only the pages")  # fmt: skip
     options = parser.parse_args(arguments)
     if unknown := set(options.sources) - {*sources(), "none"}:
         parser.error(f"there is no source named {', '.join(sorted(unknown))}")
@@ -347,7 +346,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Run the sources, write numbers and figures that pages use, then the pages; exit code 1 where one is at fault."""
     options = parse_arguments(arguments)
-    chosen = options.sources or [name for name in sources() if name not in EXEMPT]
+    chosen = options.sources or [name for name in sources() if name not in studies.SLOW]
     numbers, names, figures = load_numbers(), quoted(), shown()
     FIGURES.mkdir(exist_ok=True)
     for name in chosen:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +66,8 @@ def shown(path: Path) -> Path:
 def main(arguments: list[str] | None = None) -> None:
     """Run the study, print it, write its files."""
     options = parse_arguments(arguments)
+    logging.basicConfig(format="%(message)s")  # to stderr
+    logging.getLogger("fastmlp").setLevel(logging.INFO)  # what a long study has found so far
     folder = make_folder(options.out, options.name)
     start = perf_counter()
     try:

@@ -61,7 +61,7 @@ def test_numbers_and_figures_are_those_that_pages_use():
     assert {path.stem for path in docs.FIGURES.glob("*.png")} == docs.shown()
 
 
-@pytest.mark.parametrize("source", [name for name in docs.sources() if name not in docs.EXEMPT])
+@pytest.mark.parametrize("source", [name for name in docs.sources() if name not in docs.studies.SLOW])
 def test_a_source_still_gives_what_the_pages_quote(source):
     """Runs the study, the training or the walk anew. A tolerance is for other machines; here, it is mostly 0."""
     stored = {key: entry for key, entry in NUMBERS.items() if key.startswith(f"{source}.")}

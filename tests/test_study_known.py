@@ -114,6 +114,26 @@ def test_max_norm_shortens_the_rows_that_are_too_long_and_no_others():
     np.testing.assert_array_equal(model[0].bias.data, bias)
 
 
+def test_max_norm_is_the_papers_for_weights_that_dropout_scales():
+    """In training, this net is the paper's with weights w / (1 - p), which keep to a norm of c."""
+    model = nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(3, 1), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2, 1), nn.Linear(2, 1)
+    )
+    for layer in (model[1], model[4], model[5]):
+        layer.weight.data[...] = 9
+    MaxNorm(2.0)(model, fm.History())
+    norms = [float(np.linalg.norm(model[at].weight.data)) for at in (1, 4, 5)]
+    assert norms == pytest.approx([1.6, 1.0, 2.0], rel=1e-6)  # float32
+
+
+def test_a_long_study_says_what_it_has_found_so_far(small, caplog):
+    with caplog.at_level("INFO", logger="fastmlp"):
+        study = known.study(3)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{recipe.net}, seed 3: {study.numbers[f'{name}_accuracy']:.2f} %" for name, recipe in RECIPES.items()
+    ]
+
+
 def test_the_large_net_drops_inputs_and_hidden_values():
     net = known.large(784, 10, dropout=True)
     kinds = [type(layer).__name__ for layer in net.children()]

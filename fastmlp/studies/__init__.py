@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = ("optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known")
-SLOW = ("known",)  # a minute on two cores; the others take seconds, and tests and documentation run those again
+SLOW = ("known",)  # pages quote its long form, half an hour on two cores; the others take seconds
 
 
 @dataclass(frozen=True)
