@@ -1,13 +1,15 @@
-"""What a script's command line is made of: the parser, types of arguments, and how a run is ended from outside."""
+"""What a script's command line is made of: the parser, types of arguments, and how a run ends, from outside too."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -107,3 +109,21 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
+    """Run `main`; what a user can cause gets one line on stderr and an exit code.
+
+    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM.
+    """
+    name = Path(sys.argv[0]).name
+    expected: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError, *errors)
+    try:
+        with terminable():
+            main()
+    except expected as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(143 if isinstance(interrupt, Terminated) else 130)

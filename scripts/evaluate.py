@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser  # noqa: E402
+from fastmlp.commandline import make_parser, run_script  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 
@@ -57,11 +57,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"evaluate.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("evaluate.py: interrupted", file=sys.stderr)
-        sys.exit(130)
+    run_script(main)

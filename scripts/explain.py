@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser  # noqa: E402
+from fastmlp.commandline import make_parser, run_script  # noqa: E402
 from fastmlp.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 
@@ -411,8 +411,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"explain.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

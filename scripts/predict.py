@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout i
 import numpy as np  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser  # noqa: E402
+from fastmlp.commandline import make_parser, run_script  # noqa: E402
 from fastmlp.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
@@ -95,11 +95,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"predict.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("predict.py: interrupted", file=sys.stderr)
-        sys.exit(130)
+    run_script(main)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/study.py` runs the checkout it lies in
 
 from fastmlp import studies  # noqa: E402
-from fastmlp.commandline import Terminated, make_parser, terminable, whole  # noqa: E402
+from fastmlp.commandline import make_parser, run_script, whole  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 WIDTH = 100
@@ -84,12 +84,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with terminable():
-            main()
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"study.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        print("study.py: interrupted", file=sys.stderr)
-        sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+    run_script(main)

@@ -24,7 +24,7 @@ from fastmlp.commandline import (  # noqa: E402
     held_out,
     make_parser,
     real,
-    terminable,
+    run_script,
     threads,
     whole,
     widths,
@@ -232,12 +232,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with terminable():
-            main()
-    except (ValueError, OSError, MemoryError, fm.tensorboard.NotInstalledError) as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        print("train.py: interrupted", file=sys.stderr)
-        sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+    run_script(main, fm.tensorboard.NotInstalledError)

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from fastmlp import nn
+from fastmlp import nn, studies
 from fastmlp.studies import gradients
 
 
 @pytest.fixture(scope="module")
 def found():
-    return gradients.study()
+    return studies.run("gradients")
 
 
 def test_numbers_have_tolerances_and_are_finite(found):

@@ -36,7 +36,7 @@ def small(monkeypatch):
 
 @pytest.mark.parametrize("full", [False, True])
 def test_a_small_study_is_whole(small, full):
-    study = known.study(3, full=full)
+    study = studies.run("known", 3, full=full)
     names = [*RECIPES, *FULL] if full else list(RECIPES)
     assert study.tolerances.keys() == study.numbers.keys()
     assert [name[: -len("_accuracy")] for name in study.numbers if name.endswith("_accuracy")] == names
@@ -50,6 +50,7 @@ def test_a_small_study_is_whole(small, full):
         assert n["lowest"] <= n["accuracy"] <= n["highest"]
         assert n["deviation"] == pytest.approx(100 * math.sqrt(p * (1 - p) / 200), rel=1e-12)
         assert n["source"] == (RECIPES | FULL)[name].accuracy
+        assert study.numbers[f"{name}_within"] == (abs(n["source"] - n["accuracy"]) <= 2 * n["deviation"])
     _, below = study.figures["known"].axes
     sources = [line.get_xdata()[0] for line in below.lines if line.get_marker() == "D"]
     assert sources == [study.numbers[f"{name}_source"] for name in names]
@@ -128,7 +129,7 @@ def test_max_norm_is_the_papers_for_weights_that_dropout_scales():
 
 def test_a_long_study_says_what_it_has_found_so_far(small, caplog):
     with caplog.at_level("INFO", logger="fastmlp"):
-        study = known.study(3)
+        study = studies.run("known", 3)
     assert [record.getMessage() for record in caplog.records] == [
         f"{recipe.net}, seed 3: {study.numbers[f'{name}_accuracy']:.2f} %" for name, recipe in RECIPES.items()
     ]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fastmlp import studies
 from fastmlp.graph import Parameter
 from fastmlp.studies import optimizers
 
@@ -23,7 +24,7 @@ def numbers(measured):
 def found(measured):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optimizers, "measure", lambda seed: measured)
-        return optimizers.study()
+        return studies.run("optimizers")
 
 
 def test_numbers_have_tolerances(found, numbers):

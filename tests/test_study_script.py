@@ -9,17 +9,27 @@ from types import SimpleNamespace
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fastmlp import studies
+from fastmlp.plots.style import palette
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "study.py"
 
 
-def made(seed: int = 0, dark: bool = False) -> studies.Study:
-    numbers = {"loss": 0.25, "worst": math.inf, "seed": float(seed), "dark": float(dark)}
-    sentence = "The loss is 0.25. " * 10
-    return studies.Study(
-        "dropout", "Why?", numbers, dict.fromkeys(numbers, 0.0), "a table", (sentence,), {"f": Figure()}
+def measure(seed: int = 0) -> dict[str, object]:
+    return {"loss": 0.25, "worst": math.inf, "seed": float(seed), "curve": [3.0, 0.25]}
+
+
+def module(measure) -> SimpleNamespace:
+    """A study's module that measures so, and says and draws whatever comes."""
+    return SimpleNamespace(
+        TITLE="Why?",
+        measure=measure,
+        tolerance=lambda name, value: 0.5 if name == "loss" else 0.0,
+        table=lambda numbers: "a table",
+        conclude=lambda numbers: (f"The loss is {numbers['loss']}. " * 10,),
+        draw=lambda measured: {"f": Figure(facecolor=palette().background)},
     )
 
 
@@ -27,8 +37,8 @@ def made(seed: int = 0, dark: bool = False) -> studies.Study:
 def script(monkeypatch, capsys, tmp_path):
     """Runs the script with a made study in place of a real one."""
 
-    def run(*arguments: object, study=made) -> tuple[int, str, str]:
-        monkeypatch.setattr(studies, "import_module", lambda name: SimpleNamespace(study=study))
+    def run(*arguments: object, measure=measure) -> tuple[int, str, str]:
+        monkeypatch.setattr(studies, "import_module", lambda name: module(measure))
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.chdir(tmp_path)
@@ -51,9 +61,11 @@ def test_it_prints_and_writes(script, tmp_path):
     assert lines[-1].startswith("wrote here/there/: f.png, numbers.json (")
     assert max(map(len, lines)) <= 100
     written = json.loads((tmp_path / "here/there/numbers.json").read_text(), parse_constant=pytest.fail)
-    assert written["numbers"] == {"loss": 0.25, "worst": None, "seed": 3.0, "dark": 1.0}
+    assert written["numbers"] == {"loss": 0.25, "worst": None, "seed": 3.0}
+    assert written["tolerances"] == {"loss": 0.5, "worst": 0.0, "seed": 0.0}
     assert written["seed"] == 3
-    assert (tmp_path / "here/there/f.png").read_bytes().startswith(b"\x89PNG")
+    with Image.open(tmp_path / "here/there/f.png") as picture:
+        assert max(picture.convert("RGB").getpixel((0, 0))) < 64  # --dark
 
 
 @pytest.mark.parametrize(
@@ -80,20 +92,20 @@ def test_a_wrong_argument_gets_one_line(script, tmp_path, arguments, said):
 def test_the_long_form_is_asked_for(script):
     asked = []
 
-    def study(seed: int, dark: bool, full: bool = False) -> studies.Study:
+    def long(seed: int, full: bool = False) -> dict[str, object]:
         asked.append(full)
-        return made()
+        return measure(seed)
 
-    assert script("known", "--full", "--out", "a", study=study)[0] == 0
-    assert script("known", "--out", "b", study=study)[0] == 0
+    assert script("known", "--full", "--out", "a", measure=long)[0] == 0
+    assert script("known", "--out", "b", measure=long)[0] == 0
     assert asked == [True, False]
 
 
 def test_ctrl_c_leaves_no_empty_folder(script, tmp_path):
-    def study(seed: int, dark: bool) -> studies.Study:
+    def interrupted(seed: int) -> dict[str, object]:
         raise KeyboardInterrupt
 
-    code, _, err = script("known", "--out", "a", study=study)
+    code, _, err = script("known", "--out", "a", measure=interrupted)
     assert (code, err) == (130, "study.py: interrupted\n")
     assert not (tmp_path / "a").exists()
 

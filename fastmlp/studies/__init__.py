@@ -3,9 +3,10 @@
     study = studies.run("dropout")
     print(study.table, study.conclusions)
 
-One module a study. In each, `measure(seed)` trains and counts, `conclude(numbers)` says in words what the numbers
-show, whatever they are, `table` and `draw` show them, and `study(seed, dark)` does all of it. A seed gives the same
-numbers to the last bit on one machine; `Study.tolerances` says how far another machine may be from them.
+One module a study. In each, `measure(seed)` trains and counts: its floats are the numbers of the study, and the rest is
+for the figures. `conclude(numbers)` says in words what the numbers show, whatever they are, `table(numbers)` and
+`draw(measured)` show them, `TITLE` is the question. A seed gives the same numbers to the last bit on one machine;
+`tolerance(name, value)` says how far another machine may be from them. `run` does all of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .. import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,9 +71,12 @@ def run(name: str, seed: int = 0, dark: bool = False, full: bool = False) -> Stu
         raise ValueError(f"run: name is {name!r}; it must be one of {', '.join(NAMES)}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ValueError(f"run: seed is {seed!r}; it must be a whole number of at least 0 and below 2**63")
-    study = import_module(f"{__name__}.{name}").study
-    if not full:
-        return study(seed, dark)
-    if "full" not in inspect.signature(study).parameters:
+    module = import_module(f"{__name__}.{name}")
+    if full and "full" not in inspect.signature(module.measure).parameters:
         raise ValueError(f"run: the study {name} has no long form; full must be False")
-    return study(seed, dark, full=True)
+    measured = module.measure(seed, **({"full": True} if full else {}))
+    numbers = {key: value for key, value in measured.items() if isinstance(value, float)}
+    tolerances = {key: module.tolerance(key, value) for key, value in numbers.items()}
+    with plots.style(dark):
+        figures = module.draw(measured)
+    return Study(name, module.TITLE, numbers, tolerances, module.table(numbers), module.conclude(numbers), figures)

@@ -30,8 +30,7 @@ def spread(measured: dict[str, Any]) -> Any:
                 ax.set_ylabel("|mean| (rms of units)" if words == "mean" else "spread (mean of units)")
             ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 1].legend(fontsize=LETTERS - 2.5, borderaxespad=0.2, loc="upper center")
-    numbers = measured["numbers"]
-    outside = f"outside [0, 1]:\n{100 * numbers['with_hat_outside']:.0f} % of the numbers\n(before γ and β)"
+    outside = f"outside [0, 1]:\n{100 * measured['with_hat_outside']:.0f} % of the numbers\n(before γ and β)"
     for ax, words in ((axes[0, 1], "line: before γ and β\ndashed: after"), (axes[1, 1], outside)):
         ax.text(0.5, 0.3, words, transform=ax.transAxes, ha="center", va="center", fontsize=LETTERS - 1.5)
     for ax in axes[:, 0]:
@@ -48,11 +47,11 @@ def trains(measured: dict[str, Any]) -> Any:
 
     from .batchnorm import DEEP, RATES, SETTINGS
 
-    colours, numbers = palette(), measured["numbers"]
+    colours = palette()
     figure = new_figure(7.0)
     above, below = (frame(ax) for ax in figure.subplots(2, 1))
     for word, colour, marker in (("without", colours.train, "o"), ("with", colours.held_out, "s")):
-        accuracies = [numbers[f"{word}_accuracy_{rate:g}"] for rate in RATES]
+        accuracies = [measured[f"{word}_accuracy_{rate:g}"] for rate in RATES]
         above.plot(RATES, accuracies, marker + "-", color=colour, lw=2.2, ms=6)
         below.plot([], [], marker + "-", color=colour, lw=2.2, label=f"{word} batch norm")
         curves = measured[f"{word}_deep"]

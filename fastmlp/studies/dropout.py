@@ -27,7 +27,6 @@ from .. import data, nn
 from ..graph import Array, Tensor, no_grad
 from ..metrics import softmax
 from ..train import History, evaluate, fit
-from . import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +38,7 @@ COUNTS, REPEATS, MONTE_CARLO_ROWS = tuple(4**k for k in range(6)), 20, 60  # mas
 RATES, HIDDEN, EPOCHS, RUNS = (0.0, 0.2, 0.5), (128, 128), 40, 3  # of the trained nets
 TRAINING_ROWS, VALIDATION_ROWS, BATCH = 1000, 2000, 50
 LAST = 5  # epochs over which the end of a curve is averaged
+TITLE = "Why dropout: one net that stands for the average of its thinned nets"
 
 WORDS = {"one": "one hidden layer", "two": "two hidden layers", "linear": "two less the second ReLU"}
 
@@ -192,11 +192,11 @@ def _curves(train: data.Dataset, seed: int) -> tuple[dict[str, float], dict[str,
 
 
 def measure(seed: int = 0) -> dict[str, Any]:
-    """Train the nets and average them: "numbers", flat floats, and arrays for the figures by name."""
+    """Train the nets and average them: numbers by flat names, and arrays for the figures."""
     train, test = data.mnist()
     small, arrays = _small_nets(train, test, seed)
     trained, curves = _curves(train, seed)
-    return {"numbers": {name: float(value) for name, value in (small | trained).items()}, **arrays, **curves}
+    return {**{name: float(value) for name, value in (small | trained).items()}, **arrays, **curves}
 
 
 ROUNDING = 1e-12  # of probabilities in float64, after sums over 4,096 nets
@@ -283,7 +283,7 @@ def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     return {"dropout_average": dropout_figures.average(measured), "dropout_curves": dropout_figures.curves(measured)}
 
 
-def tolerance(name: str) -> float:
+def tolerance(name: str, value: float) -> float:
     """How far a rerun may be off: some times what initial weights moved by 1e-6 of themselves change."""
     if name in ("one_geometric_gap", "one_geometric_mean_gap", "linear_geometric_gap", "linear_geometric_mean_gap"):
         return ROUNDING
@@ -291,23 +291,3 @@ def tolerance(name: str) -> float:
         return 2e-3
     kinds = {"_train_loss": 1e-3, "_best_loss": 5e-3, "_validation_loss": 0.01, "_accuracy": 5e-3}
     return next((value for end, value in kinds.items() if name.endswith(end)), 0.02 if "validation" in name else 0.01)
-
-
-def study(seed: int = 0, dark: bool = False) -> Study:
-    """The study: measure, conclude, draw."""
-    from ..plots import style
-
-    measured = measure(seed)
-    numbers = measured["numbers"]
-    with style(dark=dark):
-        figures = draw(measured)
-    title = "Why dropout: one net that stands for the average of its thinned nets"
-    return Study(
-        "dropout",
-        title,
-        numbers,
-        {name: tolerance(name) for name in numbers},
-        table(numbers),
-        conclude(numbers),
-        figures,
-    )

@@ -41,8 +41,7 @@ def average(measured: dict[str, Any]) -> Any:
         ("one", "one layer", colours.train, "o"),
         ("two", "two", colours.held_out, "s"),
     ):
-        numbers = measured["numbers"]
-        spread, off = numbers[f"{name}_spread"], numbers[f"{name}_pass_error"]
+        spread, off = measured[f"{name}_spread"], measured[f"{name}_pass_error"]
         below.plot(COUNTS, spread / np.sqrt(COUNTS), "-", color=colour, lw=1.4, alpha=0.7)
         below.plot(COUNTS, measured[f"{name}_errors"], marker, ms=7, color=colour, label=f"n random masks, {words}")
         below.axhline(off, color=colour, lw=1.8, ls="--", label=f"the one pass, {words}")

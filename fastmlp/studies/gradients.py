@@ -10,7 +10,6 @@ import numpy as np
 from .. import nn, ops
 from ..data import mnist
 from ..graph import Array, Tensor, no_grad
-from . import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +27,7 @@ STEPS = {  # h of the differences, four a decade
     "float32": 10.0 ** (np.arange(-28, 1) / 4),
 }
 DIRECTIONS = 40
+TITLE = "Where do gradients vanish or explode, and how exact is a gradient check?"
 
 
 def measure(seed: int = 0) -> dict[str, Any]:
@@ -245,19 +245,15 @@ def table(numbers: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def tolerances(numbers: dict[str, float]) -> dict[str, float]:
+def tolerance(name: str, value: float) -> float:
     """How far another machine may be: float64 nets repeat to many digits, rounding errors only in their size."""
-    found = {}
-    for name, value in numbers.items():
-        if name.endswith(("_linear", "_cube_root")):
-            found[name] = 0.0
-        elif name.endswith("_slope"):
-            found[name] = 0.1
-        elif name.startswith("float"):
-            found[name] = 2.2 * value if name.endswith("_h") else abs(value)
-        else:
-            found[name] = 1e-6 * abs(value)
-    return found
+    if name.endswith(("_linear", "_cube_root")):
+        return 0.0
+    if name.endswith("_slope"):
+        return 0.1
+    if name.startswith("float"):
+        return 2.2 * value if name.endswith("_h") else abs(value)
+    return 1e-6 * abs(value)
 
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
@@ -265,15 +261,3 @@ def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     from .gradients_figures import draw_check, draw_depth
 
     return {"gradients_depth": draw_depth(measured["series"]), "gradients_check": draw_check(measured)}
-
-
-def study(seed: int = 0, dark: bool = False) -> Study:
-    """Measure, conclude, draw."""
-    from ..plots import style
-
-    measured = measure(seed)
-    numbers = {name: value for name, value in measured.items() if name != "series"}
-    with style(dark):
-        figures = draw(measured)
-    title = "Where do gradients vanish or explode, and how exact is a gradient check?"
-    return Study("gradients", title, numbers, tolerances(numbers), table(numbers), conclude(numbers), figures)

@@ -13,7 +13,6 @@ from ..data import Dataset, mnist
 from ..graph import Array, Parameter, Tensor
 from ..optim import SGD, Adam, AdamW, Optimizer
 from ..train import batches, fit
-from . import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +36,7 @@ CURVATURES, REACHED, MOST = (1.0, 50.0), 1e-3, 150
 ANGLES = (np.arange(16) + 0.5) * math.pi / 8  # starts around the minimum, at the same distance
 SHOWN = 1  # the start whose path is drawn
 QUADRATIC_RATES = tuple(float(f"{10 ** (k / 4):.1e}") for k in range(-10, 1))  # 3.2e-3 to 1, four a decade
+TITLE = "What differs between SGD and Adam?"
 FIRST = 20  # steps in which bias correction is looked at
 
 
@@ -303,21 +303,15 @@ def table(numbers: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def tolerances(numbers: dict[str, float]) -> dict[str, float]:
+def tolerance(name: str, value: float) -> float:
     """How far another machine may be: its vectors add up in another order, and a training carries that on."""
-    found = {}
-    for name, value in numbers.items():
-        if name.endswith("_equation") or "aligned" in name or "rotated" in name:
-            found[name] = 1e-9  # float64; the paths are no longer than 300 steps and damped
-        elif "ratio_step" in name:
-            found[name] = 1e-3
-        elif name.endswith(("_best_rate", "_decades")):
-            found[name] = value * 2.2 if name.endswith("_best_rate") else 0.5  # the neighbour on the grid of rates
-        elif math.isfinite(value):
-            found[name] = 0.1 * abs(value)
-        else:
-            found[name] = 0.0
-    return found
+    if name.endswith("_equation") or "aligned" in name or "rotated" in name:
+        return 1e-9  # float64; the paths are no longer than 300 steps and damped
+    if "ratio_step" in name:
+        return 1e-3
+    if name.endswith(("_best_rate", "_decades")):
+        return value * 2.2 if name.endswith("_best_rate") else 0.5  # the neighbour on the grid of rates
+    return 0.1 * abs(value) if math.isfinite(value) else 0.0
 
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
@@ -330,15 +324,3 @@ def draw(measured: dict[str, Any]) -> dict[str, Figure]:
         "optimizers_steps": draw_steps(series),
         "optimizers_paths": draw_paths(series, measured),
     }
-
-
-def study(seed: int = 0, dark: bool = False) -> Study:
-    """Measure, conclude, draw."""
-    from ..plots import style
-
-    measured = measure(seed)
-    numbers = {name: value for name, value in measured.items() if name != "series"}
-    with style(dark):
-        figures = draw(measured)
-    title = "What differs between SGD and Adam?"
-    return Study("optimizers", title, numbers, tolerances(numbers), table(numbers), conclude(numbers), figures)
