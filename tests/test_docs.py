@@ -12,6 +12,9 @@ import page_checks
 import pytest
 from page_checks import docs
 
+import fastmlp as fm
+from fastmlp.studies import known
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,7 +31,7 @@ def name(page: Path) -> str:
 
 
 def test_the_pages_were_found():
-    assert len(LEARN) >= 12
+    assert len(LEARN) >= 13
     assert {ROOT / "README.md", ROOT / "docs" / "learn" / "README.md"} <= set(PAGES)
 
 
@@ -72,6 +75,14 @@ def test_a_source_still_gives_what_the_pages_quote(source):
     assert figures <= fresh.figures.keys()
     for page in PAGES:
         assert docs.claim_faults(page.read_text("utf-8"), NUMBERS | fresh.numbers) == []
+
+
+def test_a_known_result_is_still_what_the_pages_quote():
+    """The first of the slow study's nets, with one seed; all of them take up to half an hour."""
+    stored = {"known.relu_accuracy": NUMBERS["known.relu_accuracy"]}
+    accuracy = known.train_one("relu", *fm.data.mnist(), seed=0)[-1][1]
+    fresh = {"value": accuracy, "tolerance": known.tolerance("relu_accuracy", accuracy)}
+    assert page_checks.number_faults(stored, {"known.relu_accuracy": fresh}) == []
 
 
 # --- planted faults --------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def table_numbers(text: str) -> list[list[str]]:
 def links(text: str) -> Counter[str]:
     """Where links and pictures lead, seen from docs/learn; another language names its own pages alike."""
     found = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^\[(中文|English)\]\(\S+\)$", "", text, flags=re.MULTILINE))
-    return Counter(target.removeprefix("../learn/") for target in found)
+    return Counter(target.removeprefix("../learn/").replace("docs/zh/", "docs/learn/") for target in found)
 
 
 def differences(english: str, chinese: str) -> list[str]:
