@@ -84,6 +84,8 @@ class Run:
         config: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> None:
+        if not name or Path(name).name != name:
+            raise ValueError(f"Run: name is {name!r}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()
         self.made = folder is None or not Path(folder).exists()
         if folder is None:

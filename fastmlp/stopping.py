@@ -52,8 +52,12 @@ class EarlyStopping:
             raise ValueError(
                 f"EarlyStopping: patience is {patience!r}; it must be a whole number of at least 0, or None"
             )
-        if isinstance(min_delta, bool) or not isinstance(min_delta, int | float | np.number) or not min_delta >= 0:
-            raise ValueError(f"EarlyStopping: min_delta is {min_delta!r}; it must be a number of at least 0")
+        if (
+            isinstance(min_delta, bool)
+            or not isinstance(min_delta, int | float | np.number)
+            or not 0 <= min_delta < np.inf
+        ):
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta!r}; it must be a finite number of at least 0")
         self.metric, self.patience, self.min_delta = metric, patience, float(min_delta)
         self._forget()
 

@@ -410,6 +410,28 @@ def test_other_data_than_were_evaluated_are_refused():
             plots.wrong_digits(ANSWERS, other)
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "name"),
+    [
+        ("loss_curve", (None,), "history"),
+        ("accuracy_curve", ([0.1, 0.2],), "history"),
+        ("curves", (ANSWERS,), "history"),
+        ("sample_digits", (np.zeros((3, 28, 28)),), "data"),
+        ("wrong_digits", (MODEL, images(ANSWERS)), "evaluation"),
+        ("wrong_digits", (ANSWERS, None), "data"),
+        ("save_wrong_digits", (ANSWERS, 3, "x"), "data"),
+        ("first_layer", ("model.safetensors",), "model"),
+        ("activations", (None,), "watch"),
+        ("gradients", (None,), "watch"),
+        ("update_ratio", (None,), "watch"),
+        ("reliability", (0.9,), "evaluation"),
+    ],
+)
+def test_a_thing_of_another_kind_is_refused_by_its_name(call, arguments, name):
+    with pytest.raises(TypeError, match=rf"^{call}: {name} is \w+; it must be "):
+        getattr(plots, call)(*arguments)
+
+
 @pytest.mark.parametrize("count", [0, -1, 2.5, True])
 def test_a_count_out_of_range_is_refused(count):
     for draw in (

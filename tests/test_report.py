@@ -318,6 +318,14 @@ def test_what_is_refused(tmp_path):
     model, data = fm.nn.MLP(64, (), 10), images()
     with pytest.raises(TypeError, match=r"write_report: model is str; it must be a fastmlp.nn.Module"):
         write_report(tmp_path, "model", history(), None, data, {}, None)
+    right = (history(), None, data, {}, None)
+    for at, name in enumerate(("history", "evaluation", "data", "config", "diagnosis")):
+        with pytest.raises(TypeError, match=rf"^write_report: {name} is int; it must be "):
+            write_report(tmp_path, model, *right[:at], 3, *right[at + 1 :])
+    with pytest.raises(
+        TypeError, match=r"^write_report: history is NoneType; it must be the History that fit returned"
+    ):
+        write_report(tmp_path, model, None, *right[1:])
     with pytest.raises(ValueError, match=r"evaluation has 40 rows, data has 30; it must be of this data"):
         write_report(tmp_path, model, history(), evaluation(data, 1), data[:30], {}, None)
     with pytest.raises(ValueError, match=r"figure 'x' holds bytes that are no PNG"):

@@ -159,6 +159,13 @@ def test_a_file_is_no_folder(tmp_path, force):
     assert (tmp_path / "file").read_text() == "x"
 
 
+@pytest.mark.parametrize("name", ["a/b", "../a", "", "/"])
+def test_a_name_that_is_no_part_of_a_folders_name_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"^Run: name is .*; it must be a part of a folder's name"):
+        Run(name=name, root=tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_overwritten_without_force(folder):
     before = dates(folder)
     with pytest.raises(ValueError, match="not empty"):

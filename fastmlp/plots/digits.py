@@ -61,6 +61,7 @@ def wrong_digits(evaluation: Evaluation, data: Dataset, count: int = 36) -> Any:
     return _gallery(images[rows], captions, min(4, len(rows)), palette().wrong, title)
 
 
+@styled
 def save_wrong_digits(evaluation: Evaluation, data: Dataset, folder: str | os.PathLike[str]) -> int:
     """Write each wrong digit as a PNG named <index>_true<t>_predicted<p>.png; returns how many.
 

@@ -7,6 +7,7 @@ be read where it is shown 300 pixels wide.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 WIDTH, DPI, LETTERS = 5.0, 160, 12.0  # inches, pixels an inch, points
+
+KINDS = {  # an argument that is annotated so -> what it must have, what it must be; this package imports none of them
+    "History": ("column", "the History that fit returned"),
+    "Evaluation": ("confusion", "the Evaluation that evaluate returned"),
+    "Dataset": ("features", "a fastmlp.data.Dataset"),
+    "Watch": ("epochs", "the Watch that was given to fit(callbacks=[watch])"),
+    "Module": ("modules", "a fastmlp.nn.Module"),
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,12 +96,21 @@ def palette() -> Palette:
 
 
 def styled(function: F) -> F:
-    """Draw within matplotlib settings of our own; those of the caller are as before afterwards."""
+    """Draw within matplotlib settings of our own; those of the caller are as before afterwards.
+
+    Before that, an argument that is annotated as one of KINDS and is not gets a TypeError.
+    """
+    signature = inspect.signature(function)
+    kinds = {name: KINDS[p.annotation] for name, p in signature.parameters.items() if p.annotation in KINDS}
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
         import matplotlib
 
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if name in kinds and not hasattr(value, kinds[name][0]):
+                given = type(value).__name__
+                raise TypeError(f"{function.__name__}: {name} is {given}; it must be {kinds[name][1]}")
         colours = palette()
         settings: Any = {"font.size": LETTERS, "axes.titlesize": LETTERS, "axes.titleweight": "normal"}
         settings |= {"axes.labelsize": LETTERS, "legend.fontsize": LETTERS - 1.5}

@@ -57,11 +57,20 @@ def write_report(
 
     The file is whole: it loads nothing. Of the wrong rows the worst MOST_WRONG are embedded. It is replaced in one
     piece, so a reader never meets half a page.
-    Errors: TypeError for a model that is no Module; ValueError for a figure that is not a PNG, or for an evaluation
+    Errors: TypeError for an argument of another kind; ValueError for a figure that is not a PNG, or for an evaluation
     that is not of `data`.
     """
     if not isinstance(model, Module):
         raise TypeError(f"write_report: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+    for name, value, part, kind in (
+        ("history", history, "column", "the History that fit returned"),
+        ("evaluation", evaluation, "confusion", "the Evaluation that evaluate returned, or None"),
+        ("data", data, "features", "a fastmlp.data.Dataset, or None"),
+        ("config", config, "items", "names with their values"),
+        ("diagnosis", diagnosis, "sentence", "what diagnose returned, or None"),
+    ):
+        if not hasattr(value, part) and not (value is None and kind.endswith("None")):
+            raise TypeError(f"write_report: {name} is {type(value).__name__}; it must be {kind}")
     if evaluation is not None and data is not None and evaluation.rows != len(data):
         raise ValueError(
             f"write_report: evaluation has {evaluation.rows} rows, data has {len(data)}; it must be of this data"
