@@ -62,15 +62,15 @@ def write_report(
     """
     if not isinstance(model, Module):
         raise TypeError(f"write_report: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
-    for name, value, part, kind in (
+    for argument, value, needed, kind in (
         ("history", history, "column", "the History that fit returned"),
         ("evaluation", evaluation, "confusion", "the Evaluation that evaluate returned, or None"),
         ("data", data, "features", "a fastmlp.data.Dataset, or None"),
         ("config", config, "items", "names with their values"),
         ("diagnosis", diagnosis, "sentence", "what diagnose returned, or None"),
     ):
-        if not hasattr(value, part) and not (value is None and kind.endswith("None")):
-            raise TypeError(f"write_report: {name} is {type(value).__name__}; it must be {kind}")
+        if not hasattr(value, needed) and not (value is None and kind.endswith("None")):
+            raise TypeError(f"write_report: {argument} is {type(value).__name__}; it must be {kind}")
     if evaluation is not None and data is not None and evaluation.rows != len(data):
         raise ValueError(
             f"write_report: evaluation has {evaluation.rows} rows, data has {len(data)}; it must be of this data"
