@@ -41,7 +41,7 @@ def test_a_small_study_is_whole(small, full):
     assert study.tolerances.keys() == study.numbers.keys()
     assert [name[: -len("_accuracy")] for name in study.numbers if name.endswith("_accuracy")] == names
     assert [study.numbers[f"{name}_seeds"] for name in names] == ([3, 3, 3, 2, 1, 1] if full else [1, 1, 1])
-    assert len(study.conclusions) == len(names)
+    assert len(study.conclusions) == len(names) + full
     assert max(map(len, study.table.splitlines())) <= 100
     assert len(study.table.splitlines()) == 1 + len(names)
     for name in names:
@@ -179,6 +179,40 @@ def test_what_batch_norm_brings_has_its_sign():
     )
     assert "batch norm brings -0.70 points here" in conclude(made(relu=98.2, batchnorm=97.5))[1]
     assert "max-norm with dropout brings +0.40 points here and +0.40" in conclude(made(plain=98.5, maxnorm=98.9))[1]
+
+
+def test_distances_are_those_of_the_seeds():
+    """By hand: deviations of ±1, ±2 and none around three means, 2 + 8 over 2 degrees of freedom."""
+    curves = {"relu": [[(1, 97.0)], [(1, 99.0)]], "plain": [[(1, 96.0)], [(1, 100.0)]], "dropout": [[(1, 98.0)]]}
+    found = made(relu=98.0, plain=98.0, dropout=98.0) | {"curves": curves}
+    numbers = known.distances(found)
+    s = math.sqrt(5)
+    assert numbers == pytest.approx(
+        {
+            "seed_deviation": s,
+            "relu_distance": 0.24 / (s * math.sqrt(1.5)),
+            "plain_distance": 0.54 / (s * math.sqrt(1.5)),
+            "dropout_distance": 0.75 / (s * math.sqrt(2)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("far", "words"),
+    [
+        ((0.3, 2.3), "the sources are 0.3 to 2.3 standard deviations away, none further than chance"),
+        (
+            (2.4, 0.3),
+            "0.3 to 2.4 standard deviations away: further than chance brings them in 19 of 20 cases, 2.36, for ReLU.",
+        ),
+        ((3.0, math.inf), "for ReLU, dropout 0.2."),
+        ((math.nan, 1.0), "for ReLU."),
+    ],
+)
+def test_the_sentence_about_seeds_names_what_is_too_far(far, words):
+    n = made(relu=98.0, keras=98.0) | {"seed_deviation": 0.07, "relu_distance": far[0], "keras_distance": far[1]}
+    assert words in conclude(n)[-1]
+    assert conclude(n)[-1].startswith("Seeds differ with a standard deviation of 0.07 points; ")
 
 
 @pytest.mark.parametrize(
