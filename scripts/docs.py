@@ -40,6 +40,7 @@ sys.path.insert(0, str(ROOT))  # `python scripts/docs.py` runs the checkout it l
 
 import fastmlp as fm  # noqa: E402
 from fastmlp import studies  # noqa: E402
+from fastmlp.commandline import make_parser, run_script  # noqa: E402
 
 NUMBERS, FIGURES = ROOT / "docs" / "learn" / "numbers.json", ROOT / "docs" / "learn" / "figures"
 LARGEST = 150_000  # bytes of a figure
@@ -90,9 +91,12 @@ def script(name: str) -> ModuleType:
 def printed(command: str) -> tuple[str, ...]:
     """The lines that a script prints: "explain.py --hidden 6"."""
     name, *arguments = shlex.split(command)
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        script(name).main(arguments)
+    text, refusal = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(refusal):
+            script(name).main(arguments)
+    except SystemExit:
+        raise PageError(f"{command!r} is refused: {refusal.getvalue().strip()}") from None
     return tuple(text.getvalue().splitlines())
 
 
@@ -319,35 +323,58 @@ def quoted(root: Path = ROOT) -> set[str]:
     )
 
 
+def shown_on(text: str) -> set[str]:
+    """The names of the figures that a page shows."""
+    return set(re.findall(r"figures/([\w-]+)\.png", text))
+
+
 def shown(root: Path = ROOT) -> set[str]:
     """The names of all figures that the pages show."""
-    return {stem for page in pages(root) for stem in re.findall(r"figures/([\w-]+)\.png", page.read_text("utf-8"))}
+    return set().union(*(shown_on(page.read_text("utf-8")) for page in pages(root)))
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
 def load_numbers() -> Numbers:
-    """What numbers.json holds."""
-    return json.loads(NUMBERS.read_text("utf-8")) if NUMBERS.is_file() else {}
+    """What numbers.json holds. Error: PageError where it is no JSON."""
+    try:
+        return json.loads(NUMBERS.read_text("utf-8")) if NUMBERS.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise PageError(f"{NUMBERS.relative_to(ROOT)} is no JSON: {error}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one piece: who reads it meanwhile, or interrupts this, finds the old one or the new one whole."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def write_numbers(numbers: Numbers) -> None:
+    """Write numbers.json, in the order of the names."""
+    replace_file(NUMBERS, (json.dumps(dict(sorted(numbers.items())), indent=1) + "\n").encode())
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = make_parser((__doc__ or "").partition("\n")[0])
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=f"which to run anew, of {', '.join(sources())}; "
                         f"all but {', '.join(studies.SLOW)} where none is named; 'none': only the pages")  # fmt: skip
     options = parser.parse_args(arguments)
     if unknown := set(options.sources) - {*sources(), "none"}:
-        parser.error(f"there is no source named {', '.join(sorted(unknown))}")
+        parser.error(f"there is no source named {', '.join(map(repr, sorted(unknown)))}")
     return options
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the sources, write numbers and figures that pages use, then the pages; exit code 1 where one is at fault."""
+    """Run the sources, write their numbers and figures, then the pages; exit code 1 where a page is at fault.
+
+    Numbers and figures that no page uses are removed, but not while a page is at fault: it may only spell them wrongly.
+    """
     options = parse_arguments(arguments)
     chosen = options.sources or [name for name in sources() if name not in studies.SLOW]
-    numbers, names, figures = load_numbers(), quoted(), shown()
+    numbers, figures = load_numbers(), shown()
     FIGURES.mkdir(exist_ok=True)
     for name in chosen:
         if name == "none":
@@ -356,23 +383,26 @@ def main(arguments: list[str] | None = None) -> None:
         source = sources()[name]()
         numbers = {key: entry for key, entry in numbers.items() if key.partition(".")[0] != name} | source.numbers
         for stem in figures & source.figures.keys():
-            (FIGURES / f"{stem}.png").write_bytes(small(source.figures[stem]))
-    for path in FIGURES.glob("*.png"):
-        if path.stem not in figures:
-            path.unlink()
-    numbers = {name: numbers[name] for name in sorted(numbers) if name in names}
-    NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+            replace_file(FIGURES / f"{stem}.png", small(source.figures[stem]))
+        write_numbers(numbers)  # after each source: the next one may take half an hour
     faults = []
     for page in pages():
         fresh, found = render(page, numbers)
         if fresh != page.read_text("utf-8"):
-            page.write_text(fresh, encoding="utf-8")
+            replace_file(page, fresh.encode())
             print(f"wrote {page.relative_to(ROOT)}")
-        faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in found + claim_faults(fresh, numbers)]
+        missing = {stem for stem in shown_on(fresh) if not (FIGURES / f"{stem}.png").is_file()}
+        found += [f"there is no figure {stem}" for stem in sorted(missing)] + claim_faults(fresh, numbers)
+        faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in found]
     if faults:
         print("\n".join(faults), file=sys.stderr)
         sys.exit(1)
+    names = quoted()
+    write_numbers({name: entry for name, entry in numbers.items() if name in names})
+    for path in FIGURES.glob("*.png"):
+        if path.stem not in figures:
+            path.unlink()
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

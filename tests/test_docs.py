@@ -189,6 +189,7 @@ def test_an_excerpt_that_differs_is_found(page, tmp_path):
         ("<!-- excerpt explain.py | no such line | x --><!-- /excerpt -->", "prints no line that begins with 'no such"),
         ("<!-- excerpt explain.py | rule | no such --><!-- /excerpt -->", "'no such' after 'rule'"),
         ("<!-- excerpt none.py | a | b --><!-- /excerpt -->", "there is no scripts/none.py"),
+        ("<!-- excerpt explain.py --hiden 3 | a | b --><!-- /excerpt -->", "'explain.py --hiden 3' is refused: "),
         ("[x](../nowhere.md)", "the link ../nowhere.md leads nowhere"),
         ("[x](README.md#nothing)", "the link README.md#nothing names no heading"),
         ("[x](#nothing)", "the link #nothing names no heading"),
@@ -272,5 +273,47 @@ def test_a_source_that_there_is_not_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         docs.parse_arguments(["nosuch"])
     assert stop.value.code == 2
-    assert "there is no source named nosuch" in capsys.readouterr().err
+    assert "there is no source named 'nosuch'" in capsys.readouterr().err
     assert docs.parse_arguments(["step", "none"]).sources == ["step", "none"]
+
+
+@pytest.fixture
+def tree(page, tmp_path, monkeypatch):
+    """A tree of its own for `docs.main`: a page, numbers and figures of which one each is not used."""
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "NUMBERS", tmp_path / "docs" / "learn" / "numbers.json")
+    monkeypatch.setattr(docs, "FIGURES", tmp_path / "docs" / "learn" / "figures")
+    path = page("# P\n\nSo <!-- n a.x .4f -->?<!-- /n --> ![words](figures/a-one.png)\n")
+    monkeypatch.setattr(docs, "pages", lambda root=tmp_path: [path])
+    docs.FIGURES.mkdir()
+    for stem in ("a-one", "a-two"):
+        (docs.FIGURES / f"{stem}.png").write_bytes(b"old")
+    docs.write_numbers(MADE)
+    return path
+
+
+def kept() -> tuple[set[str], set[str]]:
+    return set(docs.load_numbers()), {path.stem for path in docs.FIGURES.iterdir()}
+
+
+def test_what_no_page_uses_is_removed(tree):
+    docs.main(["none"])
+    assert "-->0.0583<!--" in tree.read_text("utf-8")
+    assert kept() == ({"a.x"}, {"a-one"})
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("a.x", "a.z"), ("a-one", "a-on")])
+def test_nothing_is_removed_while_a_page_is_at_fault(tree, capsys, right, wrong):
+    tree.write_text(tree.read_text("utf-8").replace(right, wrong), encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        docs.main(["none"])
+    assert stop.value.code == 1
+    assert re.search(rf"02-page.md: .* {wrong}$", capsys.readouterr().err, re.MULTILINE)
+    assert kept() == ({"a.x", "a.y"}, {"a-one", "a-two"})
+
+
+def test_broken_numbers_are_said_in_a_sentence(tree):
+    docs.NUMBERS.write_text('{"a.x": ')
+    with pytest.raises(docs.PageError, match=r"docs/learn/numbers.json is no JSON: "):
+        docs.main(["none"])
+    assert docs.NUMBERS.read_text() == '{"a.x": '
