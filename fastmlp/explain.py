@@ -196,8 +196,13 @@ def describe(node: Node, names: _Names, numbers: bool = True) -> list[str]:
     ]
     facts.append(("next", ", ".join(edges) or "nothing: the path ends here"))
     if node.twin and edges:
-        own = [f"{name} is _saved_{theirs}" for name, theirs in node.twin_saved.items() if name in node.saved_shapes()]
-        facts.append(("PyTorch", node.twin + (f"; there {', '.join(own)}" if own else "")))
+        own = [
+            f"_saved_{theirs} is {node.twin_holds.get(name, name)}"
+            for name, theirs in node.twin_saved.items()
+            if name in node.saved_shapes()
+        ]
+        facts.append(("PyTorch", "; ".join([node.twin, *([f"there {', '.join(own)}"] if own else [])])))
+        facts.append(("", node.twin_note))
     for name, text in facts:
         first = f"    {name:<9} "
         lines += textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first)) if text else []

@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .hooks import RemovableHandle, replaced, replaced_all
+
 Array = NDArray[Any]
 Edge = tuple["Node | None", int]
 Hook = Callable[[tuple["Array | None", ...], tuple[Array]], "tuple[Array | None, ...] | None"]
+TensorHook = Callable[[Array], "Array | None"]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -66,6 +69,8 @@ class Node:
     keeps_nothing why it can do without, for a node that saves no array
     twin          PyTorch's function whose result has a node of this name
     twin_saved    name of a saved array -> its name in PyTorch's node, there `grad_fn._saved_<name>`
+    twin_holds    name of a saved array -> what of it PyTorch's array holds, where that is not the array as it is
+    twin_note     what else is so in PyTorch
     output_shape  shape of the tensor that the operation made
     """
 
@@ -75,8 +80,11 @@ class Node:
     keeps_nothing = ""
     twin = ""
     twin_saved: Mapping[str, str] = {}
+    twin_holds: Mapping[str, str] = {}
+    twin_note = ""
     output_shape: tuple[int, ...] = ()
-    hooks: tuple[Hook, ...] = ()
+    hooks: tuple[RemovableHandle, ...] = ()  # of register_hook
+    tensor_hooks: tuple[RemovableHandle, ...] = ()  # of the output tensor's register_hook; a leaf holds its own
 
     def __init__(self, next_functions: tuple[Edge, ...], saved: dict[str, Array] | None = None) -> None:
         self.next_functions = next_functions
@@ -104,10 +112,12 @@ class Node:
         grad_inputs   what the node sends on: one array or None for each edge
         grad_outputs  (dy,): what has arrived, all paths added up
 
-        What the hook returns, unless it is None, is sent on instead of grad_inputs. `remove()` of the handle ends it.
+        What the hook returns, unless it is None, is sent on instead of grad_inputs: a tuple with as many entries, each
+        None or an array of the shape and dtype that it replaces. `remove()` of the handle ends it.
+
+        Errors: TypeError for a hook that cannot be called; from backward, TypeError or ValueError for a wrong return.
         """
-        self.hooks = (*self.hooks, hook)
-        return RemovableHandle(self, hook)
+        return RemovableHandle("Node.register_hook", self, "hooks", hook)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """The gradients of the inputs, one for each edge, from that of the output."""
@@ -129,18 +139,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {hex(id(self))}>"
-
-
-class RemovableHandle:
-    """What `register_hook` returns: `remove()` ends the hook."""
-
-    def __init__(self, node: Node, hook: Hook) -> None:
-        self._node, self._hook = weakref.ref(node), hook
-
-    def remove(self) -> None:
-        """The hook is not called any more. A second call does nothing."""
-        if (node := self._node()) is not None:
-            node.hooks = tuple(hook for hook in node.hooks if hook is not self._hook)
 
 
 class AccumulateGrad(Node):
@@ -175,6 +173,8 @@ class Tensor:
 
     Errors: TypeError for data that are no numbers; ValueError where requires_grad meets whole numbers.
     """
+
+    _hooks: tuple[RemovableHandle, ...] = ()  # of a leaf's register_hook
 
     def __init__(self, data: Any, requires_grad: bool = False, *, dtype: DTypeLike | None = None) -> None:
         self._data = _as_array(data, dtype)
@@ -247,6 +247,22 @@ class Tensor:
         if self.grad_fn is not None:
             self.grad_fn.retained_by = weakref.ref(self)
 
+    def register_hook(self, hook: TensorHook) -> RemovableHandle:
+        """Call `hook(grad)` in each backward when the gradient of this tensor is there, all paths added up.
+
+        What the hook returns, unless it is None, takes the gradient's place: an array of its shape and dtype. With a
+        leaf that is before it is added to `.grad`. Hooks run in the order in which they came. `remove()` of the handle
+        ends it. `fit` on the engine makes no graph, and calls none.
+
+        Errors: RuntimeError where the tensor requires no gradient, TypeError for a hook that cannot be called; from
+        backward, TypeError or ValueError for what does not fit.
+        """
+        if not self._requires_grad:
+            raise RuntimeError("register_hook: the tensor has requires_grad False, so no gradient reaches it")
+        if self.grad_fn is None:
+            return RemovableHandle("Tensor.register_hook", self, "_hooks", hook)
+        return RemovableHandle("Tensor.register_hook", self.grad_fn, "tensor_hooks", hook)
+
     def zero_grad(self) -> None:
         """Forget `.grad`: None, as PyTorch does it, so that the next backward starts anew."""
         self.grad = None
@@ -274,7 +290,8 @@ class Tensor:
         retain_graph  keep what the nodes saved, for a second backward
 
         Errors: RuntimeError for a tensor that requires no gradient, for a graph whose nodes were freed, and for a
-        saved array that was changed in place; ValueError for a gradient of another shape.
+        saved array that was changed in place; TypeError for a gradient that is no numbers, ValueError for one of
+        another shape.
         """
         if not self._requires_grad:
             raise RuntimeError("backward: the tensor does not require grad; nothing it was made from does")
@@ -288,14 +305,21 @@ class Tensor:
                     "a gradient is implied for one number only, so pass gradient="
                 )
             return np.ones_like(self._data)
-        gradient = np.array(gradient.data if isinstance(gradient, Tensor) else gradient, dtype=self.dtype)
+        kind = type(gradient).__name__
+        try:
+            gradient = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient)
+        except ValueError:  # rows of different lengths
+            raise ValueError(f"backward: gradient is a {kind} of uneven rows; it must be {self.shape}") from None
+        if gradient.dtype.kind not in "fiub":
+            raise TypeError(f"backward: gradient is {kind}; it must be an array or a Tensor of real numbers")
+        gradient = np.array(gradient, dtype=self.dtype)
         if gradient.shape != self.shape:
             raise ValueError(f"backward: gradient is {gradient.shape}, the tensor is {self.shape}; they must agree")
         return gradient
 
     def __getstate__(self) -> dict[str, Any]:
-        """For `copy.deepcopy`: a copy is a leaf of its own, and does not send its gradients to the original."""
-        return {**self.__dict__, "_accumulate": None}
+        """For `copy.deepcopy`: a copy is a leaf of its own; neither gradients nor hooks lead to the original."""
+        return {**self.__dict__, "_accumulate": None, "_hooks": ()}
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -405,13 +429,15 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
     while waiting:
         _, node = heapq.heappop(waiting)
         dy = arrived.pop(id(node))
+        for handle in node.variable._hooks if isinstance(node, AccumulateGrad) else node.tensor_hooks:
+            dy = replaced("backward", handle.hook(dy), dy)
         kept = node.retained_by() if node.retained_by is not None else None
         if kept is not None:
             kept.grad = np.array(dy) if kept.grad is None else np.asarray(kept.grad + dy)
         node.check()
         gradients = node.backward(dy)
-        for hook in node.hooks:
-            gradients = hook(gradients, (dy,)) or gradients
+        for handle in node.hooks:
+            gradients = replaced_all(node.name(), handle.hook(gradients, (dy,)), gradients)
         if not retain_graph:
             node.release()
         for (below, _), dx in zip(node.next_functions, gradients, strict=True):

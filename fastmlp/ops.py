@@ -54,6 +54,7 @@ class AddmmBackward0(Operation):
     }
     twin = "torch.addmm"
     twin_saved = {"x": "mat1", "w": "mat2"}
+    twin_holds = {"w": "the matrix in w"}  # without the blocks
     rows: int
     outputs: int
     packed_shape: tuple[int, int, int]
@@ -215,7 +216,11 @@ class NativeDropoutBackward0(Operation):
     equation = "dx = dy * mask / (1 - p)"
     operands = ("x",)
     keeps_nothing = "the mask is drawn again: its bits are a function of (seed, step, layer, row, column)"
-    twin = "torch.native_dropout"  # torch.nn.functional.dropout on a CPU multiplies instead: MulBackward0
+    twin = "torch.native_dropout"
+    twin_note = (
+        "it keeps the mask, as _saved_result1. torch.nn.functional.dropout calls it on a GPU; on a CPU it multiplies "
+        "by mask / (1 - p) instead, in a MulBackward0 that keeps this array as _saved_other"
+    )
     p: float
     counters: tuple[int, int, int]
 
@@ -336,7 +341,8 @@ class LogSoftmaxBackward0(Operation):
     operands = ("z",)
     keeps = {"p": "the probabilities e^y weigh what each row sends back"}
     twin = "torch.log_softmax"
-    twin_saved = {"p": "result"}  # PyTorch keeps y and takes e^y on the way back
+    twin_saved = {"p": "result"}
+    twin_holds = {"p": "y = log p"}  # PyTorch takes e^y on the way back
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         p = self.saved["p"]

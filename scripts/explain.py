@@ -373,15 +373,24 @@ class Walk:
     def twins(self) -> None:
         """The table of names."""
         heading(10, "Which node is which in PyTorch?")
-        kept: dict[tuple[str, str], dict[str, str]] = {}
+        kept: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+        notes = {}
         for node in nodes_of(self.loss):
             own = kept.setdefault((node.name(), node.twin), {})
-            own |= {ours: theirs for ours, theirs in node.twin_saved.items() if ours in node.saved_shapes()}
+            own |= {
+                ours: (f"_saved_{theirs}", node.twin_holds.get(ours, ours))
+                for ours, theirs in node.twin_saved.items()
+                if ours in node.saved_shapes()
+            }
+            notes[node.name()] = node.twin_note
         rows = []
         for (name, twin), own in kept.items():
-            pairs = [(ours, f"grad_fn._saved_{theirs}") for ours, theirs in own.items()] or [("", "")]
-            rows += [(name, twin, *pairs[0]), *(("", "", *pair) for pair in pairs[1:])]
-        table(("node, here and there", "PyTorch's function", "what it keeps", "there"), rows)
+            found = [(ours, *there) for ours, there in own.items()] or [("", "", "")]
+            rows += [(name, twin, *found[0]), *(("", "", *more) for more in found[1:])]
+        table(("node, here and there", "PyTorch's function", "keeps", "in its grad_fn", "which is"), rows)
+        for name, note in notes.items():
+            if note:
+                print(textwrap.fill(f"{name}: {note}.", WIDTH, initial_indent="  ", subsequent_indent="  "))
 
     def run(self) -> None:
         """All sections in order."""

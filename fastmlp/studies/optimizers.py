@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn, ops
-from ..arithmetic import matmul
 from ..data import Dataset, mnist
-from ..graph import Array, Parameter, Tensor
+from ..graph import Array, Parameter
 from ..optim import SGD, Adam, AdamW, Optimizer
 from ..train import batches, fit
+from . import optimizers_quadratic as quadratic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,14 +29,14 @@ HIDDEN, BATCH = (128, 64), 64
 ROWS, EPOCHS = 6000, 4  # of a training
 RATES = tuple(float(f"{10 ** (k / 2):.1e}") for k in range(-10, 1))  # 1e-5 to 1, two a decade
 USEFUL = 0.4  # nats: a rate whose last epoch has a mean training loss below this has trained
+NEAR = 2.0  # times a rule's own best loss: the other measure, which does not favour the rule that is ahead
+CLEAR = 2  # rates: a count that is one higher is another seed's equal
 USUAL = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 1e-3, "adamw": 1e-3}
 STEPS, SCALE, LAYER = 120, 100.0, "2.weight"  # LAYER: between the hidden layers, its steps are measured
 QUANTILES = (0.1, 0.5, 0.9)
-CURVATURES, REACHED, MOST = (1.0, 50.0), 1e-3, 150
-ANGLES = (np.arange(16) + 0.5) * math.pi / 8  # starts around the minimum, at the same distance
-SHOWN = 1  # the start whose path is drawn
-QUADRATIC_RATES = tuple(float(f"{10 ** (k / 4):.1e}") for k in range(-10, 1))  # 3.2e-3 to 1, four a decade
+SHOWN = 1  # the start on the quadratic whose path is drawn
 TITLE = "What differs between SGD and Adam?"
+ALIKE = 1.1  # a quotient of steps on the quadratic below this is no difference
 FIRST = 20  # steps in which bias correction is looked at
 
 
@@ -61,17 +61,11 @@ def measure(seed: int = 0) -> dict[str, Any]:
     data, _ = mnist()
     data = data[np.random.default_rng(seed).permutation(len(data))[:ROWS]]
     numbers: dict[str, float] = {}
-    series: dict[str, Any] = {"quadratic": {}, "curves": {}, "sweep": {}, "steps": {}}
+    series: dict[str, Any] = {"quadratic": {}, "curves": {}, "sweep": {}, "steps": {}, "ends": {}}
     for rule in RULES:
         _sweep(rule, data, seed, numbers, series)
         _step_sizes(rule, data, seed, numbers, series)
-        for place, angle in (("aligned", 0.0), ("rotated", math.pi / 4)):
-            runs = [quadratic_paths(rule, rate, angle) for rate in QUADRATIC_RATES]
-            counts = [steps_needed(paths, angle) for paths in runs]
-            best = int(np.argmin(counts))
-            numbers[f"{rule}_steps_{place}"] = counts[best]
-            numbers[f"{rule}_rate_{place}"] = QUADRATIC_RATES[best]
-            series["quadratic"][rule, place] = runs[best][:, SHOWN]
+        _quadratic(rule, numbers, series)
     _bias_correction(data, seed, numbers, series)
     return {**numbers, "series": series}
 
@@ -96,7 +90,8 @@ def _sweep(rule: str, data: Dataset, seed: int, numbers: dict[str, float], serie
     final = np.nan_to_num([curve[-1] for curve in curves], nan=math.inf)
     best = int(final.argmin())
     numbers[f"{rule}_best_rate"], numbers[f"{rule}_best_loss"] = RATES[best], float(final[best])
-    numbers[f"{rule}_decades"] = 0.5 * int((final < USEFUL).sum())
+    numbers[f"{rule}_trains"] = float((final < USEFUL).sum())
+    numbers[f"{rule}_near"] = float((final <= NEAR * final[best]).sum()) if np.isfinite(final[best]) else 0.0
     series["sweep"][rule], series["curves"][rule] = final, curves[best]
 
 
@@ -128,6 +123,11 @@ def _step_sizes(rule: str, data: Dataset, seed: int, numbers: dict[str, float], 
             size = np.abs(steps[weight.grad != 0])  # a unit that is 0 for the whole batch has no gradient
             quantiles.append(np.quantile(size, QUANTILES) if size.size else [math.nan] * 3)
         series["steps"][rule, word] = np.array(quantiles)
+        last = weight.grad
+        assert last is not None
+        series["ends"][rule, word] = "" if last.any() else "all units dead"
+        if not np.isfinite(last).all():
+            series["ends"][rule, word] = "no number"
         firsts.append(quantiles[0][1])
         loss = float(np.mean(losses[-20:]))
         numbers[f"{rule}_{word}_loss"] = loss if math.isfinite(loss) else math.inf
@@ -136,45 +136,16 @@ def _step_sizes(rule: str, data: Dataset, seed: int, numbers: dict[str, float], 
     numbers[f"{rule}_step"], numbers[f"{rule}_spread"] = float(middle), float(high / low)
 
 
-def quadratic_paths(rule: str, lr: float, angle: float) -> Array:
-    """Points (MOST + 1, starts, 2) of `rule` on  f(p) = ½ Σ λ u²,  u = p Rᵀ:  an ellipse, turned by `angle`.
-
-    All starts in one array: each rule treats every number by itself, so they do not touch each other.
-    """
-    turn = _turn(angle)
-    p = Parameter(np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1) @ turn)
-    optimizer, points = RULES[rule]([p], lr=lr), [p.data.copy()]
-    across, curvatures = Tensor(turn.T.copy()), Tensor(np.array([CURVATURES]))
-    for _ in range(MOST):
-        u = matmul(p, across)
-        loss = (u * u * curvatures).sum() * 0.5
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        points.append(p.data.copy())
-        if not np.abs(p.data).max() < 1e6:  # NaN too: it diverges
-            points += [np.full(p.shape, np.inf)] * (MOST + 1 - len(points))
-            break
-    return np.array(points)
-
-
-def _turn(angle: float) -> Array:
-    return np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-
-
-def quadratic_values(paths: Array, angle: float) -> Array:
-    """f at each point of the paths; infinite where they are."""
-    finite: Any = np.isfinite(paths).all(axis=-1)
-    u = np.where(finite[..., None], paths, 0) @ _turn(angle).T
-    return np.where(finite, 0.5 * (u * u * CURVATURES).sum(axis=-1), np.inf)
-
-
-def steps_needed(paths: Array, angle: float) -> float:
-    """Steps after which f is below REACHED of its start, and stays there: the median start; infinite where never."""
-    values = quadratic_values(paths, angle)
-    above = ~(values <= REACHED * values[0])  # NaN is not below
-    last = len(above) - 1 - above[::-1].argmax(axis=0)
-    return float(np.median(np.where(last < len(above) - 1, last + 1.0, np.inf)))
+def _quadratic(rule: str, numbers: dict[str, float], series: dict[str, Any]) -> None:
+    """The best rate along the axes and turned; what the rate that is best along the axes does on the turned one."""
+    for place, angle in quadratic.PLACES.items():
+        points = quadratic.paths(RULES[rule], angle)
+        counts = quadratic.steps_needed(points)
+        best = int(np.argmin(counts))
+        numbers[f"{rule}_steps_{place}"], numbers[f"{rule}_rate_{place}"] = float(counts[best]), quadratic.RATES[best]
+        series["quadratic"][rule, place] = points[:, best, SHOWN]
+    before = quadratic.RATES.index(numbers[f"{rule}_rate_aligned"])
+    numbers[f"{rule}_steps_same_rate"] = float(counts[before])
 
 
 def correction_ratio(t: Array, beta1: float = 0.9, beta2: float = 0.999) -> Array:
@@ -213,8 +184,8 @@ def _bias_correction(data: Dataset, seed: int, numbers: dict[str, float], series
 
 
 def conclude(numbers: dict[str, float]) -> tuple[str, ...]:
-    """Three sentences: the gradient's scale; learning rate and curvature; bias correction."""
-    return _about_scale(numbers), _about_rates(numbers), _about_correction(numbers)
+    """Four sentences: the gradient's scale; the learning rate; curvature; bias correction."""
+    return _about_scale(numbers), _about_rates(numbers), _about_curvature(numbers), _about_correction(numbers)
 
 
 def _about_scale(n: dict[str, float]) -> str:
@@ -233,19 +204,58 @@ def _about_scale(n: dict[str, float]) -> str:
 
 
 def _about_rates(n: dict[str, float]) -> str:
-    sgd, adam = n["sgd_decades"], n["adam_decades"]
-    wider = "as many as" if sgd == adam else "more than" if adam > sgd else "fewer than"
     said = (
-        f"With 5 decades of learning rates from 1e-5 to 1, Adam trains below a loss of {USEFUL} on {adam:g} of them, "
+        f"Of {len(RATES)} learning rates from 1e-5 to 1, {n['adam_trains']:.0f} end below a loss of {USEFUL} with Adam "
     )
-    said += f"{wider} SGD ({sgd:g}); the best rate is {n['adam_best_rate']:.2g} for Adam and {n['sgd_best_rate']:.2g} "
-    said += f"for SGD, and with its best, the final loss is {n['adam_best_loss']:.3f} with Adam, "
-    said += f"{n['sgd_best_loss']:.3f} with SGD and {n['momentum_best_loss']:.3f} with momentum: "
-    if n["momentum_best_loss"] <= 1.25 * n["adam_best_loss"] < n["sgd_best_loss"]:
-        return said + "most of what Adam gains, momentum with a tuned rate gains too."
-    if n["adam_best_loss"] < min(n["sgd_best_loss"], n["momentum_best_loss"]):
-        return said + "Adam ends lowest."
-    return said + "with tuned rates Adam gains nothing here."
+    said += f"and {n['sgd_trains']:.0f} with SGD, and within {NEAR:g} times the rule's own best loss "
+    said += f"{n['adam_near']:.0f} and {n['sgd_near']:.0f}: {_about_sensitivity(n)}; "
+    sgd, momentum, adam = (n[f"{rule}_best_loss"] for rule in ("sgd", "momentum", "adam"))
+    said += f"at its best rate ({n['adam_best_rate']:.2g}) Adam ends at {adam:.3f}, SGD ({n['sgd_best_rate']:.2g}) at "
+    said += f"{sgd:.3f} and momentum ({n['momentum_best_rate']:.2g}) at {momentum:.3f}: "
+    if not sgd - adam > 0:  # NaN too
+        return said + "with tuned rates Adam gains nothing here."
+    if sgd - momentum >= 0.5 * (sgd - adam):
+        return said + "at least half of what Adam gains over SGD, momentum gains too."
+    return said + "momentum gains less than half of what Adam gains over SGD."
+
+
+def _about_sensitivity(n: dict[str, float]) -> str:
+    """Which rule takes more rates, by both measures; a lead of one rate is none."""
+    leads = [n[f"adam_{measure}"] - n[f"sgd_{measure}"] for measure in ("trains", "near")]
+    ahead = ["Adam" if lead >= CLEAR else "SGD" if lead <= -CLEAR else "neither" for lead in leads]
+    if ahead[0] != ahead[1]:
+        return f"by the first measure {ahead[0]} is ahead by more than one rate, by the second {ahead[1]}"
+    return f"by both measures {ahead[0]} is ahead by more than one rate"
+
+
+def _about_curvature(n: dict[str, float]) -> str:
+    sgd, momentum, adam = (n[f"{rule}_steps_aligned"] for rule in ("sgd", "momentum", "adam"))
+    same, turned = n["adam_steps_same_rate"], n["adam_steps_turned"]
+    flat, steep = quadratic.CURVATURES
+    said = (
+        f"On an ellipse of curvatures {flat:g} and {steep:g}, at the best of {len(quadratic.RATES)} rates, 1/1000 of "
+    )
+    said += f"the distance is reached after {_count(sgd)} steps with SGD, {_count(momentum)} with momentum and "
+    said += (
+        f"{_count(adam)} with Adam: momentum {_speed(momentum, sgd)} than SGD, whose rate the steep direction keeps "
+    )
+    said += (
+        f"below {2 / steep:g}; turned by 45°, Adam needs {_count(same)} steps at the same rate and {_count(turned)} "
+    )
+    said += "at its best there: "
+    if 1 / ALIKE <= same / adam <= ALIKE and 1 / ALIKE <= turned / adam <= ALIKE:
+        return said + "turning hardly changes it."
+    if same > ALIKE * adam and turned <= ALIKE * adam:
+        return said + "it works by coordinate, so turning changes it, and another rate makes up for that."
+    if turned > ALIKE * adam:
+        return said + "it works by coordinate, and turning makes it slower at any rate."
+    return said + "turning makes it no slower."
+
+
+def _speed(steps: float, others: float) -> str:
+    if not math.isfinite(steps) or not math.isfinite(others):
+        return "is faster" if steps < others else "is slower" if steps > others else "is no faster"
+    return "is faster" if steps * ALIKE < others else "is slower" if steps > others * ALIKE else "is no faster"
 
 
 def _about_correction(n: dict[str, float]) -> str:
@@ -258,12 +268,18 @@ def _about_correction(n: dict[str, float]) -> str:
         said += "left out, the first steps are too short; "
     else:
         said += "left out, the first steps are too short at one time and too long at another; "
-    harm = {word: n[f"uncorrected_{word}_loss"] - n[f"corrected_{word}_loss"] for word in ("usual", "large")}
-    words = {word: "higher" if more > 0 else "lower" if more < 0 else "equal" for word, more in harm.items()}
-    said += f"the loss after {FIRST} steps is then {words['usual']} with a learning rate of 0.001 "
-    said += f"({n['uncorrected_usual_loss']:.2f}, with correction {n['corrected_usual_loss']:.2f}) and "
-    said += f"{words['large']} with 0.01 ({n['uncorrected_large_loss']:.2f}, {n['corrected_large_loss']:.2f})."
-    return said
+    usual, large = (
+        _compared(n[f"uncorrected_{word}_loss"], n[f"corrected_{word}_loss"]) for word in ("usual", "large")
+    )
+    return said + f"the loss after {FIRST} steps is then {usual} with a learning rate of 0.001 and {large} with 0.01."
+
+
+def _compared(without: float, corrected: float) -> str:
+    word = ""
+    if math.isfinite(without) and math.isfinite(corrected):
+        more = round(without, 2) - round(corrected, 2)
+        word = "higher, " if more > 0 else "lower, " if more < 0 else "equal, "
+    return f"{word}{_loss(without)} (with correction {_loss(corrected)})"
 
 
 def _loss(value: float) -> str:
@@ -271,7 +287,7 @@ def _loss(value: float) -> str:
 
 
 def _count(value: float) -> str:
-    return f"{value:.0f}" if math.isfinite(value) else f"more than {MOST}"
+    return f"{value:.0f}" if math.isfinite(value) else f"more than {quadratic.MOST}"
 
 
 def table(numbers: dict[str, float]) -> str:
@@ -279,22 +295,26 @@ def table(numbers: dict[str, float]) -> str:
     n = numbers
     last = f"ratio_step_{FIRST}"
     lines = [
-        f"{'':14}{'training':^27}{'one step of a weight':^34}{'quadratic, steps':^20}",
-        f"{'':14}{'best rate':>10}{'loss':>8}{'decades':>9}{'median':>10}{'90 % / 10 %':>13}{'loss x100':>11}"
-        f"{'aligned':>10}{'turned':>10}",
+        f"{'':14}{'training':^31}{'one step of a weight':^32}{'quadratic, steps':^22}",
+        f"{'':14}{'best rate':>10}{'loss':>8}{'train':>6}{'near':>6}{'median':>10}{'90 % / 10 %':>12}{'loss x100':>10}"
+        f"{'aligned':>9}{'turned':>7}{'same':>6}",
     ]
     for rule, title in TITLES.items():
         lines.append(
-            f"{title:14}{n[f'{rule}_best_rate']:10.2g}{n[f'{rule}_best_loss']:8.4f}{n[f'{rule}_decades']:9.1f}"
-            f"{n[f'{rule}_step']:10.1e}{n[f'{rule}_spread']:13.1f}{n[f'{rule}_scaled_step_ratio']:10.2f}x"
-            f"{n[f'{rule}_steps_aligned']:10.0f}{n[f'{rule}_steps_rotated']:10.0f}"
+            f"{title:14}{n[f'{rule}_best_rate']:10.2g}{n[f'{rule}_best_loss']:8.4f}{n[f'{rule}_trains']:6.0f}"
+            f"{n[f'{rule}_near']:6.0f}{n[f'{rule}_step']:10.1e}{n[f'{rule}_spread']:12.1f}"
+            f"{n[f'{rule}_scaled_step_ratio']:9.2f}x{n[f'{rule}_steps_aligned']:9.0f}{n[f'{rule}_steps_turned']:7.0f}"
+            f"{n[f'{rule}_steps_same_rate']:6.0f}"
         )
     lines += [
         "",
         f"784-128-64-10 on {ROWS:,} rows, {EPOCHS} epochs, batches of {BATCH}; loss: mean of the last epoch, nats.",
-        f"decades: of learning rates from 1e-5 to 1 that end below {USEFUL}. Steps: of the 8,192 weights between",
-        "the hidden layers, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: step 1.",
-        f"quadratic: curvatures 1 and 50, to 1/1000 of the start, the best of {len(QUADRATIC_RATES)} rates.",
+        f"train: how many of {len(RATES)} rates from 1e-5 to 1, two a decade, end below {USEFUL}; near: within",
+        f"{NEAR:g} times the rule's best loss. Steps: of the 8,192 weights between the hidden layers, those with a",
+        "gradient, at the usual rate (SGD 0.1, momentum 0.01, Adam 0.001); x100: step 1.",
+        f"quadratic: curvatures 1 and 50, until |p| is 1/1000 of the start's, at the best of {len(quadratic.RATES)}",
+        "rates; same: turned by 45 degrees, at the rate that is best aligned. AdamW's decay pulls to 0, the",
+        "minimum.",
         "",
         "Adam's step without / with bias correction:",
         f"    step 1: {n['ratio_step_1']:.3f}, by the equations {n['ratio_step_1_equation']:.3f}",
@@ -305,12 +325,14 @@ def table(numbers: dict[str, float]) -> str:
 
 def tolerance(name: str, value: float) -> float:
     """How far another machine may be: its vectors add up in another order, and a training carries that on."""
-    if name.endswith("_equation") or "aligned" in name or "rotated" in name:
-        return 1e-9  # float64; the paths are no longer than 300 steps and damped
+    if name.endswith("_equation"):
+        return 1e-9
+    if name.endswith(("_aligned", "_turned", "_same_rate")):  # a step or two; the neighbour on the grid of rates
+        return 0.4 * value if "_rate_" in name else 2.0
     if "ratio_step" in name:
         return 1e-3
-    if name.endswith(("_best_rate", "_decades")):
-        return value * 2.2 if name.endswith("_best_rate") else 0.5  # the neighbour on the grid of rates
+    if name.endswith(("_best_rate", "_trains", "_near")):
+        return value * 2.2 if name.endswith("_best_rate") else 1.0  # the neighbour on the grid of rates
     return 0.1 * abs(value) if math.isfinite(value) else 0.0
 
 

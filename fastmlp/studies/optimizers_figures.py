@@ -8,6 +8,7 @@ import numpy as np
 
 from ..plots.style import LETTERS, frame, ink, new_figure, palette, styled
 from . import optimizers as study
+from . import optimizers_quadratic as quadratic
 
 
 @styled
@@ -34,20 +35,34 @@ def draw_training(series: dict[str, Any]) -> Any:
 
 @styled
 def draw_steps(series: dict[str, Any]) -> Any:
-    """|step| of the weights over time for SGD and Adam, plain and scaled loss; below, what bias correction changes."""
-    figure = new_figure(6.6)
-    above, below = (frame(ax) for ax in figure.subplots(2, 1, height_ratios=(1.4, 1)))
+    """|step| of the weights over time, a panel a rule, plain and scaled loss; below, what bias correction changes."""
+    figure = new_figure(8.6)
+    grid = figure.add_gridspec(4, 2, height_ratios=(1, 1, 1, 1.25))
+    panels = [figure.add_subplot(grid[i // 2, i % 2]) for i in range(6)]
     steps = np.arange(1, study.STEPS + 1)
-    for rule in ("sgd", "adam"):
-        for word, label in (("plain", ""), ("scaled", f", loss × {study.SCALE:.0f}")):
+    for ax, (rule, title) in zip(panels, study.TITLES.items(), strict=False):
+        for word, colour, line in (("plain", palette().train, "-"), ("scaled", palette().held_out, "--")):
             low, middle, high = series["steps"][rule, word].T
-            colour = palette().layers[0 if rule == "sgd" else 1]
-            above.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
-            line = "-" if word == "plain" else "--"
-            above.plot(steps, middle, line, color=colour, lw=2, label=study.TITLES[rule] + label)
-    above.set(yscale="log", xlabel="step", ylabel="|change of a weight|", title="median step; shade: from 10 to 90 %")
-    above.set_ylim(top=above.get_ylim()[1] * 30)
-    above.legend(ncols=2, loc="upper center")
+            frame(ax).fill_between(steps, low, high, color=colour, alpha=0.25, lw=0)
+            ax.plot(steps, middle, line, color=colour, lw=1.8)
+            if series["ends"][rule, word]:
+                last = int(np.flatnonzero(np.isfinite(middle))[-1])
+                ax.annotate(series["ends"][rule, word], (steps[last] + 5, 30), fontsize=LETTERS - 1.5)
+        ax.set(yscale="log", ylim=(1e-6, 1e5), xlim=(0, study.STEPS + 1), xticks=(1, 40, 80, 120))
+        ax.set_yticks([1e-5, 1e-3, 1e-1, 1e1, 1e3])
+        ax.minorticks_off()
+        ax.set_title(f"{title}, lr {study.USUAL[rule]:g}", fontsize=LETTERS - 1)
+    legend = panels[-1]
+    legend.axis("off")
+    for label, colour, line in (
+        ("loss", palette().train, "-"),
+        (f"loss × {study.SCALE:.0f}", palette().held_out, "--"),
+    ):
+        legend.plot([], [], line, color=colour, lw=1.8, label=label)
+    legend.legend(loc="upper center", title="line: median\nshade: 10 to 90 %", title_fontsize=LETTERS - 1.5)
+    panels[2].set_ylabel("|change of a weight|")
+    panels[4].set_xlabel("step")
+    below = frame(figure.add_subplot(grid[3, :]))
     t = np.arange(1, study.FIRST + 1)
     below.plot(t, series["equation"], color=palette().layers[0], lw=2.2, label="equations")
     below.plot(t, series["ratios"], "o", color=palette().layers[1], ms=6, label="measured, median")
@@ -65,36 +80,24 @@ def draw_paths(series: dict[str, Any], numbers: dict[str, float]) -> Any:
     figure = new_figure(5.6)
     rules = ("sgd", "momentum", "nesterov", "adam")
     axes = figure.subplots(2, 2).reshape(-1)
-    places = [("aligned", 0.0, ("sgd", "adam")), ("aligned", 0.0, ("momentum", "nesterov"))]
-    places += [("rotated", np.pi / 4, pair) for _, _, pair in places]
     across = np.linspace(-1.3, 1.3, 201)
     grid = np.stack(np.meshgrid(across, across), axis=-1)
-    for ax, (place, angle, pair) in zip(axes, places, strict=True):
+    shown = [(place, pair) for place in quadratic.PLACES for pair in (("sgd", "adam"), ("momentum", "nesterov"))]
+    for ax, (place, pair) in zip(axes, shown, strict=True):
         frame(ax, grid=False)
-        levels = 25 * np.geomspace(1e-3, 1, 7)
-        ax.contour(
-            across,
-            across,
-            study.quadratic_values(grid, angle),
-            levels,
-            colors=palette().muted,
-            linewidths=0.7,
-            zorder=0,
-        )
+        levels, heights = 25 * np.geomspace(1e-3, 1, 7), quadratic.values(grid, quadratic.PLACES[place])
+        ax.contour(across, across, heights, levels, colors=palette().muted, linewidths=0.7, zorder=0)
         for rule in pair:
-            form = _form(rules.index(rule) if rule != "adam" else 3)
+            form = _form(rules.index(rule))
             points = series["quadratic"][rule, place]
-            steps = numbers[f"{rule}_steps_{place}"]
-            label = f"{study.TITLES[rule].split()[0]}: {steps:.0f}"
+            label = f"{study.TITLES[rule].split()[0]}: {numbers[f'{rule}_steps_{place}']:.0f}"
             ax.plot(*points[:60].T, lw=1.4, ms=3.2, color=form["color"], marker=form["marker"], label=label)
         ax.plot(0, 0, "+", color=ink(ax), ms=11, mew=2)
         ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
         ax.legend(loc="lower left", fontsize=LETTERS - 3, handlelength=1.2)
         ax.set_title("along the axes" if place == "aligned" else "turned by 45°")
-    figure.suptitle(
-        f"curvatures {study.CURVATURES[0]:g} and {study.CURVATURES[1]:g}; steps to 1/1000 of the start",
-        fontsize=LETTERS,
-    )
+    flat, steep = quadratic.CURVATURES
+    figure.suptitle(f"curvatures {flat:g} and {steep:g}; steps to 1/1000 of the distance", fontsize=LETTERS)
     return figure
 
 
