@@ -60,6 +60,15 @@ def test_the_pre_activations_are_measured_and_the_model_stays():
     assert watch.seen["hat"][0].shape == (2, 3)
 
 
+def test_a_batch_norm_that_does_something_else_is_seen():
+    model, x = trained_looking(), np.random.default_rng(1).normal(size=(40, 6))
+    model[1].forward = lambda a: a * 5 + 7
+    watch = batchnorm.PreActivations(x)
+    watch(model, None)
+    assert watch.seen["hat"][0][0][0] > 1  # the mean
+    assert watch.seen["hat"][0][1][0] < 1e-12  # of the next layer, which is as it should be
+
+
 def test_what_was_found(study):
     n = study.numbers
     assert n["with_hat_mean_most"] < 1e-12
@@ -68,6 +77,7 @@ def test_what_was_found(study):
     assert n["with_rate_least"] < n["without_rate_least"]
     assert n["without_rate_most"] < n["with_rate_most"]
     assert n["without_deep_best"] < 0.3 < 0.8 < n["with_deep_best"]
+    assert n["chosen_deep_best"] > 0.8
     assert n["eval_change"] == 0 < n["train_2_change"]
     assert n["fold_float64"] < 1e-11
 
@@ -86,17 +96,22 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     first, second, third = batchnorm.conclude(study.numbers)
     assert "keeps the mean" in first
     assert "not in [0, 1]: 7" in first
-    assert "trains only with it" in second
+    assert "with PyTorch's initial weights it trains only with it" in second
+    assert "it trains without batch norm, too (" in second
+    assert f"with {study.numbers['with_rates']:.0f} of 11 learning rates, 0.003 to 3, with batch norm" in second
     assert "do not depend" in third
     assert "gives the same logits" in third
     n = dict(study.numbers)
     n |= {"with_hat_mean_most": 0.5, "with_hat_outside": 0.0, "with_rate_least": math.nan, "with_rate_most": math.nan}
+    n |= {"without_rate_least": 0.1, "without_rate_most": 0.1, "chosen_deep_best": 0.2}
     n |= {"without_deep_best": 0.95, "with_deep_best": 0.1, "eval_change": 0.1, "train_2_change": 0.0}
     first, second, third = batchnorm.conclude(n | {"fold_float64": 0.1})
     assert "does not keep" in first
     assert ", and in [0, 1]: 0 %" in first
     assert "with none of the learning rates with batch norm" in second
+    assert "with the learning rate 0.1 alone without batch norm" in second
     assert "trains only without it" in second
+    assert "it does not train without batch norm, either (20.0 %)" in second
     assert "probabilities depend" in third
     assert "they do not" in third
     assert "gives other logits" in third

@@ -108,3 +108,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert "p = 0.5 raises the validation loss (+0.10 to +0.20 nats" in after[2]
     assert "lowers the validation accuracy (-2.0 to -1.0 points" in after[2]
     assert "p = 0.2 moves neither way the validation loss" in after[2]
+    n |= {"two_slope": 0.3, "p50_accuracy_gain_least": -0.02, "p50_accuracy_gain_most": 0.01}
+    after = dropout.conclude(n)
+    assert "nets does not fall, but goes as n^0.30, which is not the 1/√n" in after[1]
+    assert "moves neither way the validation accuracy (-2.0 to +1.0 points" in after[2]

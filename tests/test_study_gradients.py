@@ -63,7 +63,7 @@ def test_weights_have_the_deviation_that_is_named(init):
     layer = gradients.make_net("relu", init, 2, 30, 10)[2]
     n = gradients.WIDTH
     known = {"default": math.sqrt(1 / (3 * n)), "xavier": math.sqrt(1 / n), "he": math.sqrt(2 / n)}
-    known |= {"small": 0.1 * known["he"], "large": 2 * known["he"]}
+    known |= {"small": 0.1 * known["he"], "large": 2 * known["he"], "sigmoid": 4 * known["xavier"]}
     assert gradients.deviation(init, n, n) == pytest.approx(known[init])
     assert layer.weight.data.std() == pytest.approx(known[init], rel=0.05)  # 4,096 draws: a standard error of 1 %
     assert (layer.bias.data == 0).all() == (init != "default")
@@ -106,10 +106,10 @@ def test_a_made_v_is_described():
 
 def test_sentences_of_the_real_numbers(found):
     depth, factors, check = found.conclusions
-    assert "(relu with He, tanh with Xavier, tanh with He); it vanishes in 10 and explodes in 2" in depth
-    assert depth.endswith("With sigmoid it vanishes for each of these initialisations.")
+    assert "(relu with He, tanh with Xavier, tanh with He); it vanishes in 11 and explodes in 4" in depth
+    assert "With sigmoid it vanishes for each of these initialisations, least with 4 × Xavier (" in depth
     assert factors.endswith("the equation explains every ReLU net here, to 15 %.")
-    assert "the cut-off term h² against rounding, eps / h" in check
+    assert "the cut-off term h² against rounding, eps / h, and in float32 as well" in check
     assert "less exact than the backward pass" in check
 
 
@@ -120,14 +120,20 @@ def test_sentences_of_opposite_numbers(found):
             made[f"{activation}_{init}_30"] = 1.0
     made |= {"relu_he_a_layer": 2.0, "float64_right_slope": 1.0, "float32_best_error": 1e-9}
     depth, factors, check = gradients.conclude(made)
-    assert "in 15 of 15 nets" in depth
+    assert "in 18 of 18 nets" in depth
     assert depth.endswith("it vanishes in 0 and explodes in 0.")
     assert factors.endswith("the equation misses a ReLU net by a factor of 2.00 a layer.")
-    assert "which is not the h² and eps / h" in check
+    assert "not in both formats is this the h² and eps / h" in check
     assert check.endswith("in float32 it is as exact as the backward pass it checks.")
     made["sigmoid_he_30"] = 1e9
-    made["relu_he_30"] = math.nan  # no number is no healthy gradient
-    assert "vanishes in 1 and explodes in 1 (sigmoid with He)." in gradients.conclude(made)[0]
+    made["relu_he_30"] = math.nan  # inf / inf: neither vanished nor healthy
+    said = gradients.conclude(made)[0]
+    assert "vanishes in 0 and explodes in 1 (sigmoid with He); in 1 it is no number (relu with He)." in said
+    float32 = gradients.conclude(dict(found.numbers) | {"float32_left_slope": 0.0})[2]
+    assert "not in both formats" in float32
+    for factor in (math.nan, 0.0, math.inf):
+        made["relu_small_a_layer"] = factor
+        assert gradients.conclude(made)[1].endswith("there is no such number with too small.")
 
 
 def test_table_and_figures(found):

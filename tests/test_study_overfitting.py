@@ -52,7 +52,7 @@ def test_the_study_holds_what_that_net_gives(study):
 def test_what_everybody_knows_is_seen(study):
     """Coarse facts with room: few rows give a large gap, 60,000 a small one; without a remedy the run overfits."""
     n = study.numbers
-    assert n["size_100_gap"] > 15 > 2 > n["size_60000_gap"]
+    assert n["size_100_gap"] > 15 > 3 > n["size_60000_gap"]
     assert n["size_100_train_error"] == 0
     assert n["width_8_train_error"] > n["width_1024_train_error"]
     assert n["plain_overfits"] == SEEDS
@@ -140,6 +140,12 @@ def test_a_wider_net_is_worse_where_the_errors_say_so():
     opposite = conclude(made(width_1024_test_error=12.0))[1]
     assert "test error is lowest at width 512, 10.0 %, and 12.0 % at the widest: beyond" in opposite
     assert "no worse" not in opposite
+    assert opposite.endswith("beyond that width the net overfits more.")
+    assert "a wider net learns the rows by heart and is no worse" in conclude(made())[1]
+    bad = {f"width_{width}_train_error": 40.0 for width in WIDTHS}
+    assert "a wider net is no worse on new ones" in conclude(made(**bad))[1]
+    broken = conclude(made(width_1024_test_error=90.0, width_1024_train_error=90.0))[1]
+    assert broken.endswith("beyond that width the net trains worse.")
 
 
 def test_a_remedy_is_named_only_where_every_seed_agrees():

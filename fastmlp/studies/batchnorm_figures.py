@@ -58,6 +58,9 @@ def trains(measured: dict[str, Any]) -> Any:
         epochs = np.arange(1, curves.shape[1] + 1)
         for curve, line in zip(curves, ("-", "--", "-.", ":"), strict=True):
             below.plot(epochs, curve, line, marker=marker, color=colour, lw=2.0, ms=5)
+    for curve, line in zip(measured["chosen_deep"], ("-", "--", "-.", ":"), strict=True):
+        below.plot(epochs, curve, line, marker="^", color=colours.layers[2], lw=2.0, ms=5)
+    below.plot([], [], "^-", color=colours.layers[2], lw=2.2, label="without, 4 × Xavier")
     for setting, line in zip(SETTINGS, ("-", "--", "-.", ":"), strict=True):
         below.plot([], [], line, color=colours.muted, lw=2.0, label=setting)
     above.set(xscale="log", xlabel="learning rate of SGD")

@@ -218,7 +218,8 @@ def conclude(numbers: dict[str, float]) -> tuple[str, ...]:
     near = f"as near to it as the mean of about {equal_masks:.0f} random ones"
     if equal_masks < 1.5:
         near = "no nearer to it than one random thinned net"
-    second = f"The error of the mean of n random thinned nets falls as n^{slope:.2f}, {law}; with two hidden layers "
+    goes = "falls" if slope < 0 else "does not fall, but goes"
+    second = f"The error of the mean of n random thinned nets {goes} as n^{slope:.2f}, {law}; with two hidden layers "
     second += f"the one pass is {near}."
 
     third = [_effect(n, key) for key in ("p20", "p50")]

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 SLOPES = {"relu": math.sqrt(0.5), "tanh": 1.0, "sigmoid": 0.25}  # rms of σ'(z): half of ReLU's are 1; at 0 for others
-INITS = ("default", "xavier", "he", "small", "large")
+INITS = ("default", "xavier", "he", "small", "large", "sigmoid")
 TITLES = {"default": "PyTorch's default", "xavier": "Xavier", "he": "He", "small": "too small", "large": "too large"}
+TITLES |= {"sigmoid": "4 × Xavier"}
 DEPTHS = (1, 2, 5, 10, 20, 30)  # hidden layers
 WIDTH, ROWS, NETS = 64, 128, 3  # NETS: drawn anew, their geometric mean counts
 HEALTHY = 100.0  # a first layer whose gradient is within this factor of the last one's still learns
@@ -44,7 +45,7 @@ def measure(seed: int = 0) -> dict[str, Any]:
             key = f"{activation}_{init}"
             for depth in (2, 10, 30):
                 numbers[f"{key}_{depth}"] = float(found[DEPTHS.index(depth), 0])
-            numbers[f"{key}_weight_30"] = float(found[-1, 1])
+                numbers[f"{key}_weight_{depth}"] = float(found[DEPTHS.index(depth), 1])
             numbers[f"{key}_a_layer"] = float((found[-1, 0] / found[DEPTHS.index(10), 0]) ** (1 / 20))
             numbers[f"{key}_a_layer_linear"] = linear_factor(activation, init)
     _check_the_check(seed, numbers, series)
@@ -54,12 +55,13 @@ def measure(seed: int = 0) -> dict[str, Any]:
 def deviation(init: str, fan_in: int, fan_out: int) -> float:
     """Standard deviation of the weights at the start.
 
-    default U(±1/√in);  xavier √(2 / (in + out)), Glorot and Bengio, AISTATS 2010;  he √(2 / in), He et al., ICCV 2015;
-    small a tenth of he's, large twice he's. Error: ValueError for another name.
+    default U(±1/√in);  xavier √(2 / (in + out)), Glorot, Bengio, AISTATS 2010; he √(2 / in), He et al., ICCV 2015,
+    small a tenth of he's, large twice he's; sigmoid 4 times xavier's, as a sigmoid has a quarter of tanh's slope (Glorot
+    and Bengio). Error: ValueError for another name.
     """
     he = math.sqrt(2 / fan_in)
     known = {"default": 1 / math.sqrt(3 * fan_in), "xavier": math.sqrt(2 / (fan_in + fan_out))}
-    known |= {"he": he, "small": he / 10, "large": 2 * he}
+    known |= {"he": he, "small": he / 10, "large": 2 * he, "sigmoid": 4 * known["xavier"]}
     if init not in known:
         raise ValueError(f"deviation: init is {init!r}; it must be one of {', '.join(known)}")
     return known[init]
@@ -172,25 +174,36 @@ def _about_depth(n: dict[str, float]) -> str:
     arrives: list[str] = []
     vanishes: list[str] = []
     explodes: list[str] = []
+    lost: list[str] = []
     for activation in ACTIVATIONS:
         for init in INITS:
             ratio = n[f"{activation}_{init}_30"]
-            place = vanishes if not ratio >= 1 / HEALTHY else explodes if ratio > HEALTHY else arrives
+            place = vanishes if ratio < 1 / HEALTHY else explodes if ratio > HEALTHY else arrives
+            place = lost if math.isnan(ratio) else place
             place.append(f"{activation} with {TITLES[init]}")
     said = f"Through 30 hidden layers the gradient keeps its size to a factor of {HEALTHY:g} in {len(arrives)} of "
     said += f"{len(ACTIVATIONS) * len(INITS)} nets"
     said += f" ({', '.join(arrives)})" if arrives else ""
     said += f"; it vanishes in {len(vanishes)} and explodes in {len(explodes)}"
-    said += f" ({', '.join(explodes)})." if explodes else "."
-    sigmoid = [name for name in vanishes if name.startswith("sigmoid")]
-    return said + (" With sigmoid it vanishes for each of these initialisations." if len(sigmoid) == len(INITS) else "")
+    said += f" ({', '.join(explodes)})" if explodes else ""
+    said += f"; in {len(lost)} it is no number ({', '.join(lost)})." if lost else "."
+    sigmoid = {init: n[f"sigmoid_{init}_30"] for init in INITS}
+    if any(not ratio < 1 / HEALTHY for ratio in sigmoid.values()):
+        return said
+    best = max(sigmoid, key=lambda init: sigmoid[init])
+    said += " With sigmoid it vanishes for each of these initialisations, least with "
+    return f"{said}{TITLES[best]} ({sigmoid[best]:.0e})."
 
 
 def _about_factors(n: dict[str, float]) -> str:
-    worst = max(abs(math.log(n[f"relu_{i}_a_layer"] / n[f"relu_{i}_a_layer_linear"])) for i in INITS)
+    factors = {i: n[f"relu_{i}_a_layer"] / n[f"relu_{i}_a_layer_linear"] for i in INITS}
+    lost = [TITLES[i] for i, factor in factors.items() if not 0 < factor < math.inf]
     said = f"A ReLU layer multiplies it by {n['relu_he_a_layer']:.2f} with He's weights and by "
     said += f"{n['relu_default_a_layer']:.2f} with PyTorch's default, where √(width · variance / 2) is "
     said += f"{n['relu_he_a_layer_linear']:.2f} and {n['relu_default_a_layer_linear']:.2f}: "
+    if lost:
+        return said + f"there is no such number with {', '.join(lost)}."
+    worst = max(abs(math.log(factor)) for factor in factors.values())
     if worst < 0.15:
         return said + "the equation explains every ReLU net here, to 15 %."
     return said + f"the equation misses a ReLU net by a factor of {math.exp(worst):.2f} a layer."
@@ -204,11 +217,11 @@ def _about_check(n: dict[str, float]) -> str:
     ]
     said = f"A central difference is most exact {' and '.join(parts)}: "
     right, left = n["float64_right_slope"], n["float64_left_slope"]
-    said += f"above, the error grows as h to the power {right:.2f}, below as h to the power {left:.2f}"
-    if abs(right - 2) < 0.2 and abs(left + 1) < 0.2:
-        said += ", the cut-off term h² against rounding, eps / h; "
+    said += f"above, the error grows as h to the power {right:.2f}, below as h to the power {left:.2f}, in float64"
+    if all(abs(n[f"{w}_right_slope"] - 2) < 0.2 and abs(n[f"{w}_left_slope"] + 1) < 0.2 for w in FORMATS):
+        said += ": the cut-off term h² against rounding, eps / h, and in float32 as well; "
     else:
-        said += ", which is not the h² and eps / h of a smooth function; "
+        said += "; not in both formats is this the h² and eps / h of a smooth function; "
     if n["float32_best_error"] > n["float32_backward_error"]:
         worse = n["float32_best_error"] / n["float32_backward_error"]
         return said + f"in float32 it is {worse:,.0f} times less exact than the backward pass it would check."

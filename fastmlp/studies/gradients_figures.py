@@ -15,13 +15,13 @@ def draw_depth(series: dict[str, Any]) -> Any:
     axes = [frame(ax) for ax in figure.subplots(3, 1, sharex=True)]
     for ax, activation in zip(axes, study.ACTIVATIONS, strict=True):
         for i, init in enumerate(study.INITS):
-            form = {"color": palette().layers[i], "marker": "osD^v"[i], "lw": 2, "ms": 6}
+            form = {"color": palette().layers[i], "marker": "osD^vP"[i], "lw": 2, "ms": 6}
             ax.plot(study.DEPTHS, series["depth"][activation, init], label=study.TITLES[init], **form)
         ax.axhline(1, color=ink(ax), lw=1.2, ls="--")
         ax.set(yscale="log", title=activation)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     axes[-1].set_xlabel("hidden layers")
-    figure.supylabel("gradient, first layer / last layer", fontsize=12)
+    figure.supylabel("d loss / d z, first layer / last layer", fontsize=12)
     return figure
 
 
