@@ -56,7 +56,7 @@ def deviation(init: str, fan_in: int, fan_out: int) -> float:
     """Standard deviation of the weights at the start.
 
     default U(±1/√in); xavier √(2 / (in + out)), Glorot, Bengio, AISTATS 2010; he √(2 / in), He et al., ICCV 2015;
-    small a tenth of he's, large twice he's; sigmoid 4 times xavier's, as a sigmoid has a quarter of tanh's slope (Glorot
+    small a tenth of he's, large twice he's; sigmoid 4 times xavier's, as σ has a quarter of tanh's slope (Glorot
     and Bengio). Error: ValueError for another name.
     """
     he = math.sqrt(2 / fan_in)
