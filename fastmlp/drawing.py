@@ -19,6 +19,7 @@ from .graph import AccumulateGrad, Node, Tensor
 from .layout import Layout
 
 MOST_BOXES = 1000
+DPI, LEAST_DPI, MOST_PIXELS = 200, 60, 40_000_000  # of a PNG; 40 million pixels are 160 MB while it is drawn
 FONT, POINTS, TITLE_POINTS = "DejaVu Sans", 9.0, 10.0  # comes with matplotlib, and has the letters of the equations
 PADDING, LINE, LABEL_POINTS = 0.1, 0.185, 8.0  # inches; baseline to baseline
 INK = {
@@ -85,16 +86,21 @@ class Drawing:
         return "\n".join([*lines, "}"]) + "\n"
 
     def save(self, path: str | Path) -> Path:
-        """Write .svg, .png (200 dots an inch) or .dot, as the path ends. Error: ValueError for another ending."""
+        """Write .svg, .png (DPI dots an inch, fewer where it is large) or .dot, as the path ends.
+
+        Errors: ValueError for another ending, for a picture of more than MOST_BOXES nodes, and for a PNG whose letters
+        could not be read with MOST_PIXELS pixels.
+        """
         path = Path(path)
-        if path.suffix not in (".svg", ".png", ".dot"):
+        ending = path.suffix.lower()
+        if ending not in (".svg", ".png", ".dot"):
             raise ValueError(f"save: path is {str(path)!r}; it must end with .svg, .png or .dot")
-        if path.suffix == ".png":
+        if ending == ".png":
             file = BytesIO()
             self._write(file, "png")
             path.write_bytes(file.getvalue())
         else:
-            path.write_text(self.svg if path.suffix == ".svg" else self.dot, encoding="utf-8")
+            path.write_text(self.svg if ending == ".svg" else self.dot, encoding="utf-8")
         return path
 
     def _repr_svg_(self) -> str:
@@ -105,7 +111,15 @@ class Drawing:
 
         # text as outlines looks the same everywhere; without a date and with a fixed salt the file does too
         with rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastmlp"}):
-            self.figure().savefig(file, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+            figure = self.figure()
+            width, height = figure.get_size_inches()
+            dpi = min(DPI, int((MOST_PIXELS / (width * height)) ** 0.5))
+            if kind == "png" and dpi < LEAST_DPI:
+                raise ValueError(
+                    f"save: the picture is {width:,.0f} x {height:,.0f} inches; as .png it would be too large, or too "
+                    "small to read: use .svg or .dot"
+                )
+            figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
 
     def figure(self) -> Any:
         """The picture as a matplotlib Figure at its natural size. Error: ValueError for more than MOST_BOXES nodes."""

@@ -413,10 +413,14 @@ def main(arguments: list[str] | None = None) -> None:
     print(text.getvalue(), end="")
     if options.out is not None:
         (options.out / "explain.txt").write_text(text.getvalue(), encoding="utf-8")
-        drawing = fm.draw(walk.loss_of(walk.untouched), walk.untouched)
-        for ending in ("svg", "png", "dot"):
-            drawing.save(options.out / f"graph.{ending}")
-        print(f"\nwrote {options.out}/: graph.svg, graph.png, graph.dot, explain.txt")
+        drawing, written = fm.draw(walk.loss_of(walk.untouched), walk.untouched), ["explain.txt"]
+        for ending in ("dot", "svg", "png"):  # a graph of any size has its .dot
+            try:
+                drawing.save(options.out / f"graph.{ending}")
+                written.append(f"graph.{ending}")
+            except ValueError as error:
+                print(f"no graph.{ending}: {error}", file=sys.stderr)
+        print(f"\nwrote {options.out}/: {', '.join(written)}")
 
 
 if __name__ == "__main__":

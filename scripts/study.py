@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s")  # to stderr
     logging.getLogger("fastmlp").setLevel(logging.INFO)  # what a long study has found so far
+    own = options.out is not None and options.out.is_dir()
     folder = make_folder(options.out, options.name)
     start = perf_counter()
     try:
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(fill(sentence, WIDTH, initial_indent="- ", subsequent_indent="  "))
         names = write(study, folder, options.seed)
     finally:
-        if not any(folder.iterdir()):
+        if not own and not any(folder.iterdir()):
             folder.rmdir()  # nothing came of it
     print(f"\nwrote {shown(folder)}/: {', '.join(names)} ({perf_counter() - start:.1f} s)")
 

@@ -229,3 +229,27 @@ def test_what_is_no_graph_is_refused():
         fm.draw(x * 2, [x])
     with pytest.raises(TypeError, match="key of type str"):
         fm.draw(x * 2, {"x": x})
+
+
+def chain(layers: int) -> fm.Tensor:
+    x = fm.Tensor(1.0, requires_grad=True)
+    for _ in range(layers):
+        x = x * 2
+    return x
+
+
+def test_a_png_has_a_bounded_number_of_pixels(monkeypatch, tmp_path):
+    import matplotlib.image
+
+    from fastmlp import drawing
+
+    picture = fm.draw(chain(12))
+    whole = matplotlib.image.imread(picture.save(tmp_path / "whole.png")).shape
+    monkeypatch.setattr(drawing, "MOST_PIXELS", whole[0] * whole[1] // 4)
+    less = matplotlib.image.imread(picture.save(tmp_path / "less.PNG")).shape
+    assert less[0] * less[1] <= whole[0] * whole[1] / 4
+    monkeypatch.setattr(drawing, "MOST_PIXELS", whole[0] * whole[1] // 40)
+    with pytest.raises(ValueError, match=r"as \.png it would be too large, or too small to read: use \.svg or \.dot"):
+        picture.save(tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    assert picture.save(tmp_path / "still.SVG").read_text("utf-8").count("<svg") == 1

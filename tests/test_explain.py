@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from fastmlp import drawing
 from fastmlp.explain import explain_node, number_text
 from fastmlp.graph import nodes_of
 
@@ -137,6 +138,13 @@ def test_files(script, walk, tmp_path):
         "explain.txt", "graph.dot", "graph.png", "graph.svg",
     ]  # fmt: skip
     assert (tmp_path / "out" / "explain.txt").read_text("utf-8").splitlines() == lines[:-2]
+
+
+def test_a_graph_too_large_for_a_picture_has_its_dot(script, walk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(drawing, "MOST_BOXES", 5)
+    lines = walk("--out", str(tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["explain.txt", "graph.dot"]
+    assert lines[-1].endswith("out/: explain.txt, graph.dot")
 
 
 @pytest.mark.parametrize("arguments", [("--hidden", "5,x"), ("--lr", "0"), ("--dropout", "1"), ("--seed", "-1")])

@@ -108,6 +108,9 @@ def test_ctrl_c_leaves_no_empty_folder(script, tmp_path):
     code, _, err = script("known", "--out", "a", measure=interrupted)
     assert (code, err) == (130, "study.py: interrupted\n")
     assert not (tmp_path / "a").exists()
+    (tmp_path / "mine").mkdir()
+    assert script("known", "--out", "mine", measure=interrupted)[0] == 130
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_run_refuses():
