@@ -9,23 +9,25 @@
 looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures.
 """
 
-from . import arithmetic as arithmetic  # gives Tensor its operators
-from . import data, images, metrics, nn, ops, optim, plots, report
-from .checkpoint import load, load_model, save
-from .data import Dataset
-from .diagnosis import Diagnosis, diagnose
-from .drawing import Drawing, draw
-from .explain import explain, explain_backward
-from .gradcheck import gradcheck
+from . import data, nn, ops, optim
+from .data import Dataset, images
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
-from .metrics import Evaluation
 from .nn import manual_seed
-from .predict import Predictor, predict
-from .run import Run, read_run
-from .stopping import EarlyStopping
-from .tensorboard import TensorBoard
-from .train import Epoch, History, evaluate, fit
-from .watch import Watch
+from .running.predict import Predictor, predict
+from .show import plots, report
+from .show.drawing import Drawing, draw
+from .show.explain import explain, explain_backward
+from .show.gradcheck import gradcheck
+from .store.run import Run, read_run
+from .store.weights import load, load_model, save
+from .training import metrics
+from .training.diagnosis import Diagnosis, diagnose
+from .training.history import Epoch, History
+from .training.metrics import Evaluation
+from .training.stopping import EarlyStopping
+from .training.tensorboard import TensorBoard
+from .training.train import evaluate, fit
+from .training.watch import Watch
 
 __version__ = "0.1.0"
 __all__ = [

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import kernels
 from .graph import Array, Tensor
-from .operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from .graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 
 
 class TBackward0(Operation):

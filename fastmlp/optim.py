@@ -9,7 +9,7 @@ import numpy as np
 
 from . import kernels
 from .graph import FLOATS, Array, Parameter, Tensor
-from .operation import flushed
+from .graph.operation import flushed
 
 Group = dict[str, Any]
 

@@ -6,7 +6,7 @@ Text between markers is made by this script; a code host does not show the marke
     <!-- claim dropout.gap < 2 * dropout.spread -->          what the words beside it say, as a comparison
     <!-- excerpt explain.py --hidden 6 | first | last -->    what a script prints, from the line that begins with
     <!-- /excerpt -->                                        `first` to the next that begins with `last`
-    <!-- code fastmlp/graph.py Tensor.backward --><!-- /code -->     a link to the line of a definition
+    <!-- code fastmlp/graph/tensor.py Tensor.backward --><!-- /code -->     a link to the line of a definition
     <!-- nav --><!-- /nav -->                                the page before, the contents, the page after
 
 The sources are the studies, the training run of `RUN` and the walk through one step. docs/learn/numbers.json keeps

@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout i
 
 import fastmlp as fm  # noqa: E402
 from fastmlp.commandline import make_parser, run_script  # noqa: E402
-from fastmlp.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
+from fastmlp.show.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 
 WIDTH, ROWS, FEATURES, CLASSES = 100, 5, 4, 10
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's defaults

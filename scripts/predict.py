@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
 from fastmlp.commandline import make_parser, run_script  # noqa: E402
-from fastmlp.images import CHOICES, read_image  # noqa: E402
+from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 

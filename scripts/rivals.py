@@ -109,7 +109,7 @@ def floats(case: Case, pixels: np.ndarray) -> np.ndarray:
 def fastmlp(case: Case) -> Job:
     """`fit`'s engine, or the predictor."""
     import fastmlp as fm
-    from fastmlp.engine import Engine
+    from fastmlp.running.engine import Engine
 
     fm.manual_seed(0)
     model = fm.nn.MLP(784, case.hidden, 10, dropout=0.2 * case.regularised, batch_norm=case.regularised)
@@ -138,7 +138,7 @@ def fastmlp_graph(case: Case) -> Job:
     data = fm.data.Dataset(*images(case.rows), 10)
 
     def epoch() -> None:
-        for x, labels in fm.train.batches(data, order(), case.sizes, np.float32):
+        for x, labels in fm.training.train.batches(data, order(), case.sizes, np.float32):
             loss = fm.ops.cross_entropy(model(x), labels)
             optimizer.zero_grad()
             loss.backward()

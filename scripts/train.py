@@ -30,8 +30,8 @@ from fastmlp.commandline import (  # noqa: E402
     widths,
     word,
 )
-from fastmlp.run import draw_pictures  # noqa: E402
-from fastmlp.stopping import METRICS  # noqa: E402
+from fastmlp.store.run import draw_pictures  # noqa: E402
+from fastmlp.training.stopping import METRICS  # noqa: E402
 
 OPTIMIZERS = {"sgd": fm.optim.SGD, "adam": fm.optim.Adam, "adamw": fm.optim.AdamW}
 
@@ -232,4 +232,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, fm.tensorboard.NotInstalledError)
+    run_script(main, fm.training.tensorboard.NotInstalledError)

@@ -10,6 +10,6 @@ os.environ["FASTMLP_COMPILE"] = "now"  # for this process and those that tests s
 @pytest.fixture(scope="session", autouse=True)
 def _engine_is_compiled(request):
     if any("engine" in item.path.name or "train" in item.path.name for item in request.session.items):
-        from fastmlp.warm import compile_engine
+        from fastmlp.running.warm import compile_engine
 
         compile_engine("float32")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp import Epoch, History, diagnose
-from fastmlp.diagnosis import KINDS, SHORTEST, falling, noise, risen
+from fastmlp.training.diagnosis import KINDS, SHORTEST, falling, noise, risen
 
 NAN = math.nan
 SEEDS = 50

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastmlp as fm
-from fastmlp import drawing as room
 from fastmlp.graph import nodes_of
-from fastmlp.layout import Layout
+from fastmlp.show import drawing as room
+from fastmlp.show.layout import Layout
 
 
 def net(**options) -> tuple[fm.nn.Module, fm.Tensor]:
@@ -188,7 +188,7 @@ def test_a_crossing_that_is_not_needed_is_taken_out(monkeypatch):
     """0 and 2 lead to one box, 1 to another: drawn as given they cross, side by side they do not."""
     edges = [(0, 3), (1, 4), (2, 3)]
     assert Layout([(1, 1)] * 5, edges).crossings() == 0
-    monkeypatch.setattr("fastmlp.layout.SWEEPS", 0)
+    monkeypatch.setattr("fastmlp.show.layout.SWEEPS", 0)
     assert Layout([(1, 1)] * 5, edges).crossings() == 1
 
 
@@ -241,7 +241,7 @@ def chain(layers: int) -> fm.Tensor:
 def test_a_png_has_a_bounded_number_of_pixels(monkeypatch, tmp_path):
     import matplotlib.image
 
-    from fastmlp import drawing
+    from fastmlp.show import drawing
 
     picture = fm.draw(chain(12))
     whole = matplotlib.image.imread(picture.save(tmp_path / "whole.png")).shape

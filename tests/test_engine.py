@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastmlp as fm
-from fastmlp import engine as engines
-from fastmlp import train as training
 from fastmlp.kernels import steps
-from fastmlp.plan import Plan, obstacle
+from fastmlp.running import engine as engines
+from fastmlp.running.plan import Plan, obstacle
+from fastmlp.training import train as training
 
 CASES = settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYERS = {"relu": fm.nn.ReLU, "tanh": fm.nn.Tanh, "sigmoid": fm.nn.Sigmoid}

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import drawing
-from fastmlp.explain import explain_node, number_text
 from fastmlp.graph import nodes_of
+from fastmlp.show import drawing
+from fastmlp.show.explain import explain_node, number_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "explain.py"
@@ -161,8 +161,9 @@ def test_a_wrong_value_gets_one_line(script, capsys, arguments):
 def test_every_operation_explains_itself():
     """Each node class says its equations, why it keeps what it keeps, and its twin."""
     import fastmlp.arithmetic
+
     import fastmlp.ops
-    from fastmlp.operation import Operation
+    from fastmlp.graph.operation import Operation
 
     kinds = [k for m in (fastmlp.ops, fastmlp.arithmetic) for k in vars(m).values()
              if isinstance(k, type) and issubclass(k, Operation) and k is not Operation]  # fmt: skip
@@ -297,7 +298,7 @@ def test_a_hook_sees_the_gradients_and_may_replace_them():
 
 
 def test_a_node_of_the_users_own_is_explained():
-    from fastmlp.operation import Operation, output
+    from fastmlp.graph.operation import Operation, output
 
     class DoubleBackward(Operation):
         def run(self, dy):

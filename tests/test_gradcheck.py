@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from strategies import CHECKED, off_kinks
 
 import fastmlp as fm
-from fastmlp import arithmetic, nn, ops
-from fastmlp.gradcheck import GradcheckError, GradcheckReport, gradcheck
-from fastmlp.graph import Tensor, no_grad
+from fastmlp import nn, ops
+from fastmlp.graph import Tensor, arithmetic, no_grad
+from fastmlp.show.gradcheck import GradcheckError, GradcheckReport, gradcheck
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

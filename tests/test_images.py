@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fastmlp as fm
-from fastmlp.images import centre_by_mass, read_image
+from fastmlp.data.images import centre_by_mass, read_image
 
 
 @pytest.fixture(scope="module")

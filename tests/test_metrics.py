@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastmlp as fm
-from fastmlp import metrics
-from fastmlp.metrics import Evaluation
+from fastmlp.training import metrics
+from fastmlp.training.metrics import Evaluation
 
 # Sums of at most 60 fractions, each rounded at 1e-16.
 EXACT = 1e-13
@@ -448,7 +448,7 @@ def test_fit_keeps_no_probabilities_to_know_loss_and_accuracy(monkeypatch):
     def refuse(logits):
         raise AssertionError("softmax is called")
 
-    monkeypatch.setattr("fastmlp.train.softmax", refuse)
+    monkeypatch.setattr("fastmlp.training.train.softmax", refuse)
     again = fm.fit(small()[0], data, validation=0.5, epochs=1, progress=False)
     assert again[0].validation_loss == expected[0].validation_loss
     with pytest.raises(AssertionError, match="softmax is called"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import metrics
+from fastmlp.training import metrics
 
 peer = pytest.importorskip(
     "sklearn.metrics", reason="scikit-learn is not installed; `make test-peers` installs it and runs this file"

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import fastmlp as fm
-from fastmlp import Dataset, Epoch, History, nn, plots
-from fastmlp.plots.style import DARK, LIGHT, contrast, palette
+from fastmlp import Dataset, Epoch, History, nn
+from fastmlp.show import plots
+from fastmlp.show.plots.style import DARK, LIGHT, contrast, palette
 
 NAN = math.nan
 
@@ -325,7 +326,7 @@ def test_the_reliability_diagram_has_bins_counts_and_the_error():
 
 def test_intervals_are_wilsons():
     """7 of 10: from 0.3968 to 0.8922. Source: the interval of scipy.stats.binomtest(7, 10).proportion_ci("wilson")."""
-    from fastmlp.plots.quality import _wilson
+    from fastmlp.show.plots.quality import _wilson
 
     np.testing.assert_allclose(_wilson(0.7, 10), (0.3968, 0.8922), atol=1e-4)
     np.testing.assert_allclose(_wilson(np.array([0.0, 1.0]), 5)[0], (0, 0.5655), atol=1e-4)

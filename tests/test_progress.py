@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fastmlp import Epoch
-from fastmlp.progress import Progress
+from fastmlp.training.progress import Progress
 
 
 class Terminal(io.StringIO):

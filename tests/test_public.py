@@ -64,7 +64,7 @@ def test_the_search_finds_what_it_should():
         "fastmlp.fit",
         "fastmlp.kernels.matmul",
         "fastmlp.kernels.relu_forward",
-        "fastmlp.graph.Tensor.shape",
+        "fastmlp.graph.tensor.Tensor.shape",
         "fastmlp.nn.MLP.load_state_dict",
         "fastmlp.data.Dataset.rows",
         "fastmlp.optim.AdamW.step",

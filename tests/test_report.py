@@ -18,11 +18,11 @@ import pytest
 from report_stand_ins import MadeDiagnosis, MadeEvaluation, figure, softmax
 
 import fastmlp as fm
-from fastmlp import report
-from fastmlp.report import embed, network, numbers, write_report
+from fastmlp.show import report
+from fastmlp.show.report import embed, network, numbers, write_report
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "fastmlp" / "report"
+FOLDER = ROOT / "fastmlp" / "show" / "report"
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
@@ -349,7 +349,7 @@ def test_an_installed_package_carries_the_files_of_the_page():
     beside = [p.name for p in FOLDER.iterdir() if p.is_file() and p.suffix != ".py"]
     assert {"template.html", "style.css", *report.SCRIPTS} == set(beside)
     for name in beside:
-        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns["fastmlp.report"]), name
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns["fastmlp.show.report"]), name
 
 
 def test_no_script_or_style_can_end_its_element():

@@ -14,8 +14,8 @@ import pytest
 from report_stand_ins import MadeDiagnosis, evaluated, figure, probabilities
 
 import fastmlp as fm
-from fastmlp.report import write_report
-from fastmlp.warm import compile_engine
+from fastmlp.running.warm import compile_engine
+from fastmlp.show.report import write_report
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'fastmlp[test]'")

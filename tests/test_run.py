@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-import fastmlp.run as rooms
+import fastmlp.store.run as rooms
 from fastmlp import Run, read_run
 
 CONFIG = {"features": 16, "hidden": [6, 5], "classes": 3, "activation": "tanh", "dropout": 0.1, "batch_norm": True}
@@ -259,7 +259,7 @@ def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, mo
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
-import fastmlp.run as rooms
+import fastmlp.store.run as rooms
 from test_run import CONFIG, data, trained
 rooms.SAVE_SECONDS = 0
 run = rooms.Run({folder!r}, config=CONFIG)

@@ -145,7 +145,7 @@ def test_a_run_in_a_process_of_its_own(tmp_path, idx_folder):
     assert advice.startswith("Train for 5 epochs")
     names = sorted(path.name for path in run.folder.iterdir())
     assert wrote == f"wrote out/: {', '.join(names)}"
-    assert set(names) == fm.run.OWN_FILES
+    assert set(names) == fm.store.run.OWN_FILES
     assert last == "report: out/report.html"
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fastmlp import studies
-from fastmlp.plots.style import palette
+from fastmlp.show.plots.style import palette
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "study.py"
 

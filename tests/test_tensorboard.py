@@ -12,8 +12,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 import fastmlp as fm
-from fastmlp import tensorboard
-from fastmlp.tensorboard import SCALARS
+from fastmlp.training import tensorboard
+from fastmlp.training.tensorboard import SCALARS
 
 
 def clusters(rows: int = 120) -> fm.Dataset:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import train as training
-from fastmlp import warm
+from fastmlp.running import warm
+from fastmlp.training import train as training
 
 
 @pytest.fixture

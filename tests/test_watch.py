@@ -7,7 +7,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import Dataset, Tensor, nn, ops, optim
-from fastmlp.watch import Histogram
+from fastmlp.training.watch import Histogram
 
 
 def clusters(rows: int = 200, seed: int = 0) -> Dataset:
@@ -80,7 +80,7 @@ def planted_run(twin_is_the_model: bool):
     watch, model = fm.Watch(clusters(), 50), net("engine", dropout=0.3, batch_norm=True)
     with pytest.MonkeyPatch.context() as patch:
         if twin_is_the_model:
-            patch.setattr("fastmlp.watch.copy.deepcopy", lambda pair: pair)
+            patch.setattr("fastmlp.training.watch.copy.deepcopy", lambda pair: pair)
         _, optimizer = trained(model, callbacks=[watch])
     return without_ids(everything(model, optimizer))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .. import plots
+from ..show import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,9 +21,9 @@ import numpy as np
 
 from .. import data, nn
 from ..graph import Array, Tensor, no_grad
-from ..metrics import softmax
 from ..optim import SGD, Adam, Optimizer
-from ..train import evaluate, fit
+from ..training.metrics import softmax
+from ..training.train import evaluate, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

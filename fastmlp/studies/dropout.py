@@ -25,8 +25,9 @@ import numpy as np
 
 from .. import data, nn
 from ..graph import Array, Tensor, no_grad
-from ..metrics import softmax
-from ..train import History, evaluate, fit
+from ..training.history import History
+from ..training.metrics import softmax
+from ..training.train import evaluate, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

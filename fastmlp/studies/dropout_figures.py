@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plots.style import LETTERS, frame, new_figure, palette, styled
+from ..show.plots.style import LETTERS, frame, new_figure, palette, styled
 
 FLOOR = 1e-17  # where a difference of 0 is drawn on a logarithmic axis
 

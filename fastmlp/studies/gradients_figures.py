@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..plots.style import frame, ink, new_figure, palette, styled
+from ..show.plots.style import frame, ink, new_figure, palette, styled
 from . import gradients as study
 
 

@@ -42,8 +42,9 @@ import numpy as np
 
 from .. import data, nn, optim
 from ..data import Dataset
-from ..plots.style import frame, new_figure, palette, styled
-from ..train import History, evaluate, fit
+from ..show.plots.style import frame, new_figure, palette, styled
+from ..training.history import History
+from ..training.train import evaluate, fit
 
 STEPS, PIECE, BATCH = 10_000, 200, 100
 GORNER, KERAS_EPOCHS, PLAIN_EPOCHS, DROPOUT_EPOCHS, LARGE_BATCH = (200, 100, 60, 30), 20, 30, 150, 128

@@ -11,7 +11,7 @@ from .. import nn, ops
 from ..data import Dataset, mnist
 from ..graph import Array, Parameter
 from ..optim import SGD, Adam, AdamW, Optimizer
-from ..train import batches, fit
+from ..training.train import batches, fit
 from . import optimizers_quadratic as quadratic
 
 if TYPE_CHECKING:

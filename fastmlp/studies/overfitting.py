@@ -22,10 +22,11 @@ import numpy as np
 
 from .. import data, nn, optim
 from ..data import Dataset
-from ..diagnosis import diagnose
-from ..plots.style import frame, new_figure, palette, styled
-from ..stopping import EarlyStopping
-from ..train import History, evaluate, fit
+from ..show.plots.style import frame, new_figure, palette, styled
+from ..training.diagnosis import diagnose
+from ..training.history import History
+from ..training.stopping import EarlyStopping
+from ..training.train import evaluate, fit
 
 SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 60_000)
 WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)

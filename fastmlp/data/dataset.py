@@ -1,0 +1,209 @@
+"""`Dataset`: rows of features with one class each.
+
+Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
+memory map stays a memory map, so a set may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_SCAN = 1 << 18  # numbers searched for NaN together: a temporary of as many bytes
+_MAX_CLASSES = 1 << 31
+
+
+class Dataset:
+    """N rows of features and the class of each row.
+
+    features: (N, ...) uint8, float32 or float64. An array is kept, not copied, unless it is not C-contiguous,
+    not aligned or not in native byte order. Floats must be finite: they are read once, here, piece by piece.
+    labels: (N,) integers in 0 .. classes - 1, kept as int64.
+    classes: their number; without it, the largest label + 1.
+    name: a word for reports, or None.
+
+    Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is not an integer.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    classes: int
+    name: str | None
+
+    def __init__(
+        self, features: ArrayLike, labels: ArrayLike, classes: int | None = None, name: str | None = None
+    ) -> None:
+        x, y, classes = checked(features, labels, classes, "Dataset", "features", "labels")
+        self.features, self.labels, self.classes, self.name = x, y, classes, name
+
+    @classmethod
+    def _of(cls, features: np.ndarray, labels: np.ndarray, classes: int, name: str | None) -> Dataset:
+        """Make a data set of arrays that are checked already."""
+        made = cls.__new__(cls)
+        made.features, made.labels, made.classes, made.name = _plain(features), _plain(labels), classes, name
+        return made
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The features as (N, D), a view."""
+        return self.features.reshape(len(self), self.n_features)
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of features in a row."""
+        return self.features.size // len(self)
+
+    @property
+    def scale(self) -> float:
+        """What the trainer multiplies features by when it gathers a batch: 1/255 for uint8, else 1."""
+        return 1 / 255 if self.features.dtype == np.uint8 else 1.0
+
+    def expect_shuffled_reads(self) -> None:
+        """Tell the system that the rows of a memory map will be read in no order.
+
+        Else it reads ahead of each row, 128 KB or so: what makes room for those pages in a memory that is too small
+        would be read again soon. (`madvise` of POSIX, where the system has it.)
+        """
+        base: Any = self.features
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            base.madvise(mmap.MADV_RANDOM)
+
+    def __len__(self) -> int:
+        """N, the number of rows."""
+        return len(self.features)
+
+    def __repr__(self) -> str:
+        """Rows, shape and type of a row, classes."""
+        x = self.features
+        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}, {self.classes} classes)"
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> tuple[np.ndarray, int]: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | Sequence[int]) -> Dataset: ...
+    def __getitem__(self, index: Any) -> Dataset | tuple[np.ndarray, int]:
+        """Return `(features, label)` of one row, or the Dataset of a slice, of row numbers or of a mask.
+
+        The classes stay the same. A slice of step 1 is a view; row numbers and a mask copy.
+        """
+        n = len(self)
+        if isinstance(index, Integral) and not isinstance(index, bool):
+            if not -n <= int(index) < n:
+                raise IndexError(f"Dataset: row {index} is asked for; it must be in {-n}..{n - 1}")
+            return self.features[index], int(self.labels[index])
+        if not isinstance(index, slice):
+            index = _check_index(index, n)
+        labels = self.labels[index]
+        if not len(labels):
+            raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
+        return Dataset._of(self.features[index], labels, self.classes, self.name)
+
+    def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Return `(rest, held_out)`: a random part of the rows set aside, in two copies; see `split_rows`."""
+        rest, held = self.split_rows(held_out, seed)
+        return self[rest], self[held]
+
+    def split_rows(self, held_out: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row numbers of `(rest, held_out)`, each ascending, without a copy of the data.
+
+        held_out: a fraction of the rows, 0 < held_out < 1, rounded, with at least one row in each part; or
+        their count, an integer in 1 .. N - 1. They are the first of `default_rng(seed).permutation(N)`.
+        """
+        n = len(self)
+        if n < 2:
+            raise ValueError(f"split: the data set has {n} row; it must have at least 2")
+        if isinstance(held_out, bool) or not isinstance(held_out, Real):
+            raise TypeError(f"split: held_out is {held_out!r}; it must be a fraction or a count")
+        if isinstance(held_out, Integral):
+            count = int(held_out)
+            if not 1 <= count <= n - 1:
+                raise ValueError(f"split: held_out is {count} rows; it must be in 1..{n - 1}, or a fraction")
+        else:
+            if not 0 < held_out < 1:
+                raise ValueError(f"split: held_out is {held_out}; a fraction must be between 0 and 1")
+            count = min(max(round(float(held_out) * n), 1), n - 1)
+        order = np.random.default_rng(seed).permutation(n)
+        return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _plain(x: np.ndarray) -> np.ndarray:
+    """Return x itself if it is C-contiguous, aligned and native, else a copy that is."""
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        return x
+    return np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
+
+
+def _check_index(index: Any, n: int) -> np.ndarray:
+    """Return an index array or a boolean mask of n rows."""
+    kinds = "an integer, a slice, row numbers or a mask"
+    if isinstance(index, tuple):
+        raise TypeError(f"Dataset: the index is the tuple {index!r}; it must be {kinds}")
+    rows = np.asarray(index)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "biu"):
+        raise TypeError(f"Dataset: the index is {index!r}; it must be {kinds}")
+    if rows.dtype.kind == "b" and rows.size != n:
+        raise IndexError(f"Dataset: the mask has {rows.size} entries; it must have {n}, one for each row")
+    if rows.dtype.kind != "b":
+        bad = (rows < -n) | (rows >= n)
+        if bad.any():
+            raise IndexError(f"Dataset: row {rows[bad][0]} is asked for; it must be in {-n}..{n - 1}")
+        rows = rows.astype(np.int64)
+    return rows
+
+
+def _array(given: ArrayLike, what: str) -> np.ndarray:
+    """Return an array as it is, a memory map too, or the array made of anything else."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise ValueError(f"{what} is a masked array; it must have no gaps, as x.filled() gives")
+    try:
+        return given if isinstance(given, np.memmap) else np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is not an array and NumPy cannot make it one: {error}") from error
+
+
+def checked(
+    features: ArrayLike, labels: ArrayLike, classes: int | None, where: str, of_x: str, of_y: str
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return features, labels and classes as a Dataset keeps them; where, of_x, of_y are words for errors."""
+    x, y = _array(features, f"{where}: {of_x}"), _array(labels, f"{where}: {of_y}")
+    if x.dtype.newbyteorder("=") not in (np.uint8, np.float32, np.float64):
+        raise ValueError(f"{where}: {of_x} has the type {x.dtype}; it must be uint8, float32 or float64")
+    if x.ndim < 2:
+        raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
+    if y.ndim != 1:
+        raise ValueError(f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row")
+    if len(x) != len(y):
+        raise ValueError(f"{where}: {of_x} has {len(x)} rows, {of_y} has {len(y)}; the lengths must be equal")
+    if x.size == 0:
+        raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must not be empty")
+    if y.dtype.kind not in "iu":
+        raise ValueError(f"{where}: {of_y} has the type {y.dtype}; it must be an integer type")
+
+    if classes is not None:
+        if isinstance(classes, bool) or not isinstance(classes, Integral):
+            raise TypeError(f"{where}: classes is {classes!r}; it must be an integer or None")
+        classes = int(classes)
+        if not 1 <= classes <= _MAX_CLASSES:
+            raise ValueError(f"{where}: classes is {classes}; it must be in 1..{_MAX_CLASSES}")
+    low, high, limit = int(y.min()), int(y.max()), classes or _MAX_CLASSES
+    if low < 0 or high >= limit:
+        row = int(np.argmax((y < 0) | (y >= limit)))
+        raise ValueError(f"{where}: {of_y} has the label {y[row]} in row {row}; it must be in 0..{limit - 1}")
+
+    x = _plain(x)
+    if x.dtype.kind == "f":
+        flat = x.reshape(-1)
+        for start in range(0, flat.size, _SCAN):
+            finite = np.isfinite(flat[start : start + _SCAN])
+            if not finite.all():
+                at = start + int(np.argmin(finite))
+                row, column = divmod(at, flat.size // len(x))
+                raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
+    return x, _plain(y.astype(np.int64, copy=False)), classes or high + 1

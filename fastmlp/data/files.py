@@ -1,0 +1,139 @@
+"""Files become a `Dataset`: a folder of IDX files, or a `.npz`."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from .dataset import Dataset, checked
+from .idx import MAX_RATIO, ROLES, find_idx, read_idx
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset | None]:
+    """Return `(train, test)` from a folder of IDX files or from a `.npz` file.
+
+    A folder holds the four files of MNIST, plain or `.gz`: `train-images-idx3-ubyte`,
+    `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`. A common prefix
+    (`emnist-digits-train-images-idx3-ubyte`), `test` for `t10k` and a dot before `idx` are understood. Of a
+    plain file and its `.gz` the plain one is read.
+
+    A `.npz` holds `x_train`, `y_train`, `x_test`, `y_test` or `train_features`, `train_labels`,
+    `test_features`, `test_labels`. Pickled objects are refused.
+
+    A folder with one pair of images and labels, or a `.npz` with `features` and `labels` or with `x` and `y`,
+    is one set: `(set, None)`. Two sets must have rows of the same shape and type, and share their classes.
+
+    Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if files := find_idx(place):
+            return _load_folder(place, files)
+        names = ", ".join(ROLES.values())
+        raise FileNotFoundError(f"load: {place} holds no IDX files; looked for {names}, plain or .gz")
+    if not place.exists():
+        raise FileNotFoundError(f"load: {place} does not exist; it must be a folder or a .npz file")
+    if place.suffix.lower() != ".npz":
+        raise ValueError(f"load: {place} is one file; it must be a folder of IDX files or a .npz file")
+    return _load_npz(place)
+
+
+_Part = tuple[np.ndarray, str]  # an array and the file it is from
+
+
+def _pair(name: str, train: Sequence[_Part], test: Sequence[_Part]) -> tuple[Dataset, Dataset | None]:
+    """Check the features and labels of both sets, and that they fit together; an empty `test` gives None."""
+    (x, of_x), (y, of_y) = train
+    x, y, classes = checked(x, y, None, "load", of_x, of_y)
+    if not test:
+        return Dataset._of(x, y, classes, name), None
+    (x_test, of_test), (y_test, of_y) = test
+    x_test, y_test, classes_test = checked(x_test, y_test, None, "load", of_test, of_y)
+    if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
+        raise ValueError(
+            f"load: {of_test} has rows {x_test.shape[1:]} {x_test.dtype}; "
+            f"they must be {x.shape[1:]} {x.dtype} as in {of_x}"
+        )
+    classes = max(classes, classes_test)
+    return Dataset._of(x, y, classes, f"{name} train"), Dataset._of(x_test, y_test, classes, f"{name} test")
+
+
+def _load_folder(folder: Path, files: list[Path]) -> tuple[Dataset, Dataset | None]:
+    arrays = [(read_idx(file), str(file)) for file in files]
+    return _pair(folder.resolve().name, arrays[:2], arrays[2:])
+
+
+_KEYS = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_features", "train_labels", "test_features", "test_labels"),
+    ("features", "labels"),
+    ("x", "y"),
+)
+
+
+def _load_npz(file: Path) -> tuple[Dataset, Dataset | None]:
+    with open(file, "rb") as raw:
+        try:
+            archive = zipfile.ZipFile(raw)
+        except Exception as error:  # zipfile, zlib and NumPy share no class for damaged files
+            raise ValueError(f"load: {file} is not a whole .npz archive: {error}") from error
+        have = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        keys = next((keys for keys in _KEYS if set(keys) <= set(have)), None)
+        if keys is None:
+            held, needed = " ".join(have) or "(none)", ", or ".join(" ".join(keys) for keys in _KEYS)
+            raise ValueError(f"load: {file} holds the arrays {held}; it must hold {needed}")
+        arrays = []
+        for key in keys:
+            try:
+                arrays.append((_read_npy(archive, key, file.stat().st_size), f"{file} array {key}"))
+            except Exception as error:
+                raise ValueError(f"load: {file} array {key} cannot be read: {error}") from error
+    return _pair(file.stem, arrays[:2], arrays[2:])
+
+
+def _read_npy(archive: zipfile.ZipFile, key: str, size: int) -> np.ndarray:
+    """Return one array of a .npz of `size` bytes.
+
+    NumPy takes the memory that a header claims before it reads, so the claim is checked first.
+    """
+    entry = archive.getinfo(f"{key}.npy")
+    with archive.open(entry) as stream:
+        first = npy.read_magic(stream) == (1, 0)
+        shape, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects and must hold numbers")
+    claim, most = math.prod(shape) * dtype.itemsize, entry.file_size
+    if entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        most = min(most, MAX_RATIO * size)
+    if claim > most:
+        raise ValueError(f"its header claims {claim} bytes, the file holds at most {most}")
+    with archive.open(entry) as stream:
+        return npy.read_array(stream, allow_pickle=False)
+
+
+def mnist(root: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
+    """Return `(train, test)` of MNIST: 60,000 and 10,000 digits, (28, 28) uint8, 10 classes.
+
+    Reads the folder `root`; without it, `data/mnist` of the source tree the package lies in, or
+    `./data/mnist`. Nothing is downloaded. Raises FileNotFoundError if none of them has the files.
+
+    Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits (CC BY-SA 3.0).
+    """
+    tree = Path(__file__).resolve().parent.parent.parent
+    places = [Path(root)] if root is not None else [tree / "data" / "mnist", Path.cwd() / "data" / "mnist"]
+    for place in places:
+        if place.is_dir() and (files := find_idx(place)):
+            train, test = _load_folder(place, files)
+            if test is None:
+                raise FileNotFoundError(f"mnist: {place} holds one set; it must hold training and test set")
+            return train, test
+    raise FileNotFoundError(
+        f"mnist: no MNIST files in {' or '.join(map(str, places))}; the installed wheel does not carry them: "
+        "pass root, the folder that holds them, or use load"
+    )

@@ -1,0 +1,111 @@
+"""What every operation shares: how it becomes a node, and how a node guards what it saved."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import kernels
+from .tensor import FLOATS, Array, Node, Tensor, is_grad_enabled, result
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def flushed(function: F) -> F:
+    """Run `function` with denormal numbers flushed to zero, as every other run of a kernel does."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        word = kernels.flush_denormals()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            kernels.restore_denormals(word)
+
+    return run  # type: ignore[return-value]
+
+
+class Operation(Node):
+    """A node of an operation. A subclass has an `equation` and `run(dy)`: one gradient for each input.
+
+    NumPy arrays do not count their changes, so `save` keeps a fingerprint of each array, and `check` compares it
+    before `run` uses the array.
+    """
+
+    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
+        super().__init__(tuple(tensor.gradient_edge() for tensor in inputs))
+        self._fingerprints: dict[str, int] = {}
+
+    def save(self, **arrays: Array) -> None:
+        """Keep the arrays that `run` will need, by the name they have in the equation."""
+        for name, array in arrays.items():
+            self.saved[name] = array
+            self._fingerprints[name] = _fingerprint(array)
+
+    def check(self) -> None:
+        """RuntimeError where a saved array was freed or changed."""
+        super().check()
+        for name, array in self.saved.items():
+            if _fingerprint(array) != self._fingerprints[name]:
+                raise RuntimeError(
+                    f"{self.name()}: {name} {array.shape} was changed in place after the forward pass saved it; "
+                    "its gradient would be wrong. Change arrays after backward, or work on a copy"
+                )
+
+    def needs(self, index: int) -> bool:
+        """Whether input number `index` wants a gradient."""
+        return self.next_functions[index][0] is not None
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        """`run`, with denormal numbers flushed to zero."""
+        word = kernels.flush_denormals()
+        try:
+            return self.run(dy)
+        finally:
+            kernels.restore_denormals(word)
+
+    def run(self, dy: Array) -> tuple[Array | None, ...]:
+        """The equation: fresh arrays, one for each input, None where none is needed."""
+        raise NotImplementedError(f"{self.name()} has no run")
+
+
+def _fingerprint(array: Array) -> int:
+    return kernels.fingerprint(kernel_array(array.reshape(-1)))
+
+
+def output(
+    kind: type[Operation], inputs: tuple[Tensor, ...], y: Array, save: dict[str, Array] | None = None, **facts: Any
+) -> Tensor:
+    """The result y of an operation. Where it is recorded, a node of this kind that saved arrays and knows facts."""
+    if not (is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
+        return Tensor(y)
+    node = kind(inputs)
+    node.__dict__.update(facts)
+    node.save(**(save or {}))
+    return result(y, node)
+
+
+def kernel_array(array: Array) -> Array:
+    """The array as kernels take it, C-contiguous and writable; a copy only where it is not.
+
+    A read-only array is another type to Numba, and every kernel would be compiled a second time for it.
+    """
+    return array if array.flags.carray else np.array(array, order="C")
+
+
+def same_float(op: str, **tensors: Tensor | Array) -> None:
+    """TypeError, in one sentence, unless all tensors are float32 or all are float64."""
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    if len(dtypes) != 1 or dtypes.pop() not in FLOATS:
+        what = ", ".join(f"{name} is {tensor.dtype}" for name, tensor in tensors.items())
+        raise TypeError(f"{op}: {what}; all must be float32, or all float64")
+
+
+def require_tensor(op: str, value: Any) -> Tensor:
+    """The tensor itself; TypeError for anything else."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op} is {type(value).__name__}; it must be a Tensor: fastmlp.Tensor(array)")
+    return value

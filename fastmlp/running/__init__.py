@@ -1,0 +1,1 @@
+"""How a model runs: lowered to a plan, on threads, or node by node on the graph."""

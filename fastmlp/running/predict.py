@@ -1,0 +1,129 @@
+"""Prediction on the engine's kernels: a row goes through all layers at once, and rows are divided among threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..data import Dataset
+from ..graph import Array
+from ..kernels import steps
+from ..nn import Module
+from .machine import available_cores
+from .plan import FEATURES, Plan, Weights, obstacle
+
+ROOM = 128  # rows that go through the layers together
+SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
+ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
+
+
+class Predictor:
+    """The logits of a model in evaluation mode, for NumPy arrays: a snapshot of its weights, packed once.
+
+    predictor = fastmlp.Predictor(model);  z = predictor(x)
+
+    x: (N, features), (N, ...) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    z: (N, classes) or (classes,), of the model's dtype
+
+    The model may be trained on: `refresh()` takes its numbers over again. Calls from several threads at once are
+    safe where each has a Predictor of its own.
+    Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape.
+    """
+
+    def __init__(self, model: Module, n_threads: int | str = 1) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+        if reason := obstacle(model):
+            raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
+        if n_threads == "auto":
+            n_threads = available_cores()
+        if isinstance(n_threads, bool | str) or n_threads < 1:
+            raise ValueError(
+                f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
+            )
+        first = next(layer for layer in model.modules() if hasattr(layer, "in_features"))
+        self.features, self.threads = int(first.in_features), int(n_threads)
+        self.plan = Plan(model, self.features, ROOM)
+        self.weights = Weights(self.plan, 1)
+        self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(self.threads)]
+        for buffer in self.buffers:
+            buffer[:] = 0
+        self.row = kernels.empty((1, self.features), self.plan.dtype)
+        self.row_logits = np.empty((1, self.plan.classes), self.plan.dtype)
+        self.row_arguments = {
+            dtype: self._arguments(self.row, SCALES.get(dtype, 1.0), np.zeros(1, np.int64), self.row_logits, 0, 1, 0)
+            for dtype in FEATURES
+        }
+
+    def refresh(self) -> None:
+        """Take over the numbers that the model holds now."""
+        self.weights.read()
+
+    def __call__(self, x: Array) -> Array:
+        """The logits of x."""
+        x = np.asarray(x)
+        if x.shape == self.row.shape[1:] and x.dtype in self.row_arguments:
+            return self._one(x)
+        rows = x.reshape(1, -1) if x.ndim == 1 else x
+        if rows.ndim > 2:  # images: the axes of a row count as one, as in a Dataset
+            rows = rows.reshape(len(rows), -1)
+        if rows.ndim != 2 or rows.shape[1] != self.features:
+            raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
+        if rows.dtype not in FEATURES:
+            raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
+        rows = np.ascontiguousarray(rows)
+        z = np.empty((len(rows), self.plan.classes), self.plan.dtype)
+        self._fill(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), z)
+        return z[0] if x.ndim == 1 else z
+
+    def _one(self, x: Array) -> Array:
+        """The logits of one row: all but its numbers is ready, for the call costs as much as the kernel."""
+        self.row[0] = x
+        steps.predict_rows(*self.row_arguments[x.dtype])
+        return self.row_logits[0].copy()
+
+    def _fill(self, rows: Array, scale: float, order: Array, z: Array) -> None:
+        """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
+        threads = max(1, min(self.threads, len(order) // ROWS_A_THREAD))
+        cuts = [len(order) * thread // threads for thread in range(threads + 1)]
+        parts = [self._arguments(rows, scale, order, z, cuts[t], cuts[t + 1], t) for t in range(threads)]
+        if threads == 1:
+            steps.predict_rows(*parts[0])
+            return
+        with ThreadPoolExecutor(threads - 1, thread_name_prefix="fastmlp") as pool:
+            jobs = [pool.submit(steps.predict_rows, *part) for part in parts[1:]]
+            steps.predict_rows(*parts[0])
+        for job in jobs:
+            job.result()
+
+    def _arguments(
+        self, rows: Array, scale: float, order: Array, z: Array, first: int, last: int, thread: int
+    ) -> tuple[Any, ...]:
+        """What `predict_rows` takes for the rows [first, last) of `order`."""
+        plan, weights = self.plan, self.weights
+        return (
+            plan.rows, plan.numbers, plan.lanes, plan.classes,
+            rows.__array_interface__["data"][0], FEATURES[rows.dtype], self.features, scale,
+            order, first, last, weights.p, weights.stats, weights.own_p, self.buffers[thread], ROOM, z,
+        )  # fmt: skip
+
+    def logits(self, data: Dataset, order: Array) -> Array:
+        """(len(order), classes): the logits of the rows `order` of a Dataset."""
+        if data.n_features != self.features:
+            raise ValueError(
+                f"evaluate: data has {data.n_features} features; the model's in_features is {self.features}"
+            )
+        z = np.empty((len(order), self.plan.classes), self.plan.dtype)
+        self._fill(data.rows, data.scale, np.ascontiguousarray(order, np.int64), z)
+        return z
+
+
+def predict(model: Module, x: Any, n_threads: int | str = 1) -> Array:
+    """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
+
+    Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
+    """
+    return Predictor(model, n_threads)(x).argmax(axis=-1)

@@ -1,0 +1,1 @@
+"""What a person looks at: the graph in words and pictures, plots, the report, gradients checked."""

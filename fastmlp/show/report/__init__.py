@@ -1,0 +1,109 @@
+"""The report of a run: one HTML file with its numbers, plots and configuration, and the network itself to play with.
+
+    write_report("report.html", model, history, evaluation, test, config, diagnosis, figures=figures)
+
+`numbers` and `plates` write the page's tables and pictures, `network` draws the layers, `embed` packs what the page's
+own code needs. That code lies beside them: `template.html`, `style.css` and the scripts, joined by `write_report`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from ...nn import Module
+from . import embed, network, numbers, plates
+from .embed import MOST_PARAMETERS as MOST_PARAMETERS
+from .embed import MOST_WRONG as MOST_WRONG
+
+if TYPE_CHECKING:
+    from ...data import Dataset
+    from ...training.diagnosis import Diagnosis
+    from ...training.history import History
+    from ...training.metrics import Evaluation
+    from ...training.watch import Watch
+
+SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    model: Module,
+    history: History,
+    evaluation: Evaluation | None,
+    data: Dataset | None,
+    config: Mapping[str, Any],
+    diagnosis: Diagnosis | None,
+    watch: Watch | None = None,
+    figures: Mapping[str, tuple[str, bytes, bytes]] | None = None,
+) -> Path:
+    """Write the report of a run to `path`, a file or a folder that gets `report.html`; returns the file.
+
+    model       the trained network. One of fastmlp's own layers up to MOST_PARAMETERS numbers is embedded and
+                predicts in the page; for another the page says why it does not
+    history     what `fit` returned
+    evaluation  of the test set, or None where there is none
+    data        the Dataset that was evaluated; without a test set the one trained on, or None. Its rows are drawn
+                where they are images; the canvas is there where they are square
+    config      name -> value, shown as it is
+    diagnosis   has `sentence`, `advice` and `kind`, and may have `best_epoch`; or None
+    watch       the Watch of the run, or None; its plots come in `figures`, and without it the page says what is missing
+    figures     name -> (title, PNG for a light page, PNG for a dark page), in the order shown. A name of a function
+                of `plots` gets a caption that says how to read it
+
+    The file is whole: it loads nothing. Of the wrong rows the worst MOST_WRONG are embedded. It is replaced in one
+    piece, so a reader never meets half a page.
+    Errors: TypeError for an argument of another kind; ValueError for a figure that is not a PNG, or for an evaluation
+    that is not of `data`.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"write_report: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+    for argument, value, needed, kind in (
+        ("history", history, "column", "the History that fit returned"),
+        ("evaluation", evaluation, "confusion", "the Evaluation that evaluate returned, or None"),
+        ("data", data, "features", "a fastmlp.data.Dataset, or None"),
+        ("config", config, "items", "names with their values"),
+        ("diagnosis", diagnosis, "sentence", "what diagnose returned, or None"),
+    ):
+        if not hasattr(value, needed) and not (value is None and kind.endswith("None")):
+            raise TypeError(f"write_report: {argument} is {type(value).__name__}; it must be {kind}")
+    if evaluation is not None and data is not None and evaluation.rows != len(data):
+        raise ValueError(
+            f"write_report: evaluation has {evaluation.rows} rows, data has {len(data)}; it must be of this data"
+        )
+    target = Path(path)
+    if target.is_dir():
+        target = target / "report.html"
+    page = embed.contents(model, evaluation, data)
+    rows = network.rows(model)
+    heading = numbers.title(rows, config, data)
+    sections = [
+        ("numbers", "Numbers", numbers.tiles(history, evaluation)),
+        ("draw", "Draw", plates.canvas(page)),
+        ("plots", "Plots", plates.plots(figures or {}, history, evaluation, watch)),
+        ("classes", "Classes", numbers.classes(evaluation)),
+        ("wrong", f"Wrong {plates.things(page)}", plates.wrong(page, evaluation)),
+        ("network", "Network", network.section(rows, data)),
+        ("epochs", "Epochs", numbers.epochs(history, diagnosis)),
+        ("configuration", "Configuration", numbers.configuration(config)),
+    ]
+    shown = [(name, title, html) for name, title, html in sections if html]
+    own = files(__name__)
+    text = Template((own / "template.html").read_text("utf-8")).substitute(
+        title=heading,
+        style=(own / "style.css").read_text("utf-8"),
+        script="\n".join((own / name).read_text("utf-8") for name in SCRIPTS),
+        navigation="".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown),
+        summary=numbers.summary(history, config, evaluation),
+        diagnosis=numbers.verdict(diagnosis),
+        sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
+        run=embed.json_text(page),
+    )
+    part = target.with_name(target.name + ".part")
+    part.write_text(text, "utf-8")
+    part.replace(target)
+    return target

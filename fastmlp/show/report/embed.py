@@ -1,0 +1,154 @@
+"""What the page's own code needs, as JSON: the network's numbers and the wrong rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...graph import Array, Parameter
+from ...nn import BatchNorm1d, Dropout, Linear, Module, ReLU, Sigmoid, Tanh
+from ...running.plan import flat_layers
+
+if TYPE_CHECKING:
+    from ...data import Dataset
+    from ...training.metrics import Evaluation
+
+MOST_WRONG = 600  # wrong rows in a page; the worst come first
+MOST_WRONG_NUMBERS = 1_000_000  # of their pixels
+MOST_PARAMETERS = 4_000_000  # 21 MB in base64
+LEAST_SIDE, MOST_SIDE = 8, 128  # pixels of an image that can be drawn by hand
+SEEN = 10_000  # rows of floats that tell black from white
+
+ARRAYS: dict[type[Module], tuple[str, ...]] = {  # what the page knows to compute, and what it needs for it
+    Linear: ("weight", "bias"),
+    ReLU: (),
+    Tanh: (),
+    Sigmoid: (),
+    Dropout: (),
+    BatchNorm1d: ("weight", "bias", "running_mean", "running_var"),
+}
+
+
+def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None) -> dict[str, Any]:
+    """All that the page's scripts read: `net` or the reason `no_canvas`, and `wrong` or None."""
+    shape = image_shape(data)
+    black, white = levels(data)
+    page: dict[str, Any] = {"shape": shape, "black": black, "white": white}
+    page["scale"] = 1.0 if data is None else data.scale
+    page["classes"] = None if data is None else data.classes
+    page["whole"] = data is not None and data.features.dtype == np.uint8
+    page["net"], page["no_canvas"] = packed(model, shape, data)
+    page["wrong"] = None if evaluation is None else wrong_rows(evaluation, data, shape, black, white)
+    return page
+
+
+def image_shape(data: Dataset | None) -> tuple[int, int] | None:
+    """(height, width) of a row that is one grey image, also with an axis of length 1; None for other rows."""
+    if data is None or data.features.ndim < 3:
+        return None
+    axes = [n for n in data.features.shape[1:] if n > 1]
+    return (axes[0], axes[1]) if len(axes) == 2 else None
+
+
+def levels(data: Dataset | None) -> tuple[float, float]:
+    """The values of no ink and of full ink: 0 and 255 for uint8, else the least and the largest of the first rows."""
+    if data is None:
+        return 0.0, 1.0
+    if data.features.dtype == np.uint8:
+        return 0.0, 255.0
+    some = data.rows[:SEEN]
+    low, high = float(some.min()), float(some.max())
+    return low, high if high > low else low + 1
+
+
+def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -> tuple[dict[str, Any] | None, str]:
+    """The layers and their numbers as base64 of little-endian float32; or None, and why the page has no canvas."""
+    layers = flat_layers(model)
+    if layers is None:
+        return None, f"{type(model).__name__} computes in a way of its own, which the page does not know"
+    for layer in layers:
+        if type(layer) not in ARRAYS:
+            return None, f"{type(layer).__name__} is a layer that the page does not know"
+    linear = [layer for layer in layers if isinstance(layer, Linear)]
+    if not linear:
+        return None, "the network has no Linear layer"
+    if shape is None:
+        return None, "a row of the data is not an image"
+    if shape[0] != shape[1] or not LEAST_SIDE <= shape[0] <= MOST_SIDE:
+        return None, f"an image is {shape[0]} × {shape[1]} pixels, and the canvas is for squares of 8 to 128"
+    if data is None or linear[0].in_features != data.n_features:
+        return None, "the data are not those of the network"
+    flat: list[Array] = []
+    entries: list[dict[str, Any]] = []
+    start = 0
+    for layer in layers:
+        entry: dict[str, Any] = {"kind": type(layer).__name__}
+        if isinstance(layer, Linear):
+            entry["outputs"] = layer.out_features
+        if isinstance(layer, BatchNorm1d):
+            entry["eps"] = layer.eps
+        for name in ARRAYS[type(layer)]:
+            array = getattr(layer, name)
+            if array is None:  # a Linear without bias
+                continue
+            values = array.data if isinstance(array, Parameter) else array
+            entry[name] = [start, values.size]
+            start += values.size
+            flat.append(values.reshape(-1).astype("<f4"))
+        entries.append(entry)
+    if start > MOST_PARAMETERS:
+        return None, f"the network has {start:,} numbers, and a page holds at most {MOST_PARAMETERS:,}"
+    net = {"features": linear[0].in_features, "classes": linear[-1].out_features, "layers": entries}
+    return net | {"numbers": base64(np.concatenate(flat))}, ""
+
+
+def wrong_rows(
+    evaluation: Evaluation, data: Dataset | None, shape: tuple[int, int] | None, black: float, white: float
+) -> dict[str, Any]:
+    """The worst wrong rows, an array for each column, and their pixels as base64 of uint8 where they are images."""
+    most = MOST_WRONG if shape is None else min(MOST_WRONG, MOST_WRONG_NUMBERS // math.prod(shape))
+    worst = np.asarray(evaluation.wrong, np.int64)
+    chosen = worst[:most]
+    true, predicted = np.asarray(evaluation.labels)[chosen], np.asarray(evaluation.predicted)[chosen]
+    probabilities = np.asarray(evaluation.probabilities)[chosen]
+    each = np.arange(len(chosen))
+    pixels = ""
+    if shape is not None and data is not None:
+        values = data.rows[chosen]
+        if values.dtype != np.uint8:
+            values = np.rint((values - black) / (white - black) * 255).clip(0, 255).astype(np.uint8)
+        pixels = base64(values)
+    return {
+        "total": len(worst),
+        "index": chosen.tolist(),
+        "true": true.tolist(),
+        "predicted": predicted.tolist(),
+        "probability": probabilities[each, predicted].astype(float).round(6).tolist(),
+        "true_probability": probabilities[each, true].astype(float).round(6).tolist(),
+        "pixels": pixels,
+    }
+
+
+def base64(array: Array) -> str:
+    """The bytes of an array as text."""
+    return b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def json_text(value: Any) -> str:
+    """JSON that may stand in a <script> element: no "<", so nothing in it ends the element; NaN becomes null."""
+    return json.dumps(finite(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def finite(value: Any) -> Any:
+    """The same, with None for each number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

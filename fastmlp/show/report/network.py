@@ -1,0 +1,145 @@
+"""The graph of the network, drawn as SVG: a bar for each vector, a funnel for each product, the equations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from ...nn import BatchNorm1d, Dropout, Linear, Module, ReLU, Sigmoid, Tanh
+from ...running.plan import flat_layers
+
+if TYPE_CHECKING:
+    from ...data import Dataset
+
+
+@dataclass
+class Row:
+    """A layer: its kind, its equation, what to say of it, how long its input and output are, how many parameters."""
+
+    kind: str
+    equation: str
+    detail: str
+    inputs: int
+    outputs: int
+    parameters: int
+
+
+EQUATIONS: dict[type[Module], str] = {
+    Linear: "y = x wᵀ + b",
+    ReLU: "y = max(x, 0)",
+    Tanh: "y = tanh(x)",
+    Sigmoid: "y = 1 / (1 + e⁻ˣ)",
+    Dropout: "y = x",
+    BatchNorm1d: "y = w (x − μ) / √(σ² + ε) + b",
+}
+SOFTMAX = "pₖ = exp(zₖ) / Σⱼ exp(zⱼ)"
+
+
+def rows(model: Module) -> list[Row]:
+    """The layers in order; a module that computes in a way of its own is one row."""
+    layers = flat_layers(model)
+    found: list[Row] = []
+    width = next((layer.in_features for layer in model.modules() if isinstance(layer, Linear)), 1)
+    for layer in [model] if layers is None else layers:
+        equation, detail = EQUATIONS.get(type(layer), "an equation of its own"), ""
+        inputs = width
+        if isinstance(layer, Linear):
+            inputs, width = layer.in_features, layer.out_features
+            detail = f"w ({width}, {inputs})" + (f", b ({width},)" if layer.bias is not None else "")
+            equation = equation if layer.bias is not None else "y = x wᵀ"
+        elif isinstance(layer, BatchNorm1d):
+            detail = f"w, b ({width},); μ, σ² running"
+        elif isinstance(layer, Dropout):
+            detail = f"training: x · mask / (1 − p), p = {layer.p:g}"
+        count = sum(parameter.data.size for parameter in layer.parameters())
+        if layers is None:
+            width = next((m.out_features for m in reversed(list(model.modules())) if isinstance(m, Linear)), width)
+        found.append(Row(type(layer).__name__, equation, detail, inputs, width, count))
+    return found
+
+
+def section(layers: list[Row], data: Dataset | None) -> str:
+    """The picture in two widths, of which the page's style shows one, and the sum of parameters."""
+    total = sum(row.parameters for row in layers)
+    entry = "x, one row"
+    if data is not None:
+        shape = " × ".join(str(n) for n in data.features.shape[1:])
+        entry = f"x: {shape} {data.features.dtype}" + (" × 1/255" if data.scale != 1 else "")
+    return (
+        "<h2>Network</h2>\n<figure class='net'>\n"
+        + drawing(layers, entry, 860, 360)
+        + drawing(layers, entry, 340, 110)
+        + f"<figcaption>A bar is a vector, its length the number of values, by its square root; a funnel is a product "
+        f"with a matrix of weights. {total:,} parameters in all.</figcaption>\n</figure>"
+    )
+
+
+def drawing(layers: list[Row], entry: str, width: int, funnel: int) -> str:
+    """The SVG: bars and funnels in the left `funnel` units, words at their right."""
+    wide = width > 500
+    longest = max([row.inputs for row in layers] + [row.outputs for row in layers] + [1])
+    middle, at = funnel / 2, funnel + (26 if wide else 14)
+
+    def half(n: int) -> float:
+        return max(funnel * math.sqrt(n / longest), 44 if wide else 36) / 2
+
+    marks: list[str] = []
+    y = 2.0
+
+    def bar(n: int, words: str, kind: str = "bar") -> None:
+        nonlocal y
+        h = half(n)
+        marks.append(f'<rect class="{kind}" x="{middle - h:.1f}" y="{y:.1f}" width="{2 * h:.1f}" height="24" rx="5"/>')
+        marks.append(f'<text class="count" x="{middle}" y="{y + 16.5:.1f}">{n:,}</text>')
+        if words:
+            marks.append(f'<text class="quiet" x="{at}" y="{y + 16.5:.1f}">{escape(words)}</text>')
+        y += 24
+
+    def words(kind: str, equation: str, detail: str, height: float) -> None:
+        if wide:
+            middle_y = y + height / 2 + 5
+            up = 9 if detail else 0
+            marks.append(f'<text class="kind" x="{at}" y="{middle_y - up:.1f}">{escape(kind)}</text>')
+            marks.append(f'<text class="equation" x="{at + 116}" y="{middle_y - up:.1f}">{escape(equation)}</text>')
+            if detail:
+                marks.append(f'<text class="quiet" x="{at + 116}" y="{middle_y + 11:.1f}">{escape(detail)}</text>')
+            return
+        lines = [("kind", kind), ("equation", equation), *([("quiet", detail)] if detail else [])]
+        start = y + height / 2 + 5 - 9.5 * (len(lines) - 1)
+        for i, (style, text) in enumerate(lines):
+            marks.append(f'<text class="{style}" x="{at}" y="{start + 19 * i:.1f}">{escape(text)}</text>')
+
+    bar(layers[0].inputs if layers else 1, entry)
+    for row in layers:
+        funnelled = row.inputs != row.outputs or row.kind == "Linear"
+        counted = f"{row.parameters:,} parameters" if row.parameters else ""
+        detail = "; ".join(part for part in (row.detail, counted) if part)
+        if not wide and row.parameters:
+            detail = row.detail.partition(";")[0] + f" · {row.parameters:,}"
+        height = (64.0 if funnelled else 52.0 if detail else 38.0) if wide else (66.0 if detail else 50.0)
+        a, b = half(row.inputs), half(row.outputs)
+        points = f"{middle - a:.1f},{y:.1f} {middle + a:.1f},{y:.1f} {middle + b:.1f},{y + height:.1f} "
+        points += f"{middle - b:.1f},{y + height:.1f}"
+        marks.append(f'<polygon class="{"product" if funnelled else "each"}" points="{points}"/>')
+        if not funnelled:  # lines from value to value
+            for step in (-0.75, -0.25, 0.25, 0.75):
+                x = middle + step * a
+                marks.append(f'<path class="line" d="M{x:.1f} {y + 5:.1f}V{y + height - 5:.1f}"/>')
+        words(row.kind, row.equation, detail, height)
+        y += height
+        bar(row.outputs, "")
+    height = 38.0 if wide else 50.0
+    outputs = layers[-1].outputs if layers else 1
+    a = half(outputs)
+    marks.append(f'<rect class="each" x="{middle - a:.1f}" y="{y:.1f}" width="{2 * a:.1f}" height="{height}"/>')
+    words("softmax", SOFTMAX, "", height)
+    y += height
+    bar(outputs, "probabilities", "bar last")
+    said = "; ".join(f"{row.kind} {row.equation}, {row.inputs} to {row.outputs}" for row in layers)
+    kind = "wide" if wide else "narrow"
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {width} {y + 2:.0f}" width="{width}" height="{y + 2:.0f}" role="img" '
+        f'aria-label="{escape(f"The layers: {said}; softmax.")}">\n' + "\n".join(marks) + "\n</svg>\n"
+    )

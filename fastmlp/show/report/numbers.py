@@ -1,0 +1,203 @@
+"""The page's words and tables: what the run is, its figures, its classes, its epochs, its configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ...data import Dataset
+    from ...training.diagnosis import Diagnosis
+    from ...training.history import History
+    from ...training.metrics import Evaluation
+    from .network import Row
+
+NONE = "–"  # where there is no number
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A fraction as a person reads it; a dash for NaN."""
+    return f"{100 * value:.{digits}f} %" if math.isfinite(value) else NONE
+
+
+def decimal(value: float, digits: int = 4) -> str:
+    """A number with `digits` places, in powers of ten where it is large; a dash for NaN."""
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else "∞"
+    return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if not math.isfinite(seconds):
+        return NONE
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def title(rows: Iterable[Row], config: Mapping[str, Any], data: Dataset | None) -> str:
+    """The widths, and the data set where it has a name: "784-128-64-10 on mnist"."""
+    widths = [row for row in rows if row.kind == "Linear"]
+    sizes = "-".join(str(n) for n in [w.inputs for w in widths[:1]] + [w.outputs for w in widths]) or "network"
+    name = PurePath(str(config["data"])).name if config.get("data") else (data.name if data is not None else None)
+    return escape(f"{sizes} on {name}" if name else sizes)
+
+
+def summary(history: History, config: Mapping[str, Any], evaluation: Evaluation | None) -> str:
+    """One line under the title: how it was trained."""
+    parts = [f"{len(history)} epoch{'s' * (len(history) != 1)}"]
+    if len(history):
+        parts.append(f"{rows_an_epoch(history):,} training rows")
+    if evaluation is not None:
+        parts.append(f"{evaluation.rows:,} test rows")
+    if config.get("weights_of_epoch") is not None:
+        parts.append(f"tested with the weights of epoch {config['weights_of_epoch']}")
+    if config.get("optimizer"):
+        parts.append(str(config["optimizer"]) + (f", lr {config['lr']}" if config.get("lr") is not None else ""))
+    if config.get("batch_size"):
+        parts.append(f"batch {config['batch_size']}")
+    return " · ".join(f"<span>{escape(part)}</span>" for part in parts)
+
+
+def verdict(diagnosis: Diagnosis | None) -> str:
+    """The diagnosis: its sentence, and what to try."""
+    if diagnosis is None:
+        return ""
+    kind, advice = str(diagnosis.kind).replace("_", " "), str(diagnosis.advice or "")
+    return (
+        '<aside class="verdict" aria-label="Diagnosis">\n'
+        f'<p class="sentence"><span class="kind">{escape(kind)}</span> {escape(str(diagnosis.sentence))}</p>\n'
+        + (f'<p class="advice"><strong>What to try:</strong> {escape(advice)}</p>\n' if advice else "")
+        + "</aside>"
+    )
+
+
+def rows_an_epoch(history: History) -> int:
+    """How many rows an epoch trained on."""
+    return round(history[-1].samples_per_second * history[-1].seconds)
+
+
+def tiles(history: History, evaluation: Evaluation | None) -> str:
+    """The figures of the run, large."""
+    shown: list[tuple[str, str, str]] = []
+    if evaluation is not None:
+        right = round(evaluation.accuracy * evaluation.rows)
+        shown.append(("Test accuracy", percent(evaluation.accuracy), f"{right:,} of {evaluation.rows:,} rows right"))
+        shown.append(("Test loss", decimal(evaluation.loss), "cross-entropy, nats a row"))
+        if np.asarray(evaluation.probabilities).shape[1] > 3:
+            shown.append(("Top-3 accuracy", percent(evaluation.top3_accuracy), "the truth is among the first three"))
+        note = "mean gap between confidence and accuracy"
+        shown.append(("Calibration error", percent(evaluation.calibration_error), note))
+    if len(history):
+        last = history[-1]
+        if math.isfinite(last.validation_accuracy) or math.isfinite(last.validation_loss):
+            note = f"loss {decimal(last.validation_loss)}, last epoch"
+            shown.append(("Validation accuracy", percent(last.validation_accuracy), note))
+        note = f"loss {decimal(last.train_loss)}, last epoch"
+        shown.append(("Training accuracy", percent(last.train_accuracy), note))
+        seconds = math.fsum(history.column("seconds"))
+        speed = float(np.median(history.column("samples_per_second")))
+        shown.append(
+            (
+                "Training time",
+                duration(seconds),
+                f"{len(history)} epoch{'s' * (len(history) != 1)} of {rows_an_epoch(history):,} rows",
+            )
+        )
+        shown.append(("Speed", f"{speed:,.0f}", "samples a second, the median epoch"))
+    cells = "\n".join(
+        f"<div><dt>{name}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
+        for name, value, note in shown
+    )
+    missing = (
+        ""
+        if evaluation is not None
+        else '<p class="note">There was no test set; these are the numbers of the training.</p>'
+    )
+    return f"<h2>Numbers</h2>\n{missing}\n" + (f'<dl class="tiles">\n{cells}\n</dl>' if cells else "")
+
+
+def table(caption: str, header: Iterable[str], body: Iterable[tuple[str, Iterable[str]]], name: str) -> str:
+    """A table that scrolls in its own frame, where the keyboard reaches it; body: (class of the row, its cells)."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+    lines = []
+    for kind, cells in body:
+        first, *others = cells
+        mark = f' class="{kind}"' if kind else ""
+        lines.append(f'<tr{mark}><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in others) + "</tr>")
+    rows = "\n".join(lines)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">\n<table>\n'
+        f'<caption class="unseen">{name}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>\n"
+        f'<p class="under-table">{caption}</p>'
+    )
+
+
+def classes(evaluation: Evaluation | None) -> str:
+    """Precision, recall and F1 of each class, and what it is most often taken for."""
+    if evaluation is None:
+        return ""
+    confusion = np.array(evaluation.confusion)
+    body = []
+    weakest = int(np.argmin(np.where(np.asarray(evaluation.support) > 0, evaluation.f1, np.inf)))
+    for c in range(len(confusion)):
+        others = confusion[c].copy()
+        others[c] = 0
+        worst = int(others.argmax())
+        taken = f"{worst} ({others[worst]:,} times)" if others[worst] else NONE
+        cells = [str(c), *(percent(float(column[c])) for column in (evaluation.precision, evaluation.recall))]
+        cells += [percent(float(evaluation.f1[c])), f"{int(evaluation.support[c]):,}", f"{int(others.sum()):,}", taken]
+        body.append(("marked" if c == weakest and others.sum() else "", cells))
+    caption = (
+        "Precision: of the rows predicted as this class, the share that is. Recall: of its rows, the share that was "
+        "found. F1: their harmonic mean. The class with the lowest F1 is marked."
+    )
+    header = ("class", "precision", "recall", "F1", "rows", "wrong", "most often taken for")
+    return "<h2>Classes</h2>\n" + table(caption, header, body, "Numbers of each class")
+
+
+def epochs(history: History, diagnosis: Diagnosis | None) -> str:
+    """A row an epoch."""
+    if not len(history):
+        return '<h2>Epochs</h2>\n<p class="note">No epoch was finished.</p>'
+    held_out = any(math.isfinite(value) for value in history.column("validation_loss"))
+    best = getattr(diagnosis, "best_epoch", None)
+    body = []
+    for epoch in history.epochs:
+        cells = [f"{epoch.epoch}", decimal(epoch.train_loss), percent(epoch.train_accuracy)]
+        if held_out:
+            cells += [decimal(epoch.validation_loss), percent(epoch.validation_accuracy)]
+        cells += [f"{epoch.seconds:.2f}", f"{epoch.samples_per_second:,.0f}"]
+        if epoch.epoch == best:
+            cells[0] += ' <span class="tag">best</span>'
+        body.append(("marked" if epoch.epoch == best else "", cells))
+    header = ["epoch", "train loss", "train accuracy"]
+    header += ["validation loss", "validation accuracy"] * held_out + ["seconds", "samples / s"]
+    caption = (
+        "Losses are means over rows, in nats. The training numbers are those of each batch at the step that it "
+        "trained, so they lag behind the validation numbers, which come after the epoch."
+        if held_out
+        else "Losses are means over rows, in nats. No rows were held out, so overfitting cannot be seen."
+    )
+    return "<h2>Epochs</h2>\n" + table(caption, header, body, "Numbers of each epoch")
+
+
+def configuration(config: Mapping[str, Any]) -> str:
+    """Every setting as it was."""
+    lines = []
+    for name, value in config.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+        lines.append(f"<div><dt>{escape(str(name))}</dt><dd>{escape(text)}</dd></div>")
+    if not lines:
+        return ""
+    return '<h2>Configuration</h2>\n<dl class="settings">\n' + "\n".join(lines) + "\n</dl>"

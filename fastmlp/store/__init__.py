@@ -1,0 +1,1 @@
+"""What is kept in files: weights, and the folder of a run."""

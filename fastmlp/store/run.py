@@ -1,0 +1,359 @@
+"""The run folder: what a training leaves behind, one function a file.
+
+    run = Run(name="784-128-64-10", config={...})     makes runs/<date>-<name>/
+    history = fit(model, train, callbacks=[run])      config, history and weights, from the first epoch on
+    run.write_metrics(test=evaluate(model, test))     and so on, file by file
+    saved = read_run(run.folder)                      the model, its history and its numbers
+
+    config.json        the options of the run, the sizes of the net, versions, the machine, the time
+    history.csv        an epoch a line                     metrics.json     of test and validation, and the diagnosis
+    model.safetensors  the weights                         test.result      a line for each wrong test row
+    *.png              the plots                           report.html      all of it to look at
+    wrong/             the wrong digits, a PNG each
+
+A file is written beside its place and moved there, so it is whole or not there: a run may be killed at any moment.
+Then history.csv has every epoch that was done, and the weights are at most SAVE_SECONDS old.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ..data import Dataset
+from ..nn import Module, Sequential
+from ..show import plots
+from ..show.report import write_report
+from ..training.diagnosis import Diagnosis
+from ..training.history import Epoch, History
+from ..training.metrics import Evaluation
+from ..training.watch import Watch
+from .weights import load_model, save
+
+PICTURES = {  # by the function of `plots` that draws it: its file and its title
+    "curves": ("curves.png", "Loss and accuracy"),
+    "loss_curve": ("loss.png", "Loss"),
+    "confusion_matrix": ("confusion.png", "Confusion matrix"),
+    "wrong_digits": ("wrong_digits.png", "Wrong digits, the worst first"),
+    "reliability": ("reliability.png", "Reliability"),
+    "sample_digits": ("sample_digits.png", "Digits with their labels"),
+    "first_layer": ("first_layer.png", "Weights of the first layer"),
+    "activations": ("activations.png", "Activations"),
+    "gradients": ("gradients.png", "Gradients"),
+    "update_ratio": ("update_ratio.png", "Update-to-weight ratio"),
+}
+FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
+OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
+OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
+HALF_FILE = re.compile(r"\..+\.\d+\.partial\..+|model\.safetensors\.\d+\.partial")  # what a kill during a write leaves
+SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
+
+Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
+
+
+class Run:
+    """A run's folder. As a callback of `fit` it keeps history.csv and model.safetensors up to date while a run goes.
+
+    folder  where to write; None makes <root>/<date>-<name>/, with -2, -3 ... behind where that is taken
+    name    what the folder is called after; "run" where neither it nor folder is given
+    config  name -> value for config.json: JSON's types, and paths. "features", "hidden", "classes", "activation",
+            "dropout" and "batch_norm" are the arguments of `nn.MLP`; `read_run` needs the activation and the dropout
+    force   whether a folder that is not empty may be used. The files of the run in it are replaced when the first
+            epoch is done, not before; other files stay
+
+    Errors: ValueError for a folder that is not empty (without force) or no folder; OSError where it cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        name: str = "run",
+        root: str | os.PathLike[str] = "runs",
+        config: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> None:
+        if not name or Path(name).name != name:
+            raise ValueError(f"Run: name is {name!r}; it must be a part of a folder's name, without a slash")
+        self.started, self._clock = datetime.now().astimezone(), monotonic()
+        self.made = folder is None or not Path(folder).exists()
+        if folder is None:
+            self.folder = _dated(Path(root), f"{self.started:%Y-%m-%d-%H%M%S}-{name}")
+        else:
+            self.folder = Path(folder)
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ValueError(f"Run: {self.folder} is a file; it must be a new or an empty folder")
+            if not force and not self.made and any(self.folder.iterdir()):
+                raise ValueError(
+                    f"Run: {self.folder} is not empty; name a new folder, or replace the run in it with force"
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.config = dict(config or {})
+        self._stale = any(self.folder.iterdir())  # the files of another run are in it
+        self._saved: float | None = None  # when history and weights were written last
+        self._wrote: set[str] = set()
+
+    def start(self, model: Module, optimizer: Any = None) -> None:
+        """Write config.json, unless the files of another run are still there; called by `fit`."""
+        if not self._stale:
+            self.write_config("running")
+
+    def __call__(self, model: Module, history: History) -> None:
+        """Write the history, and the weights at most every SAVE_SECONDS; called by `fit` after each epoch."""
+        if self._saved is None:
+            self.write_config("running")
+        self.write_history(history)
+        if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
+            self.write_model(model, history[-1].epoch)
+            self._saved = monotonic()
+
+    # --- a function a file ------------------------------------------------------------------------------------------
+
+    def write_config(self, status: str) -> None:
+        """config.json: the run's options, its status, versions, machine, when it started and how long it took.
+
+        status: "running", "finished", "stopped early", "interrupted" or "diverged".
+        """
+        config = {key: str(value) if isinstance(value, Path) else value for key, value in self.config.items()}
+        config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}
+        config |= {"python": platform.python_version(), "machine": platform.platform(), "cores": os.cpu_count()}
+        config |= {"started": self.started.isoformat(timespec="seconds")}
+        config |= {"seconds": round(monotonic() - self._clock, 3), "status": status}
+        self._write("config.json", _json(config))
+
+    def write_history(self, history: History) -> None:
+        """history.csv: a header and a line an epoch."""
+        with self._replacing("history.csv") as path:
+            history.to_csv(path)
+
+    def write_model(self, model: Module, epoch: int | None = None) -> None:
+        """model.safetensors: the weights; `epoch`, of which they are, stands in the file's header."""
+        self._clear()
+        save(model, self.folder / "model.safetensors", None if epoch is None else {"epoch": str(epoch)})
+        self._wrote.add("model.safetensors")
+
+    def write_metrics(
+        self, test: Evaluation | None = None, validation: Evaluation | None = None, diagnosis: Diagnosis | None = None
+    ) -> None:
+        """metrics.json: the evaluations of test and validation set and the diagnosis; null for what is not there."""
+        parts = {"test": test, "validation": validation, "diagnosis": diagnosis}
+        self._write("metrics.json", _json({name: part and part.to_dict() for name, part in parts.items()}))
+
+    def write_wrong(self, test: Evaluation) -> None:
+        """test.result: a line for each wrong row by its index, columns divided by tabs; the first line names them.
+
+        The probability is the one that the net gives to the class it predicts.
+        """
+        lines = ["index\tpredicted\ttrue\tprobability"]
+        for row in sorted(int(row) for row in test.wrong):
+            predicted = int(test.predicted[row])
+            lines.append(f"{row}\t{predicted}\t{test.labels[row]}\t{test.probabilities[row, predicted]:.6f}")
+        self._write("test.result", "\n".join(lines) + "\n")
+
+    def write_wrong_digits(self, test: Evaluation, data: Dataset) -> int:
+        """wrong/: each wrong digit as a PNG; returns their number."""
+        self._clear()
+        self._wrote.add("wrong")
+        return plots.save_wrong_digits(test, data, self.folder / "wrong")
+
+    def write_pictures(self, pictures: Mapping[str, Picture]) -> None:
+        """The plots as PNG, in their light variant."""
+        for name, (_, light, _) in pictures.items():
+            self._write(PICTURES[name][0], light)
+
+    def write_report(
+        self,
+        model: Module,
+        history: History,
+        test: Evaluation | None,
+        data: Dataset,
+        diagnosis: Diagnosis,
+        watch: Watch | None = None,
+        pictures: Mapping[str, Picture] | None = None,
+    ) -> Path:
+        """report.html; arguments as those of `fastmlp.report.write_report`."""
+        shown = {name: picture for name, picture in (pictures or {}).items() if name != "loss_curve"}  # in "curves"
+        with self._replacing("report.html") as path:
+            write_report(path, model, history, test, data, self.config, diagnosis, watch=watch, figures=shown)
+        return self.folder / "report.html"
+
+    # --- how a file comes into the folder ---------------------------------------------------------------------------
+
+    @property
+    def files(self) -> list[str]:
+        """What this run has written so far."""
+        return sorted(self._wrote)
+
+    def discard(self) -> None:
+        """Take away what this run has written, and the folder where it was made for it and is empty then."""
+        if not self._stale:
+            for name in self._wrote - {"wrong"}:
+                (self.folder / name).unlink(missing_ok=True)
+        if self.made:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        with self._replacing(name) as path:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        """A path to write to; what is there when the block ends well takes the place of the file `name`."""
+        self._clear()
+        target = self.folder / name
+        partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+        try:
+            yield partial
+            partial.replace(target)
+            self._wrote.add(name)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+    def _clear(self) -> None:
+        """Take away the files of the run before, so that those of two runs are never mixed."""
+        if not self._stale:
+            return
+        self._stale = False
+        for path in list(self.folder.iterdir()):
+            if path.name in OWN_FILES or HALF_FILE.fullmatch(path.name):
+                path.unlink()
+        wrong = self.folder / "wrong"
+        if wrong.is_dir() and not wrong.is_symlink():
+            for path in list(wrong.iterdir()):
+                if OWN_DIGIT.fullmatch(path.name):
+                    path.unlink()
+            with suppress(OSError):  # somebody else's file is in it
+                wrong.rmdir()
+
+
+def draw_pictures(
+    model: Module,
+    history: History,
+    test: Evaluation | None = None,
+    data: Dataset | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Picture]:
+    """Every plot that this run has the numbers for, by its function's name: (title, light PNG, dark PNG).
+
+    test: the evaluation of `data`, or None; data: the Dataset that was evaluated, else the one trained on, or None;
+    watch: the Watch of the run, or None. Digits and first layer are drawn where the rows are images.
+    """
+    images = data is not None and data.features.ndim == 3
+    calls: dict[str, tuple[Any, ...] | None] = {
+        "curves": (history,),
+        "loss_curve": (history,),
+        "confusion_matrix": (test,) if test is not None else None,
+        "wrong_digits": (test, data) if test is not None and images else None,
+        "reliability": (test,) if test is not None else None,
+        "sample_digits": (data,) if images else None,
+        "first_layer": (model, data.features.shape[1:]) if data is not None and images else None,
+        "activations": (watch,) if watch is not None else None,
+        "gradients": (watch,) if watch is not None else None,
+        "update_ratio": (watch,) if watch is not None else None,
+    }
+    pictures: dict[str, Picture] = {}
+    for name, (_, title) in PICTURES.items():
+        if (arguments := calls[name]) is None:
+            continue
+        pngs = []
+        for dark in (False, True):
+            with plots.style(dark=dark):
+                figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
+                figure.savefig(buffer, format="png")
+            pngs.append(buffer.getvalue())
+        pictures[name] = title, pngs[0], pngs[1]
+    return pictures
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What is in a run folder: `model` has the weights and is in evaluation mode; metrics is None where the run did
+    not come to its end.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    model: Sequential
+    history: History
+    metrics: dict[str, Any] | None
+
+
+def read_run(folder: str | os.PathLike[str]) -> SavedRun:
+    """Read a run folder: the model from config.json and model.safetensors, the history, the metrics.
+
+    Errors: FileNotFoundError for a folder without one of those files (metrics.json may miss); ValueError for a file
+    that cannot be read as what it should be, or where weights and configuration do not fit, as `load_model`.
+    """
+    place = Path(folder)
+    for name in ("config.json", "history.csv", "model.safetensors"):
+        if not (place / name).is_file():
+            raise FileNotFoundError(
+                f"read_run: {place} has no {name}; it must be the folder of a run of an epoch or more"
+            )
+    config = _read_json(place / "config.json")
+    if "activation" not in config:
+        raise ValueError(f"read_run: {place / 'config.json'} has no activation; it must describe the network")
+    model = load_model(place)
+    metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
+    return SavedRun(place, config, model, _read_history(place / "history.csv"), metrics)
+
+
+def _read_history(path: Path) -> History:
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no epoch")
+        columns = [f.name for f in fields(Epoch)]
+        return History([Epoch(int(row["epoch"]), *(float(row[name]) for name in columns[1:])) for row in rows])
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"read_run: {path} is no history: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"read_run: {path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"read_run: {path} holds a {type(content).__name__}; it must hold names and values")
+    return content
+
+
+def _dated(root: Path, name: str) -> Path:
+    """Make a folder of this name that nobody else has; mkdir alone can tell, as runs start side by side."""
+    root.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "source"

@@ -1,0 +1,183 @@
+"""Weights in files: the safetensors format, with the keys of `state_dict`; and models rebuilt from such files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..nn import Module
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
+
+
+def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
+    """Write the model's state to a safetensors file. The file is complete or not there at all.
+
+    metadata: text by name, kept in the file's header. Error: OSError where the file cannot be written.
+    """
+    from safetensors.numpy import save as serialize
+
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
+    content = serialize(state, metadata)
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:
+    """Copy the state in a safetensors file into the model's arrays.
+
+    Errors: FileNotFoundError; ValueError for a file in another format; RuntimeError that lists the keys that do not
+    fit, as `Module.load_state_dict`.
+    """
+    model.load_state_dict(_read(path, "load"), strict)
+
+
+def load_model(path: str | os.PathLike[str], activation: str | None = None) -> nn.Sequential:
+    """The model of a run folder, or of a safetensors file: a Sequential with its weights, in evaluation mode.
+
+    The file holds the state of an `MLP`, or of a Sequential in the same order: for each hidden width Linear,
+    [BatchNorm1d], activation, [Dropout]; then Linear. Widths, biases and which layers there are follow from the names
+    and shapes of its arrays: between "0.weight" and "3.weight" lie an activation and a Dropout. What has no arrays is
+    read from the config.json beside the file: "activation", and "dropout", its p. What else config.json says of the
+    model ("features", "hidden", "classes", "batch_norm") must be true of the arrays.
+
+    activation: of the hidden layers where no config.json names it; without either it is taken to be "relu", with a
+    warning. Dropout that no config.json gives has p = 0. BatchNorm1d has its default eps and momentum.
+
+    The random numbers of `manual_seed` stay where they are. Errors: FileNotFoundError; ValueError for files in another
+    format, for arrays of another kind of model, for a config.json that does not fit.
+    """
+    file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        what = f"{path} holds no {WEIGHTS}" if Path(path).is_dir() else f"{path} is not there"
+        raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")
+    state, config = _read(file, "load_model"), _config(file.with_name(CONFIG))
+    named = config.get("activation", activation)
+    if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
+        raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
+    generator = nn._generator.bit_generator
+    before = generator.state
+    try:
+        model = nn.Sequential(*_layers(state, file, named or "relu", config.get("dropout", 0.0)))
+    finally:
+        generator.state = before
+    _check_config(model, config, file.with_name(CONFIG))
+    if named is None and len(model) > 1:
+        warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)
+    model = model.double() if all(a.dtype == np.float64 for a in state.values() if a.dtype.kind == "f") else model
+    model.load_state_dict(state)
+    return model.eval()
+
+
+_TENSOR = re.compile(r"(0|[1-9]\d{0,3})\.(weight|bias|running_mean|running_var|num_batches_tracked)")
+
+
+def _layers(state: Mapping[str, np.ndarray], file: Path, activation: str, dropout: float) -> list[Module]:
+    """The layers that have these arrays, and those that must lie between them."""
+    arrays: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in state.items():
+        match = _TENSOR.fullmatch(key)
+        if not match:
+            raise ValueError(
+                f"load_model: {file} holds {key}; it must hold the arrays of a Sequential, as 0.weight: "
+                "make the model in Python and call load"
+            )
+        arrays.setdefault(int(match[1]), {})[match[2]] = array
+    layers: list[Module] = []
+    width: int | None = None
+    for index in sorted(arrays):
+        if gap := index - len(layers):
+            if gap > 2 or not layers:
+                raise ValueError(
+                    f"load_model: {file} has no arrays for the {gap} layers before {index}; unknown layers"
+                )
+            layers.append(nn.ACTIVATIONS[activation]())
+            layers += [nn.Dropout(dropout)] * (gap - 1)
+        layer = _layer(arrays[index])
+        if layer is None or width not in (None, _inputs(layer)):
+            shapes = ", ".join(f"{index}.{name} {array.shape}" for name, array in arrays[index].items())
+            after = "" if width is None else f" after {width} numbers a row"
+            raise ValueError(f"load_model: {file} has {shapes}{after}; it must be a Linear or a BatchNorm1d that fits")
+        layers.append(layer)
+        width = layer.out_features if isinstance(layer, nn.Linear) else _inputs(layer)
+    if not layers or not isinstance(layers[-1], nn.Linear):
+        raise ValueError(f"load_model: {file} has no Linear layer at its end; it must be the state of an MLP")
+    return layers
+
+
+def _layer(arrays: Mapping[str, np.ndarray]) -> Module | None:
+    """The layer with just these arrays; None where there is none."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    weight = shapes.get("weight", ())
+    layer: Module | None = None
+    if not all(weight) or any(array.dtype.kind not in "fi" for array in arrays.values()):
+        return None
+    if len(weight) == 2:
+        layer = nn.Linear(weight[1], weight[0], bias="bias" in shapes)
+    elif len(weight) == 1:
+        layer = nn.BatchNorm1d(weight[0])
+    own = {name: array.shape for name, array in layer.state_dict().items()} if layer else None
+    return layer if own == shapes else None
+
+
+def _inputs(layer: Any) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.num_features
+
+
+def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -> None:
+    """Refuse a configuration that says something else of the model than its arrays."""
+    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
+    kinds = {type(layer) for layer in model}
+    true: dict[str, Any] = {"hidden": [layer.out_features for layer in linear[:-1]]}
+    true |= {"features": linear[0].in_features, "classes": linear[-1].out_features}
+    if true["hidden"]:
+        true["batch_norm"] = nn.BatchNorm1d in kinds
+        if (nn.Dropout in kinds) != bool(config.get("dropout", nn.Dropout in kinds)):
+            raise ValueError(f"load_model: {file} has dropout {config['dropout']}; the arrays beside it say otherwise")
+    for name, value in true.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"load_model: {file} has {name} {config[name]}; the arrays beside it say {value}")
+
+
+def _config(file: Path) -> dict[str, Any]:
+    """What a config.json says; nothing where it is not there."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"load_model: {file} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"load_model: {file} holds {type(config).__name__}; it must hold an object")
+    p = config.get("dropout", 0)
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise ValueError(f"load_model: {file} has dropout {p!r}; it must be a number in [0, 1]")
+    return config
+
+
+def _read(path: str | os.PathLike[str], caller: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{caller}: {path} is not there; it must be a safetensors file")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{caller}: {path} is no safetensors file: {error}") from error

@@ -1,0 +1,1 @@
+"""Training: epochs, what they measured, what looks on. `train` is the way in."""

@@ -1,0 +1,52 @@
+"""What a training measured, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass
+class Epoch:
+    """What one epoch measured. Losses are means over rows, in nats; accuracies are fractions of rows; time in seconds.
+
+    The training numbers are those of each batch at the step that it trained, in training mode. The validation
+    numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+    samples_per_second: float
+
+
+@dataclass
+class History:
+    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def column(self, name: str) -> list[float]:
+        """One value an epoch. Error: ValueError for a name that `Epoch` does not have."""
+        names = [f.name for f in fields(Epoch)]
+        if name not in names:
+            raise ValueError(f"History: column is {name!r}; it must be one of {', '.join(names)}")
+        return [getattr(epoch, name) for epoch in self.epochs]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a header and a row an epoch, numbers in full precision."""
+        with Path(path).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(f.name for f in fields(Epoch))
+            writer.writerows(asdict(epoch).values() for epoch in self.epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __getitem__(self, index: int) -> Epoch:
+        return self.epochs[index]

@@ -1,0 +1,72 @@
+"""What a person sees while a model trains: the bar, a table row an epoch, and lines between."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .history import Epoch
+
+
+class Progress:
+    """The live view of a run of so many epochs of so many rows each.
+
+    progress  True: a bar with loss, accuracy and rows a second, and a table row an epoch; where the standard error
+              is no terminal, the rows alone. "table": the rows alone. False: nothing
+    Error: ValueError for another progress.
+    """
+
+    def __init__(self, progress: bool | str, epochs: int, rows: int) -> None:
+        if progress not in (True, False, "table"):
+            raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
+        self.visible, self.epochs, self.header_due = bool(progress), epochs, True
+        self.bar: Any = None
+        if progress is True:
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=rows,
+                unit=" samples",
+                unit_scale=True,
+                leave=False,
+                disable=None,
+                dynamic_ncols=True,
+                delay=0.2,
+                bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
+            )
+            self.bar.set_description_str(f"epoch 1/{epochs}")
+
+    def batch(self, rows: int, loss: float, accuracy: float) -> None:
+        """Move the bar by a batch; `loss` and `accuracy` are the epoch's means so far."""
+        if self.bar is not None:
+            self.bar.postfix = f"loss {loss:.4f}, accuracy {accuracy:.2%}"
+            self.bar.update(rows)
+
+    def row(self, epoch: Epoch) -> None:
+        """Print one row of the table, and start the bar anew."""
+        held_out = math.isfinite(epoch.validation_accuracy)
+        if self.header_due:
+            self.say("epoch   train loss  accuracy" + "   validation loss  accuracy" * held_out + "   samples/s")
+            self.header_due = False
+        validation = f"   {epoch.validation_loss:15.4f}  {epoch.validation_accuracy:8.2%}" * held_out
+        self.say(
+            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {epoch.train_accuracy:8.2%}{validation}"
+            f"   {epoch.samples_per_second:9,.0f}"
+        )
+        if self.bar is not None and epoch.epoch < self.epochs:
+            self.bar.postfix = ""
+            self.bar.reset()
+            self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self.bar is not None:
+            self.bar.write(line)
+        elif self.visible:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()

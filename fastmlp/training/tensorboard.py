@@ -1,0 +1,93 @@
+"""TensorBoard: a run's numbers in event files, written by the library tensorboardX."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from ..nn import Module
+from .history import History
+from .watch import Histogram, Watch
+
+SCALARS = {
+    "loss/train": "train_loss",
+    "loss/validation": "validation_loss",
+    "accuracy/train": "train_accuracy",
+    "accuracy/validation": "validation_accuracy",
+    "speed/samples_per_second": "samples_per_second",
+}
+FLUSH_SECONDS = 5
+
+
+class NotInstalledError(ImportError):
+    """tensorboardX is not there."""
+
+
+class TensorBoard:
+    """A callback for `fit`: writes an event file that TensorBoard shows, `tensorboard --logdir folder`.
+
+    folder  where the event files go; made where it is not there. A run adds a file and changes none
+    watch   a `Watch` that stands before this callback in `fit`'s list, or None. Of each layer it gives a histogram of
+            the activations, one of log10 |gradient|, and the update-to-weight ratio
+
+    Scalars, one an epoch: loss and accuracy of training and validation, and samples per second. What is not finite is
+    left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where folder cannot be
+    made; ValueError at the first epoch for a watch that does not stand before.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], watch: Watch | None = None) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise NotInstalledError(
+                "TensorBoard: tensorboardX is not installed; it must be: pip install 'fastmlp[tensorboard]'"
+            ) from None
+        os.makedirs(folder, exist_ok=True)
+        self.folder, self.watch = os.fspath(folder), watch
+        self._open: Any = SummaryWriter
+        self._writer: Any = None
+
+    def __call__(self, model: Module, history: History) -> None:
+        """Write the epoch that has ended; on the disk after FLUSH_SECONDS, or when the training ends."""
+        if self._writer is None:  # at the first epoch: a refused training leaves no file
+            self._writer = self._open(self.folder, flush_secs=FLUSH_SECONDS)
+        epoch = history[-1]
+        for tag, column in SCALARS.items():
+            if math.isfinite(value := getattr(epoch, column)):
+                self._writer.add_scalar(tag, value, epoch.epoch)
+        if self.watch is not None:
+            self._write_watch(self.watch, epoch.epoch)
+
+    def _write_watch(self, watch: Watch, epoch: int) -> None:
+        if not watch.epochs or watch.epochs[-1] != epoch:
+            raise ValueError("TensorBoard: the watch has not seen this epoch; it must stand before in fit's callbacks")
+        for layer in watch.layers:
+            if math.isfinite(ratio := layer.ratios[-1]):
+                self._writer.add_scalar(f"update_to_weight_ratio/{layer.name}", ratio, epoch)
+            self._write_histogram(f"activations/{layer.name}", layer.activations, epoch)
+            self._write_histogram(f"log10_gradients/{layer.name}", layer.gradients, epoch)
+
+    def _write_histogram(self, tag: str, histogram: Histogram, epoch: int) -> None:
+        """A histogram's last row. The sums that TensorBoard wants beside it are those of the bins' middles."""
+        edges, counts = histogram.edges, histogram.counts[-1]
+        if not counts.any():
+            return
+        middles, full = (edges[1:] + edges[:-1]) / 2, counts.nonzero()[0]
+        self._writer.add_histogram_raw(
+            tag,
+            min=float(edges[full[0]]),
+            max=float(edges[full[-1] + 1]),
+            num=int(counts.sum()),
+            sum=float(counts @ middles),
+            sum_squares=float(counts @ middles**2),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=epoch,
+        )
+
+    def finish(self, model: Module, history: History) -> None:
+        """Close the file; called by `fit` when the training ends."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

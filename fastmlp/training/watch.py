@@ -1,0 +1,206 @@
+"""A look inside a net while it trains: activations, gradients and the size of the updates, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..graph import Array, Tensor
+from ..nn import Dropout, Linear, Module
+from ..ops import cross_entropy
+from ..optim import Optimizer
+
+if TYPE_CHECKING:
+    from .history import History
+
+BINS = 256  # of a linear histogram; a multiple of 4, so that merged bins meet the middle
+LOWEST, HIGHEST, BINS_A_DECADE = -14, 6, 10  # of a logarithmic histogram: powers of ten
+
+
+class Histogram:
+    """Counts of values, a row an epoch: counts[e, b] values lie in [edges[b], edges[b + 1]).
+
+    log=False  the values themselves, from -reach to reach. reach is a power of two that holds 99.9 % of the values of
+               each epoch; where it has to grow, neighbouring bins are merged, so that no count is lost
+    log=True   log10 |value|, from -14 to 6
+
+    Values that are 0 are in no bin: `zeros[e]` is their share. The outermost bins also hold what lies beyond them.
+    Values that are not finite are in no bin and in no share.
+    """
+
+    def __init__(self, log: bool) -> None:
+        self.log, self.reach = log, 0.0
+        self.zeros: list[float] = []
+        self._counts = np.zeros((0, (HIGHEST - LOWEST) * BINS_A_DECADE if log else BINS), np.int64)
+
+    @property
+    def edges(self) -> Array:
+        """(bins + 1,): the values, or powers of ten, between the bins."""
+        low, high = (LOWEST, HIGHEST) if self.log else (-(self.reach or 1.0), self.reach or 1.0)
+        return np.linspace(low, high, self._counts.shape[1] + 1)
+
+    @property
+    def counts(self) -> Array:
+        """(epochs, bins)."""
+        return self._counts
+
+    def add(self, values: Array) -> None:
+        """Count the values of one more epoch."""
+        values = np.asarray(values).reshape(-1)
+        values = values[np.isfinite(values)]
+        size, values = values.size, values[values != 0]
+        self.zeros.append(1 - values.size / size if size else np.nan)
+        if self.log:
+            with np.errstate(all="ignore"):
+                values = np.log10(np.abs(values))
+        elif values.size:
+            self._reach(float(np.quantile(np.abs(values).astype(np.float64), 0.999)))
+        edges = self.edges
+        place = (np.clip(values, edges[0], edges[-1]) - edges[0]) * ((len(edges) - 1) / (edges[-1] - edges[0]))
+        bins = np.minimum(place.astype(np.int64), len(edges) - 2)
+        self._counts = np.vstack([self._counts, np.bincount(bins, minlength=len(edges) - 1)])
+
+    def _reach(self, needed: float) -> None:
+        """Let the bins reach so far, each as wide as before or twice, four times ... as wide."""
+        if not self.reach:
+            self.reach = 2.0 ** np.ceil(np.log2(needed))
+        while self.reach < needed:
+            self.reach *= 2
+            pairs = self._counts.reshape(len(self._counts), BINS // 2, 2).sum(axis=2)
+            self._counts = np.zeros_like(self._counts)
+            self._counts[:, BINS // 4 : BINS - BINS // 4] = pairs
+
+
+@dataclass
+class WatchedLayer:
+    """What a `Watch` knows of one Linear layer; lists and histograms have an entry for each of `Watch.epochs`.
+
+    name         as in `named_modules`: "0", "2", ...
+    title        "784 → 128, ReLU"
+    activations  what the layer gives on, after batch norm and activation, before dropout; logits for the last
+    gradients    log10 |d(loss)/d(weight)|
+    ratios       rms of one update of the weight over rms of the weight; NaN where no optimizer is known
+    dead         the share of its units that are 0 for every row of the batch
+    """
+
+    name: str
+    title: str
+    activations: Histogram = field(default_factory=lambda: Histogram(log=False))
+    gradients: Histogram = field(default_factory=lambda: Histogram(log=True))
+    ratios: list[float] = field(default_factory=list)
+    dead: list[float] = field(default_factory=list)
+
+
+class Watch:
+    """A callback that looks into a net: `fit(model, data, callbacks=[watch])`.
+
+        update-to-weight ratio = rms(w after - w before) / rms(w before)    of one step on the watched batch
+
+    Before the first epoch and after each, one fixed batch of `rows` rows of `data`, drawn with `seed`, goes through the
+    net, its loss back, and the optimizer makes one step: all on a copy of the model and the optimizer. So the training
+    is the same to the last bit with a watch and without. The copy is in training mode: dropout drops, and batch norm
+    takes the mean and variance of this batch, as they do in a step of training.
+
+    `epochs` holds 0 for before the training, then the number of each epoch; `layers` a `WatchedLayer` for each
+    Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
+    A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
+    A second `fit` starts anew. In a loop of one's own: watch.start(model, optimizer), then watch(model, history).
+
+    Errors: TypeError for data that is no Dataset, ValueError for rows below 2 or a seed below 0; those of the model
+    for data that do not fit. Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
+    """
+
+    def __init__(self, data: Dataset, rows: int = 256, seed: int = 0) -> None:
+        if not isinstance(data, Dataset):
+            raise TypeError(f"Watch: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
+        for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"Watch: {name} is {value!r}; it must be a whole number of at least {least}")
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
+        self._features, self._scale = data.rows[chosen], data.scale
+        self._labels = data.labels[chosen]
+        self._optimizer: Optimizer | None = None
+        self.epochs: list[int] = []
+        self.layers: list[WatchedLayer] = []
+
+    def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
+        """Forget what was seen, and look at the net before its training; `fit` calls this."""
+        self._optimizer, self.epochs, self.layers = optimizer, [], []
+        self._look(model, 0)
+
+    def __call__(self, model: Module, history: History) -> None:
+        """Look at the net after an epoch; `fit` calls this."""
+        self._look(model, history[-1].epoch)
+
+    def _look(self, model: Module, epoch: int) -> None:
+        twin, optimizer = copy.deepcopy((model, self._optimizer))  # together: the copied optimizer holds the copied net
+        twin.train()
+        twin.zero_grad()
+        called = _listen(twin)
+        dtype = next(twin.parameters()).dtype
+        x = self._features.astype(dtype)
+        x *= dtype.type(self._scale)
+        cross_entropy(twin(Tensor(x)), self._labels).backward()
+        seen = list(_outputs(called))
+        names = {id(module): name for name, module in twin.named_modules()}
+        if not self.layers:
+            self.layers = [WatchedLayer(names[id(layer)], _title(layer, follows)) for layer, follows, _ in seen]
+        if [layer.name for layer in self.layers] != [names[id(layer)] for layer, _, _ in seen]:
+            raise ValueError("Watch: the model has other layers than at the start; call start(model, optimizer) first")
+        before = [layer.weight.data.astype(np.float64) for layer, _, _ in seen]
+        if optimizer is not None:
+            optimizer.step()
+        self.epochs.append(epoch)
+        for watched, (layer, _, y), weight in zip(self.layers, seen, before, strict=True):
+            gradient = layer.weight.grad
+            watched.activations.add(y)
+            watched.gradients.add(np.zeros(0) if gradient is None else gradient)
+            watched.dead.append(float((y == 0).all(axis=0).mean()))
+            with np.errstate(all="ignore"):  # a net that diverged
+                ratio = _rms(layer.weight.data - weight) / _rms(weight)
+            watched.ratios.append(float(ratio) if optimizer is not None else np.nan)
+
+
+def _listen(model: Module) -> list[tuple[Module, Array]]:
+    """A list that fills with (module, output) for each call of a module that has no modules in it."""
+    called: list[tuple[Module, Array]] = []
+
+    def listening(module: Module) -> Any:
+        forward = module.forward
+
+        def run(x: Tensor) -> Tensor:
+            y = forward(x)
+            called.append((module, y.data))
+            return y
+
+        return run
+
+    for module in model.modules():
+        if not module._modules:
+            module.__dict__["forward"] = listening(module)
+    return called
+
+
+def _outputs(called: list[tuple[Module, Array]]) -> Iterator[tuple[Linear, list[Module], Array]]:
+    """(layer, modules between it and the next, what they give) for each call of a Linear; dropout is left out."""
+    kept = [(module, y) for module, y in called if not isinstance(module, Dropout)]
+    places = [at for at, (module, _) in enumerate(kept) if isinstance(module, Linear)]
+    for at, end in zip(places, [*places[1:], len(kept)], strict=True):
+        layer = kept[at][0]
+        assert isinstance(layer, Linear)
+        yield layer, [module for module, _ in kept[at + 1 : end]], kept[end - 1][1]
+
+
+def _title(layer: Linear, follows: list[Module]) -> str:
+    words = {"BatchNorm1d": "batch norm"}
+    after = [words.get(type(module).__name__, type(module).__name__) for module in follows]
+    return ", ".join([f"{layer.in_features} → {layer.out_features}", *after])
+
+
+def _rms(x: Array) -> Any:
+    return np.sqrt(np.mean(np.square(x)))
