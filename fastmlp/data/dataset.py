@@ -1,4 +1,4 @@
-"""`Dataset`: rows of features with one class each.
+"""`Dataset`: rows of features with a target each: a class, or numbers.
 
 Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
 memory map stays a memory map, so a set may be larger than memory.
@@ -19,19 +19,19 @@ _MAX_CLASSES = 1 << 31
 
 
 class Dataset:
-    """N rows of features and the class of each row.
+    """N rows of features and the target of each row: its class, or numbers to be met.
 
     features: (N, ...) uint8, float32 or float64. An array is kept, not copied, unless it is not C-contiguous,
     not aligned or not in native byte order. Floats must be finite: they are read once, here, piece by piece.
-    labels: (N,) integers in 0 .. classes - 1, kept as int64.
-    classes: their number; without it, the largest label + 1.
+    labels: (N,) integers in 0 .. classes - 1, kept as int64; or (N,) or (N, T) floats, numbers for a regression.
+    classes: their number; without it, the largest label + 1. 0 where the targets are numbers.
     name: a word for reports, or None.
 
     Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is not an integer.
     """
 
     features: np.ndarray
-    labels: np.ndarray
+    targets: np.ndarray
     classes: int
     name: str | None
 
@@ -39,14 +39,26 @@ class Dataset:
         self, features: ArrayLike, labels: ArrayLike, classes: int | None = None, name: str | None = None
     ) -> None:
         x, y, classes = checked(features, labels, classes, "Dataset", "features", "labels")
-        self.features, self.labels, self.classes, self.name = x, y, classes, name
+        self.features, self.targets, self.classes, self.name = x, y, classes, name
 
     @classmethod
     def _of(cls, features: np.ndarray, labels: np.ndarray, classes: int, name: str | None) -> Dataset:
         """Make a data set of arrays that are checked already."""
         made = cls.__new__(cls)
-        made.features, made.labels, made.classes, made.name = _plain(features), _plain(labels), classes, name
+        made.features, made.targets, made.classes, made.name = _plain(features), _plain(labels), classes, name
         return made
+
+    @property
+    def kind(self) -> str:
+        """What the targets are: "classes" or "numbers"."""
+        return "classes" if self.targets.dtype.kind == "i" else "numbers"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each row, (N,) int64. Error: ValueError where the targets are numbers."""
+        if self.kind != "classes":
+            raise ValueError(f"Dataset: the targets are {self.kind}; labels are for classes, targets for both")
+        return self.targets
 
     @property
     def rows(self) -> np.ndarray:
@@ -82,13 +94,14 @@ class Dataset:
     def __repr__(self) -> str:
         """Rows, shape and type of a row, classes."""
         x = self.features
-        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}, {self.classes} classes)"
+        what = f"{self.classes} classes" if self.kind == "classes" else f"targets {self.targets.shape[1:]} numbers"
+        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}, {what})"
 
     @overload
-    def __getitem__(self, index: int | np.integer[Any]) -> tuple[np.ndarray, int]: ...
+    def __getitem__(self, index: int | np.integer[Any]) -> tuple[np.ndarray, Any]: ...
     @overload
     def __getitem__(self, index: slice | np.ndarray | Sequence[int]) -> Dataset: ...
-    def __getitem__(self, index: Any) -> Dataset | tuple[np.ndarray, int]:
+    def __getitem__(self, index: Any) -> Dataset | tuple[np.ndarray, Any]:
         """Return `(features, label)` of one row, or the Dataset of a slice, of row numbers or of a mask.
 
         The classes stay the same. A slice of step 1 is a view; row numbers and a mask copy.
@@ -97,13 +110,14 @@ class Dataset:
         if isinstance(index, Integral) and not isinstance(index, bool):
             if not -n <= int(index) < n:
                 raise IndexError(f"Dataset: row {index} is asked for; it must be in {-n}..{n - 1}")
-            return self.features[index], int(self.labels[index])
+            target = self.targets[index]
+            return self.features[index], int(target) if self.kind == "classes" else target
         if not isinstance(index, slice):
             index = _check_index(index, n)
-        labels = self.labels[index]
-        if not len(labels):
+        targets = self.targets[index]
+        if not len(targets):
             raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
-        return Dataset._of(self.features[index], labels, self.classes, self.name)
+        return Dataset._of(self.features[index], targets, self.classes, self.name)
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return `(rest, held_out)`: a random part of the rows set aside, in two copies; see `split_rows`."""
@@ -177,14 +191,25 @@ def checked(
         raise ValueError(f"{where}: {of_x} has the type {x.dtype}; it must be uint8, float32 or float64")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
-    if y.ndim != 1:
-        raise ValueError(f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row")
+    numbers = y.dtype.kind == "f"
+    if y.ndim != 1 and not (numbers and y.ndim == 2 and y.shape[1]):
+        raise ValueError(
+            f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row, or floats (N, T)"
+        )
     if len(x) != len(y):
         raise ValueError(f"{where}: {of_x} has {len(x)} rows, {of_y} has {len(y)}; the lengths must be equal")
     if x.size == 0:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must not be empty")
-    if y.dtype.kind not in "iu":
-        raise ValueError(f"{where}: {of_y} has the type {y.dtype}; it must be an integer type")
+    if y.dtype.kind not in "iuf":
+        raise ValueError(f"{where}: {of_y} has the type {y.dtype}; it must be an integer type, or floats for numbers")
+    if numbers:
+        if classes is not None:
+            raise ValueError(f"{where}: classes is {classes} and {of_y} has the type {y.dtype}; classes are integers")
+        y = _plain(y.astype(np.float64, copy=False))
+        if not np.isfinite(y).all():
+            row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
+            raise ValueError(f"{where}: {of_y} has {y[row]} in row {row}; it must be finite")
+        return _finite(x, where, of_x), y, 0
 
     if classes is not None:
         if isinstance(classes, bool) or not isinstance(classes, Integral):
@@ -197,6 +222,11 @@ def checked(
         row = int(np.argmax((y < 0) | (y >= limit)))
         raise ValueError(f"{where}: {of_y} has the label {y[row]} in row {row}; it must be in 0..{limit - 1}")
 
+    return _finite(x, where, of_x), _plain(y.astype(np.int64, copy=False)), classes or high + 1
+
+
+def _finite(x: np.ndarray, where: str, of_x: str) -> np.ndarray:
+    """Return features as a Dataset keeps them, or refuse a number that is not finite."""
     x = _plain(x)
     if x.dtype.kind == "f":
         flat = x.reshape(-1)
@@ -206,4 +236,4 @@ def checked(
                 at = start + int(np.argmin(finite))
                 row, column = divmod(at, flat.size // len(x))
                 raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
-    return x, _plain(y.astype(np.int64, copy=False)), classes or high + 1
+    return x

@@ -1,7 +1,8 @@
 """All jitted code. Arrays and scalars in, arrays filled in place; each forward directly above its backward.
 
 A kernel fills a half-open range of columns [lo, hi): the graph calls it with all columns, and several threads can
-share a layer by calling it with a piece each. The same source serves float32 and float64.
+share a layer by calling it with a piece each. Kinds that need a whole row fill a range of rows. The same source serves
+float32 and float64. `forms` says which arguments a kernel has, and how the engine calls it by its address.
 """
 
 from .activations import (
@@ -12,37 +13,54 @@ from .activations import (
     tanh_backward,
     tanh_forward,
 )
-from .batch import fingerprint, gather
+from .batch import GATHER, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
-from .jit import announce_compiling
-from .linear import linear_backward, linear_backward_input, linear_forward
-from .loss import log_softmax_backward, log_softmax_forward, nll_loss_backward, nll_loss_forward
-from .matmul import pack, product, product_dw, product_dx, unpack
-from .memory import empty, lanes, packed_shape, padded, scratch_size
+from .jit import announce_compiling, kernel
+from .linear import linear_backward, linear_backward_input, linear_forward, linear_update_bias, linear_update_weight
+from .loss import (
+    accuracy_score,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    log_softmax_backward,
+    log_softmax_forward,
+    nll_loss_backward,
+    nll_loss_forward,
+)
+from .matmul import pack, product, product_dw, product_dx, tiles, unpack
+from .memory import empty, lanes, packed_shape, padded, scratch_size, zeros
 from .simd import TILE_VECTORS
-from .updates import adam_step, adamw_step, sgd_step
+from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, sgd_update
 
 __all__ = [
+    "GATHER",
+    "SCALES",
     "TILE_VECTORS",
-    "adam_step",
-    "adamw_step",
+    "accuracy_score",
+    "adam_scale",
+    "adam_update",
+    "adamw_update",
     "announce_compiling",
     "batchnorm_backward",
     "batchnorm_eval_backward",
     "batchnorm_eval_forward",
     "batchnorm_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
     "dropout_backward",
     "dropout_forward",
     "empty",
     "fingerprint",
     "flush_denormals",
     "gather",
+    "kernel",
     "lanes",
     "linear_backward",
     "linear_backward_input",
     "linear_forward",
+    "linear_update_bias",
+    "linear_update_weight",
     "log_softmax_backward",
     "log_softmax_forward",
     "nll_loss_backward",
@@ -57,10 +75,13 @@ __all__ = [
     "relu_forward",
     "restore_denormals",
     "scratch_size",
-    "sgd_step",
+    "sgd_scale",
+    "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
     "tanh_backward",
     "tanh_forward",
+    "tiles",
     "unpack",
+    "zeros",
 ]

@@ -1,11 +1,14 @@
-"""Activations, number by number: ReLU, tanh, sigmoid.    x, y, dy, dx: (N, columns), filled for [lo, hi)"""
+"""Activations, number by number.    x, y, dy, dx: (N, columns), filled for [lo, hi)    numbers: the options, float64
+
+The backward of each takes what its forward left: y where the derivative can be made from it, else x.
+"""
 
 from .exponential import exp, expm1, limits
 from .jit import kernel
 
 
 @kernel
-def relu_forward(x, y, lo, hi):
+def relu_forward(x, y, numbers, lo, hi):
     """y = max(x, 0), and NaN where x is NaN."""
     for n in range(x.shape[0]):
         source, target = x[n, lo:hi], y[n, lo:hi]
@@ -15,7 +18,7 @@ def relu_forward(x, y, lo, hi):
 
 
 @kernel
-def relu_backward(dy, y, dx, lo, hi):
+def relu_backward(dy, y, dx, numbers, lo, hi):
     """dx = 0 where y <= 0, else dy: the gradient at the kink is 0."""
     for n in range(y.shape[0]):
         above, result, below = dy[n, lo:hi], y[n, lo:hi], dx[n, lo:hi]
@@ -24,7 +27,7 @@ def relu_backward(dy, y, dx, lo, hi):
 
 
 @kernel
-def tanh_forward(x, y, lo, hi):
+def tanh_forward(x, y, numbers, lo, hi):
     """y = tanh(x) = (0 - m) / (m + 2) for x >= 0, with m = e⁻²ˣ - 1; and tanh(-x) = -tanh(x)."""
     lowest, highest = limits(x)
     zero, two = x.dtype.type(0), x.dtype.type(2)
@@ -37,7 +40,7 @@ def tanh_forward(x, y, lo, hi):
 
 
 @kernel
-def tanh_backward(dy, y, dx, lo, hi):
+def tanh_backward(dy, y, dx, numbers, lo, hi):
     """dx = dy (1 - y²)."""
     one = y.dtype.type(1)
     for n in range(y.shape[0]):
@@ -47,7 +50,7 @@ def tanh_backward(dy, y, dx, lo, hi):
 
 
 @kernel
-def sigmoid_forward(x, y, lo, hi):
+def sigmoid_forward(x, y, numbers, lo, hi):
     """y = 1 / (1 + e⁻ˣ).  The exponential is taken of -|x|, so that it never overflows."""
     lowest, highest = limits(x)
     one = x.dtype.type(1)
@@ -59,7 +62,7 @@ def sigmoid_forward(x, y, lo, hi):
 
 
 @kernel
-def sigmoid_backward(dy, y, dx, lo, hi):
+def sigmoid_backward(dy, y, dx, numbers, lo, hi):
     """dx = dy y (1 - y)."""
     one = y.dtype.type(1)
     for n in range(y.shape[0]):

@@ -1,8 +1,10 @@
 """A batch gathered row by row from a data set, and the fingerprint of an array."""
 
+import numba
 import numpy as np
 
-from .jit import kernel
+from .jit import inner, kernel
+from .simd import as_pointer, prefetch_address
 
 
 @kernel
@@ -16,6 +18,47 @@ def gather(features, order, start, scale, x):
         row, target = features[order[start + n]], x[n]
         for i in range(row.size):
             target[i] = x.dtype.type(row[i]) * scale
+
+
+@inner
+def at_address(source, dtype):
+    """The features as an array, from (address, rows, columns): one compiled loop for every array of a dtype."""
+    return numba.carray(as_pointer(source[0]), (source[1], source[2]), dtype)
+
+
+@kernel
+def gather_uint8(source, order, start, scale, x):
+    """`gather` from features given as (address, rows, columns) in `source`."""
+    gather(at_address(source, np.uint8), order, start, scale, x)
+
+
+@kernel
+def gather_float32(source, order, start, scale, x):
+    """As `gather_uint8`, for float32."""
+    gather(at_address(source, np.float32), order, start, scale, x)
+
+
+@kernel
+def gather_float64(source, order, start, scale, x):
+    """As `gather_uint8`, for float64."""
+    gather(at_address(source, np.float64), order, start, scale, x)
+
+
+GATHER = {np.dtype(np.uint8): gather_uint8, np.dtype(np.float32): gather_float32, np.dtype(np.float64): gather_float64}
+
+
+@inner
+def ask_for_rows(source, order, start, end):
+    """Ask for the rows order[start:end] before they are gathered: shuffled rows come from main memory.
+
+    source: (address, rows, columns, bytes a row). That is done at the end of a step: asked for earlier, they would have
+    to lie in the cache for longer, and leave it.
+    """
+    address, size = source[0], source[3]
+    for n in range(start, end):
+        row = address + order[n] * size
+        for line in range(0, size + 63, 64):
+            prefetch_address(row + line)
 
 
 @kernel

@@ -2,8 +2,10 @@
 
     x̂ = (x - mean) rstd,   y = gamma x̂ + beta,   rstd = 1 / √(variance + eps)
 
-x, y, dy, dx: (N, columns). gamma, beta, mean, rstd, running_mean, running_var, dgamma, dbeta: (columns,).
-Every kernel fills the columns [lo, hi), which need nothing from the others.
+x, y, dy, dx: (N, columns)   weights: gamma, beta and dweights: dgamma, dbeta, (2, columns)
+state: running_mean, running_var, mean, rstd, (4, columns)   numbers: (momentum, eps)
+Every kernel fills the columns [lo, hi), which need nothing from the others; `columns`, their number without padding,
+is for kinds that need it.
 """
 
 import numpy as np
@@ -12,7 +14,7 @@ from .jit import kernel
 
 
 @kernel
-def batchnorm_forward(x, gamma, beta, mean, rstd, running_mean, running_var, y, momentum, eps, lo, hi):
+def batchnorm_forward(x, y, weights, state, numbers, columns, lo, hi):
     """Training: mean and rstd of the batch, and  running = (1 - momentum) running + momentum batch.
 
     The batch is normalised by its biased variance (over N); the running variance takes the unbiased one (over
@@ -21,8 +23,8 @@ def batchnorm_forward(x, gamma, beta, mean, rstd, running_mean, running_var, y, 
     """
     N = x.shape[0]
     number = x.dtype.type
-    momentum, eps, one, count = number(momentum), number(eps), number(1), number(N)
-    mu, r = mean[lo:hi], rstd[lo:hi]
+    momentum, eps, one, count = number(numbers[0]), number(numbers[1]), number(1), number(N)
+    mu, r, g, b = state[2, lo:hi], state[3, lo:hi], weights[0, lo:hi], weights[1, lo:hi]
     mu[:] = 0
     r[:] = 0
     for n in range(N):
@@ -35,12 +37,11 @@ def batchnorm_forward(x, gamma, beta, mean, rstd, running_mean, running_var, y, 
         row = x[n, lo:hi]
         for o in range(hi - lo):
             r[o] += (row[o] - mu[o]) * (row[o] - mu[o])
-    run_mu, run_var = running_mean[lo:hi], running_var[lo:hi]
+    run_mu, run_var = state[0, lo:hi], state[1, lo:hi]
     for o in range(hi - lo):
         run_mu[o] = (one - momentum) * run_mu[o] + momentum * mu[o]
         run_var[o] = (one - momentum) * run_var[o] + momentum * (r[o] / (count - one))
         r[o] = one / np.sqrt(r[o] / count + eps)
-    g, b = gamma[lo:hi], beta[lo:hi]
     for n in range(N):
         row, target = x[n, lo:hi], y[n, lo:hi]
         for o in range(hi - lo):
@@ -48,14 +49,15 @@ def batchnorm_forward(x, gamma, beta, mean, rstd, running_mean, running_var, y, 
 
 
 @kernel
-def batchnorm_backward(dy, x, gamma, mean, rstd, dx, dgamma, dbeta, lo, hi):
+def batchnorm_backward(dy, x, dx, weights, dweights, state, numbers, columns, lo, hi):
     """dgamma = Σₙ dy x̂,  dbeta = Σₙ dy,  dx = gamma rstd (dy - dbeta / N - x̂ dgamma / N).
 
     The two last terms are what the batch's mean and variance send back: they depend on every row.
     """
     N = x.shape[0]
     count = x.dtype.type(N)
-    mu, r, g, dg, db = mean[lo:hi], rstd[lo:hi], gamma[lo:hi], dgamma[lo:hi], dbeta[lo:hi]
+    mu, r, g = state[2, lo:hi], state[3, lo:hi], weights[0, lo:hi]
+    dg, db = dweights[0, lo:hi], dweights[1, lo:hi]
     dg[:] = 0
     db[:] = 0
     for n in range(N):
@@ -71,10 +73,10 @@ def batchnorm_backward(dy, x, gamma, mean, rstd, dx, dgamma, dbeta, lo, hi):
 
 
 @kernel
-def batchnorm_eval_forward(x, gamma, beta, running_mean, running_var, y, eps, lo, hi):
+def batchnorm_eval_forward(x, y, weights, state, numbers, columns, lo, hi):
     """Evaluation: the running mean and variance stand for the batch's, and each row is on its own."""
-    one, eps = x.dtype.type(1), x.dtype.type(eps)
-    mu, var, g, b = running_mean[lo:hi], running_var[lo:hi], gamma[lo:hi], beta[lo:hi]
+    one, eps = x.dtype.type(1), x.dtype.type(numbers[1])
+    mu, var, g, b = state[0, lo:hi], state[1, lo:hi], weights[0, lo:hi], weights[1, lo:hi]
     for n in range(x.shape[0]):
         row, target = x[n, lo:hi], y[n, lo:hi]
         for o in range(hi - lo):
@@ -82,10 +84,11 @@ def batchnorm_eval_forward(x, gamma, beta, running_mean, running_var, y, eps, lo
 
 
 @kernel
-def batchnorm_eval_backward(dy, x, gamma, running_mean, running_var, dx, dgamma, dbeta, eps, lo, hi):
+def batchnorm_eval_backward(dy, x, dx, weights, dweights, state, numbers, columns, lo, hi):
     """dgamma = Σₙ dy x̂,  dbeta = Σₙ dy,  dx = gamma rstd dy: the running statistics are constants."""
-    one, eps = x.dtype.type(1), x.dtype.type(eps)
-    mu, var, g, dg, db = running_mean[lo:hi], running_var[lo:hi], gamma[lo:hi], dgamma[lo:hi], dbeta[lo:hi]
+    one, eps = x.dtype.type(1), x.dtype.type(numbers[1])
+    mu, var, g = state[0, lo:hi], state[1, lo:hi], weights[0, lo:hi]
+    dg, db = dweights[0, lo:hi], dweights[1, lo:hi]
     dg[:] = 0
     db[:] = 0
     for n in range(x.shape[0]):

@@ -1,4 +1,4 @@
-"""Dropout with inverted scaling (Srivastava et al., JMLR 2014).    x, y, dy, dx: (N, columns), filled for [lo, hi)"""
+"""Dropout with inverted scaling (Srivastava et al., JMLR 2014).    x, y, dy, dx: (N, columns), filled for [lo, hi)    numbers: (p,)"""
 
 import numpy as np
 
@@ -7,12 +7,13 @@ from .random import column_bits, row_key
 
 
 @kernel
-def dropout_forward(x, y, p, seed, step, layer, lo, hi):
+def dropout_forward(x, y, numbers, seed, step, layer, lo, hi):
     """y = x * scale with probability 1 - p, else x * 0;  scale = 1 / (1 - p), so that the mean of y is x.
 
     A number is dropped when the upper 32 of its random bits, as a fraction of 2³², are below p. x * 0 and not 0:
     NaN stays NaN.
     """
+    p = numbers[0]
     threshold = np.uint64(p * 4294967296.0)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
     zero = x.dtype.type(0)
@@ -24,6 +25,6 @@ def dropout_forward(x, y, p, seed, step, layer, lo, hi):
 
 
 @kernel
-def dropout_backward(dy, dx, p, seed, step, layer, lo, hi):
+def dropout_backward(dy, dx, numbers, seed, step, layer, lo, hi):
     """dx = dy * scale where x was kept, else dy * 0: the same mask, made again from its counters."""
-    dropout_forward(dy, dx, p, seed, step, layer, lo, hi)
+    dropout_forward(dy, dx, numbers, seed, step, layer, lo, hi)

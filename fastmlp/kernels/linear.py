@@ -1,16 +1,22 @@
 """Linear layer: y = x w + b.    N rows, I inputs, O outputs; the layout of w is that of `matmul`."""
 
-from .jit import kernel
-from .matmul import product, product_dw, product_dx
+from .forms import call_rule
+from .jit import inner, kernel
+from .matmul import panel_width, product, product_dw, product_dw_rows, product_dx
+from .simd import TILE_VECTORS
+
+PIECE = (
+    64  # rows of dw that are made before they are used: the piece, TILE_VECTORS wide, stays in the first-level cache
+)
 
 
 @kernel
-def linear_forward(x, w, b, y, lo, hi):
+def linear_forward(x, w, b, y, tiles, lo, hi):
     """y = x w + b  for the columns [lo, hi) of y.    x: (N, >= I)  w: (blocks, I, lanes)  b: (>= hi,)  y: (N, padded O)
 
     b is added after the sum. Columns of y past b.size keep the product alone, which is zero in the padding.
     """
-    product(x, w, y, lo, hi)
+    product(x, w, y, tiles, lo, hi)
     bias = b[lo:hi]
     for n in range(x.shape[0]):
         row = y[n, lo:hi]
@@ -19,16 +25,22 @@ def linear_forward(x, w, b, y, lo, hi):
 
 
 @kernel
-def linear_backward(dy, x, dw, db, lo, hi):
+def linear_backward(dy, x, dw, db, tiles, lo, hi):
     """dw = xᵀ dy,  db = Σₙ dy  for the columns [lo, hi) of dy.    shapes as forward; dw as w, db as b
 
     A column's weights need the column's dy only. dx needs every column of dy and is `linear_backward_input`.
     """
-    product_dw(x, dy, dw, lo, hi)
+    product_dw(x, dy, dw, tiles, lo, hi)
     column_sums(dy, db[lo:hi], lo, hi)
 
 
 @kernel
+def linear_backward_input(dy, w, scratch, dx, tiles, lo, hi):
+    """dx = dy wᵀ  for the columns [lo, hi) of dx, those of the layer before.    dx, scratch as in `product_dx`"""
+    product_dx(dy, w, scratch, dx, tiles, lo, hi)
+
+
+@inner
 def column_sums(dy, db, lo, hi):
     """db[o - lo] = Σₙ dy[n, o]  for the columns o in [lo, hi), row after row; columns past the end of db are left."""
     total = db[: hi - lo]
@@ -40,7 +52,37 @@ def column_sums(dy, db, lo, hi):
             total[o] += row[o]
 
 
+@inner
+def step(rule, p, g, m, v, u, at, size, option, scale):
+    """The rule's step on `size` numbers from p[at] on; g holds their gradients from 0 on."""
+    end = at + size
+    call_rule(rule, p[at:end], g[:size], m[at:end], v[at:end], u[at:end], option, scale)
+
+
 @kernel
-def linear_backward_input(dy, w, scratch, dx, lo, hi):
-    """dx = dy wᵀ  for the columns [lo, hi) of dx, those of the layer before.    dx, scratch as in `product_dx`"""
-    product_dx(dy, w, scratch, dx, lo, hi)
+def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
+    """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
+
+    The packed weight lies in p from `at` on, its state in m, v, u at the same places.    piece: (PIECE * TILE_VECTORS * lanes,)
+    """
+    lanes = piece.size // (PIECE * TILE_VECTORS)
+    j = lo
+    while j < hi:
+        vectors = panel_width((hi - j) // lanes)
+        for i in range(0, inputs, PIECE):
+            rows = min(PIECE, inputs - i)
+            product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
+            for vector in range(vectors):
+                start = at + (j + vector * lanes) * inputs + i * lanes
+                gradient = piece[vector * rows * lanes : (vector + 1) * rows * lanes]
+                step(rule, p, gradient, m, v, u, start, rows * lanes, option, scale)
+        j += vectors * lanes
+
+
+@kernel
+def linear_update_bias(dy, p, m, v, u, at, piece, rule, option, scale, lo, hi):
+    """db = Σₙ dy  of the columns [lo, hi), and the rule's step on it: b lies in p from `at` on."""
+    for j in range(lo, hi, piece.size):
+        columns = min(hi - j, piece.size)
+        column_sums(dy, piece, j, j + columns)
+        step(rule, p, piece, m, v, u, at + j, columns, option, scale)

@@ -5,8 +5,16 @@
     q[n, c] = (1 - s) [c = labels[n]] + s / C                    s: label smoothing (Szegedy et al., CVPR 2016)
 
 N rows, C classes; z, y, p, dy, dz: (N, >= C), all of one width; labels: (N,) integers in [0, C); r: (N,) the weight of
-each row, 1 / N for the mean. A softmax needs its whole row: these are the only kernels that fill a range of rows
-[lo, hi).
+each row, 1 / N for the mean. A softmax needs its whole row: these kernels fill a range of rows [lo, hi).
+
+On the graph the two steps are two nodes. The engine takes a loss as one pair, and a score beside it:
+
+    forward(z, targets, r, kept, terms, numbers, columns, lo, hi)     terms[0, n] = r[n] times the loss of row n
+    backward(z, targets, r, kept, dz, numbers, columns, lo, hi)       dz = d(Σ terms[0]) / dz
+    score(z, targets, terms, numbers, columns, lo, hi)                terms[1, n] = what row n adds to the score
+
+targets: (N, T) float64, a class number or T numbers; kept: what the backward needs, as many times N rows as the loss
+declares; numbers: the loss's options, or the score's, float64; columns: C without padding.
 """
 
 import numpy as np
@@ -65,7 +73,7 @@ def nll_loss_forward(y, labels, r, smoothing, classes, lo, hi):
     loss = 0.0
     for n in range(lo, hi):
         row = y[n, :classes]
-        term = on * row[labels[n]]
+        term = on * row[int(labels[n])]
         if smoothing > 0:
             total = number(0)
             for c in range(classes):
@@ -81,7 +89,41 @@ def nll_loss_backward(dloss, labels, r, smoothing, dy, classes, lo, hi):
     number = dy.dtype.type
     on, off, dloss = number(1 - smoothing), number(smoothing / classes), number(dloss)
     for n in range(lo, hi):
-        out, label = dy[n, :classes], labels[n]
+        out, label = dy[n, :classes], int(labels[n])
         for c in range(classes):
             q = on + off if c == label else off
             out[c] = -dloss * r[n] * q
+
+
+@kernel
+def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y above p, (2 N, >= C)"""
+    N = z.shape[0]
+    y, p, labels = kept[:N], kept[N : 2 * N], targets.reshape(targets.size)
+    log_softmax_forward(z, y, p, columns, lo, hi)
+    for n in range(lo, hi):
+        terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
+
+
+@kernel
+def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz of it, through y."""
+    N = z.shape[0]
+    nll_loss_backward(1.0, targets.reshape(targets.size), r, numbers[0], dz, columns, lo, hi)
+    log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+
+
+@kernel
+def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = 1 where the largest logit is the label's, else 0.
+
+    Of equal logits the first counts, and NaN counts as the largest, as in `argmax`. The choice is made without
+    branches: nobody can guess which class is the largest.
+    """
+    for n in range(lo, hi):
+        row, best = z[n, :columns], 0
+        top = row[0]
+        for c in range(1, columns):
+            larger = (top == top) & ~(row[c] <= top)
+            top, best = (row[c] if larger else top), (c if larger else best)
+        terms[1, n] = best == int(targets[n, 0])

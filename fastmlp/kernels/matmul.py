@@ -10,13 +10,43 @@ range of columns are then one contiguous piece of memory. y, dy and dx are padde
 is zero, so the padding of y is zero too. x needs no padding: it is read number by number.
 
 Each number is one sum in ascending order of its index, made by one thread. It does not depend on the tile, on the
-range [lo, hi) that a call fills, or on the number of threads.
+range [lo, hi) that a call fills, or on the number of threads. `tiles` is the table of the tile's addresses, from
+`tiles(dtype)`: the tile is compiled once, for all products that call it.
 
 The tile after K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34 (2008).
 """
 
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
 from .jit import inner, kernel
-from .simd import K_BLOCK, TILE_ROWS, TILE_VECTORS, multiply_tile, prefetch, transpose_block
+from .simd import (
+    K_BLOCK,
+    TILE_PLACES,
+    TILE_ROWS,
+    TILE_VECTORS,
+    multiply_tile,
+    prefetch,
+    transpose_block,
+    write_tile_addresses,
+)
+
+
+@kernel
+def tile_addresses(like, table):
+    """Fill a table of TILE_PLACES numbers with the addresses of the tiles for the dtype of the array `like`."""
+    write_tile_addresses(like, table)
+
+
+@cache
+def tiles(dtype: DTypeLike) -> NDArray[Any]:
+    """The addresses of the register tile's shapes for float32 or float64, as every product takes them."""
+    table = np.zeros(TILE_PLACES, np.int64)
+    tile_addresses(np.zeros(2, dtype), table)
+    return table
 
 
 @inner
@@ -26,7 +56,7 @@ def panel_width(left):
 
 
 @inner
-def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, M, vectors, K, accumulate):
+def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, tiles, M, vectors, K, accumulate):
     """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes], or += ; the steps are those of `multiply_tile`.
 
     Walks over c in panels of up to TILE_VECTORS vectors, and down each panel in tiles of up to TILE_ROWS rows.
@@ -41,7 +71,7 @@ def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector
                 while rows > M - i:
                     rows //= 2
                 multiply_tile(
-                    rows, width,
+                    tiles, rows, width,
                     a, a0 + i * a_row + k * a_col, a_row, a_col,
                     b, b0 + k * b_row + j * b_vector, b_row, b_vector,
                     c, c0 + i * c_row + j * c_vector, c_row, c_vector,
@@ -52,7 +82,7 @@ def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector
 
 
 @kernel
-def product(x, w, y, lo, hi):
+def product(x, w, y, tiles, lo, hi):
     """y = x w  for the columns [lo, hi) of y.    x: (N, >= I)  w: (blocks, I, lanes)  y: (N, blocks * lanes)
 
     lo is a multiple of lanes. hi too, or the end of the layer: the last block is filled whole.
@@ -60,29 +90,30 @@ def product(x, w, y, lo, hi):
     _, K, lanes = w.shape
     vectors = (hi - lo + lanes - 1) // lanes
     multiply(
-        x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes, x.shape[0], vectors, K, False
+        x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes,
+        tiles, x.shape[0], vectors, K, False
     )  # fmt: skip
 
 
 @kernel
-def product_dw(x, dy, dw, lo, hi):
+def product_dw(x, dy, dw, tiles, lo, hi):
     """dw = xᵀ dy  for the columns [lo, hi) of dw.    x: (N, >= I)  dy: (N, blocks * lanes)  dw: (blocks, I, lanes)"""
     _, I, lanes = dw.shape
-    product_dw_rows(x, dy, dw.reshape(dw.size), lo * I, lanes, 0, I, lo, hi)
+    product_dw_rows(x, dy, dw.reshape(dw.size), lo * I, lanes, tiles, 0, I, lo, hi)
 
 
 @inner
-def product_dw_rows(x, dy, dw, at, lanes, first, last, lo, hi):
+def product_dw_rows(x, dy, dw, at, lanes, tiles, first, last, lo, hi):
     """The rows [first, last) of dw for the columns [lo, hi), as (blocks, last - first, lanes) from dw[at] on."""
     rows, vectors = last - first, (hi - lo + lanes - 1) // lanes
     multiply(
         x, first, 1, x.shape[1], dy, lo, dy.shape[1], lanes,
-        dw, at, lanes, rows * lanes, rows, vectors, x.shape[0], False,
+        dw, at, lanes, rows * lanes, tiles, rows, vectors, x.shape[0], False,
     )  # fmt: skip
 
 
 @kernel
-def product_dx(dy, w, scratch, dx, lo, hi):
+def product_dx(dy, w, scratch, dx, tiles, lo, hi):
     """dx = dy wᵀ  for the columns [lo, hi) of dx.    dy: (N, blocks * lanes)  w: (blocks, I, lanes)  dx: (N, padded I)
 
     A vector of dx needs wᵀ with the inputs side by side. It is made in `scratch`, a piece of K_BLOCK outputs and up
@@ -113,7 +144,7 @@ def product_dx(dy, w, scratch, dx, lo, hi):
                                 scratch[at + row * width * lanes + lane] = w[block, i + lane, row] if inside else 0
             multiply(
                 dy, start * lanes, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
-                dx, first, dx.shape[1], lanes, dy.shape[0], width, (end - start) * lanes, start > 0,
+                dx, first, dx.shape[1], lanes, tiles, dy.shape[0], width, (end - start) * lanes, start > 0,
             )  # fmt: skip
             j += width
 

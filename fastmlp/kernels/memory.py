@@ -21,6 +21,13 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     return np.ndarray(shape, dtype, raw, start)
 
 
+def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros from a cache line on."""
+    array = empty(shape, dtype)
+    array[...] = 0
+    return array
+
+
 def lanes(dtype: DTypeLike) -> int:
     """Numbers of `dtype` in one vector: 16 float32 with AVX-512."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize

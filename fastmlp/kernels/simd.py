@@ -109,6 +109,12 @@ def prefetch_address(typingctx, address):
     return types.void(types.int64), codegen
 
 
+def _tile_type(pointer: Any) -> Any:
+    """tile(a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate)."""
+    arguments = [pointer, INT64, INT64, pointer, INT64, INT64, pointer, INT64, INT64, INT64, INT64]
+    return ir.FunctionType(ir.VoidType(), arguments)
+
+
 def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> Any:
     """The LLVM function of one tile shape, made once a module.
 
@@ -119,18 +125,15 @@ def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> 
                 for i:  c[i, j] += a[i, k] * b[j]    `rows * vectors` fused multiply-adds
 
     Each sum is one chain over k in ascending order, so a number does not depend on the tile that made it.
-    `noinline` and `optsize`: else LLVM unrolls the k loop, runs out of registers and halves the speed.
+    `optsize`: else LLVM unrolls the k loop, runs out of registers and halves the speed.
     """
     element, vector, lanes = _element(array)
     size = VECTOR_BYTES // lanes
     name = f"fastmlp_tile_{rows}x{vectors}_f{8 * size}"
     if name in module.globals:
         return module.globals[name]
-    pointer = element.as_pointer()
-    signature = [pointer, INT64, INT64, pointer, INT64, INT64, pointer, INT64, INT64, INT64, INT64]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), signature), name)
+    function = ir.Function(module, _tile_type(element.as_pointer()), name)
     function.linkage = "internal"
-    function.attributes.add("noinline")
     function.attributes.add("optsize")
     a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate = function.args
     fma_name = f"llvm.{'fma' if FUSED else 'fmuladd'}.v{lanes}f{8 * size}"
@@ -187,38 +190,51 @@ def tile_row_counts() -> list[int]:
     return [TILE_ROWS >> shift for shift in range(TILE_ROWS.bit_length())]
 
 
+TILE_PLACES = (TILE_ROWS + 1) * (TILE_VECTORS + 1)  # of the table: tile r x v stands at r * (TILE_VECTORS + 1) + v
+
+
+@intrinsic
+def write_tile_addresses(typingctx, like, table):
+    """table[r * (TILE_VECTORS + 1) + v] = the address of the tile of r rows and v vectors, for the dtype of `like`."""
+
+    def codegen(context, builder, signature, args):
+        for r in tile_row_counts():
+            for v in range(1, TILE_VECTORS + 1):
+                place = ir.Constant(INT64, r * (TILE_VECTORS + 1) + v)
+                tile = builder.ptrtoint(_tile_function(builder.module, signature.args[0], r, v), INT64)
+                builder.store(tile, _pointer(context, builder, signature.args[1], args[1], place))
+        return context.get_dummy_value()
+
+    return types.void(like, table), codegen
+
+
 @intrinsic
 def multiply_tile(
-    typingctx, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate
+    typingctx, tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate
 ):
     """c[rows, vectors * lanes] = a b, or += with `accumulate`, over K values of k (K >= 1).
 
     a[i, k] is a.flat[a0 + i * a_row + k * a_col]; vector j of b[k] starts at b.flat[b0 + k * b_row + j * b_vector]
     and of c[i] at c.flat[c0 + i * c_row + j * c_vector]. `rows` is one of `tile_row_counts()`, `vectors` is 1 to
-    TILE_VECTORS; any other shape does nothing. The arrays are C-contiguous and of one dtype.
+    TILE_VECTORS. The arrays are C-contiguous and of one dtype; `tiles` is the table of `matmul.tiles` for it: the
+    tile is called by its address, so that all products share one that is compiled once.
     """
 
     def codegen(context, builder, signature, args):
-        rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
+        tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
         types_ = signature.args
-        a = _pointer(context, builder, types_[2], a, a0)
-        b = _pointer(context, builder, types_[6], b, b0)
-        c = _pointer(context, builder, types_[10], c, c0)
-        done = builder.append_basic_block("tile.done")
-        shape = builder.add(_scale(builder, rows, TILE_VECTORS + 1), vectors)
-        switch = builder.switch(shape, done)
-        for r in tile_row_counts():
-            for v in range(1, TILE_VECTORS + 1):
-                with builder.goto_block(builder.append_basic_block(f"tile.{r}x{v}")):
-                    switch.add_case(ir.Constant(INT64, r * (TILE_VECTORS + 1) + v), builder.block)
-                    tile = _tile_function(builder.module, types_[2], r, v)
-                    builder.call(tile, [a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate])
-                    builder.branch(done)
-        builder.position_at_end(done)
+        a = _pointer(context, builder, types_[3], a, a0)
+        b = _pointer(context, builder, types_[7], b, b0)
+        c = _pointer(context, builder, types_[11], c, c0)
+        place = builder.add(_scale(builder, rows, TILE_VECTORS + 1), vectors)
+        at = builder.load(_pointer(context, builder, types_[0], tiles, place))
+        kind = _tile_type(_element(types_[3])[0].as_pointer())
+        tile = builder.inttoptr(at, kind.as_pointer())
+        builder.call(tile, [a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, a, i, i, i, b, i, i, i, c, i, i, i, i, i), codegen
+    return types.void(tiles, i, i, a, i, i, i, b, i, i, i, c, i, i, i, i, i), codegen
 
 
 @intrinsic

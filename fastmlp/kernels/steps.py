@@ -1,47 +1,136 @@
 """Many training steps, or the rows of a prediction, in one call: the loop of the engine.
 
-The model is a *plan*, one row of integers for each layer: which kernel, which widths, where in the flat buffers. One
-compiled function runs every plan. Each thread runs `train_steps` with its number and fills its columns of every
-layer with the kernels that the graph calls with all columns.
+The model is a *plan*, one row for each layer: the addresses of its kernels, its widths, where it lies in the flat
+buffers. The loop calls the kernels by their addresses (`forms`), so it knows no layer, no loss and no rule, and one
+compiled function runs every plan. Each thread runs `train_steps` with its number and fills its columns (or its rows)
+of every layer with the kernels that the graph calls with all of them.
 
-A step:  forward   each layer after the first linear one waits until all columns of its input are there
+A step:  forward   a layer waits where it needs columns or rows of its input that other threads make
          loss      a row of it needs every column
-         backward  dx of each layer, from the last; waits until all columns of dy are there
+         backward  dx of each layer, from the last; waits as the forward does
          update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece
 The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
 threads. That costs less than two more waits.
 """
 
-import numba
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from .activations import relu_backward, relu_forward, sigmoid_backward, sigmoid_forward, tanh_backward, tanh_forward
-from .batch import gather
-from .batchnorm import batchnorm_backward, batchnorm_eval_forward, batchnorm_forward
-from .dropout import dropout_backward, dropout_forward
+from . import forms
+from .batch import ask_for_rows
 from .jit import inner, kernel
-from .linear import column_sums, linear_backward_input, linear_forward
-from .loss import log_softmax_backward, log_softmax_forward, nll_loss_backward, nll_loss_forward
-from .matmul import panel_width, product_dw_rows
-from .simd import as_pointer, atomic_load, prefetch_address, swap_control_word
+from .simd import atomic_load, swap_control_word
 from .threads import LEAVING, share, wait_for_all
-from .updates import adam_scale, adam_update, adamw_update, sgd_step
 
-# Kinds of layer, rules and kinds of feature.
-LINEAR, RELU, TANH, SIGMOID, DROPOUT, BATCHNORM = range(6)
-SGD, ADAM, ADAMW = range(3)
-UINT8, FLOAT32, FLOAT64 = range(3)
+ELEMENTWISE, RANDOM, NORM, LINEAR = range(4)  # the forms of layers
 
-# Columns of the plan. Offsets count numbers in the flat buffers; -1 stands for none.
-KIND, INPUTS, WIDTH_IN, WIDTH, X, Y, DX, DY, WEIGHT, BIAS, STATS, SLOT, SEED, STEP, LAYER, ALONE, WAITS, SENDS = range(
-    18
-)
-PLAN_COLUMNS = 18
-# Columns of `numbers`: p, or (momentum, eps).   Columns of `options`, a row for each parameter.
-RATE, EPS = range(2)
-LR, OPTION1, OPTION2, OPTION3, DECAY, NESTEROV, OPTION_COLUMNS = range(7)
+# A layer's row of the plan. Addresses are of compiled kernels, 0 for none; places count numbers in the flat buffers.
+ROW = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "form",  # which of the forms above
+            "forward", "evaluate", "backward", "weights",  # addresses; for LINEAR: of y, y, dx, dw with the update
+            "bias_update",  # address, LINEAR alone
+            "inputs", "columns",  # of the input and the output, without padding
+            "width_in", "width",  # with padding
+            "x", "y", "dx", "dy",  # places of matrices (rows, width); x is -1 for the batch
+            "keeps_x",  # 1 where the backward of an elementwise kind takes x, 0 where it takes y
+            "weight", "bias",  # places of the parameters: a packed weight and its bias, or one row after the other
+            "parameters",  # how many parameters, in the order of their slots from `slot` on
+            "slot",
+            "state", "state_rows", "state_width",  # place and shape of the state of a NORM
+            "dweights",  # place of its parameters' gradients, in the same buffer
+            "seed", "step", "layer",  # the counters of RANDOM
+            "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
+            "alone",  # 1 where every thread computes all of it
+            "waits", "waits_back",  # 1 where the forward, the backward must wait for the other threads
+            "sends",  # 1 where its backward is to be computed
+        )
+    ]
+)  # fmt: skip
 
-PIECE = 64  # rows of dw that are made before they are used: the piece, 3 vectors wide, stays in the first-level cache
+
+class Net(NamedTuple):
+    """What does not change while a model trains.    plan: (layers,) ROW   numbers: (layers, n) float64"""
+
+    plan: Any
+    numbers: Any
+    lanes: int
+    tiles: Any
+
+
+class Batches(NamedTuple):
+    """Where rows come from.
+
+    gather   address of the kernel that makes x of them      source   (address, rows, columns, bytes a row)
+    scale    what features are multiplied by                 targets  (rows, T) float64
+    order    row numbers; batch s is order[bounds[s] : bounds[s + 1]]
+    """
+
+    gather: int
+    source: Any
+    scale: float
+    targets: Any
+    order: Any
+    bounds: Any
+
+
+class Loss(NamedTuple):
+    """Addresses of the pair and the score, their numbers, where a thread keeps what the backward needs."""
+
+    forward: int
+    backward: int
+    score: int
+    numbers: Any
+    score_numbers: Any
+    kept_at: int
+    kept_rows: int  # as many times the rows of a batch
+
+
+class Rule(NamedTuple):
+    """scale, update: addresses.   option: (slots, n) float64   counts: (slots,) steps so far   rates: (steps or 1, slots)"""
+
+    scale: int
+    update: int
+    option: Any
+    counts: Any
+    rates: Any
+
+
+class Buffers(NamedTuple):
+    """Flat buffers: parameters p, the rule's state m, v, u, layers' state, activations and their gradients."""
+
+    p: Any
+    m: Any
+    v: Any
+    u: Any
+    state: Any
+    act: Any
+    dact: Any
+
+
+class Own(NamedTuple):
+    """The same for each thread, which is the first index: what it computes alone, and its batch (gathering it twice
+    costs less than fetching half of it from the other core).
+
+    targets (threads, room, T)   r (threads, room) the weight of each row   terms (threads, 2, room) float64
+    """
+
+    p: Any
+    m: Any
+    v: Any
+    u: Any
+    act: Any
+    dact: Any
+    x: Any
+    scratch: Any
+    pieces: Any
+    targets: Any
+    r: Any
+    terms: Any
+    scales: Any
 
 
 @inner
@@ -57,246 +146,179 @@ def blocks_of(flat, at, width, inputs, lanes):
 
 
 @inner
-def gather_rows(address, kind, columns, order, start, scale, x):
-    """A batch x from features at a memory address: one compiled loop for every array of a dtype."""
-    rows = (1 << 62) // max(columns, 1) // 8
-    if kind == UINT8:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.uint8), order, start, scale, x)
-    elif kind == FLOAT32:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.float32), order, start, scale, x)
-    else:
-        gather(numba.carray(as_pointer(address), (rows, columns), np.float64), order, start, scale, x)
+def part_of(row, rows, lanes, threads, thread):
+    """[lo, hi): the thread's rows or columns of a layer; all of them where every thread computes it alone."""
+    if row.by_rows:
+        return (0, rows) if row.alone else (rows * thread // threads, rows * (thread + 1) // threads)
+    return share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
 
 
 @inner
-def ask_for_rows(address, kind, columns, order, start, end):
-    """Ask for the rows order[start:end] before they are gathered: shuffled rows come from main memory.
-
-    That is done at the end of a step: asked for earlier, they would have to lie in the cache for longer, and leave it.
-    """
-    size = columns * (1 if kind == UINT8 else 4 if kind == FLOAT32 else 8)
-    for n in range(start, end):
-        row = address + order[n] * size
-        for line in range(0, size + 63, 64):
-            prefetch_address(row + line)
+def forward_layer(row, lanes, tiles, numbers, x, y, p, state, training, step, lo, hi):
+    """One layer of the plan for the columns or rows [lo, hi) of y."""
+    address = row.forward if training else row.evaluate
+    if row.form == LINEAR:
+        w = blocks_of(p, row.weight, row.width, row.inputs, lanes)
+        bias = p[row.bias : row.bias + (row.width if row.parameters > 1 else 0)]
+        forms.call_linear(address, x, w, bias, y, tiles, lo, hi)
+    elif row.form == ELEMENTWISE:
+        forms.call_elementwise(address, x, y, numbers, lo, hi)
+    elif row.form == RANDOM:
+        forms.call_random(address, x, y, numbers, row.seed, row.step + step, row.layer, lo, hi)
+    else:
+        weights = matrix(p, row.weight, row.parameters, row.width)
+        own = matrix(state, row.state, row.state_rows, row.state_width)
+        forms.call_norm(address, x, y, weights, own, numbers, row.columns, lo, hi)
 
 
 @inner
-def forward_layer(row, number, x, y, flat, stats, lanes, training, step, lo, hi):
-    """One layer of the plan for the columns [lo, hi) of y."""
-    kind, width = row[KIND], row[WIDTH]
-    if kind == LINEAR:
-        w = blocks_of(flat, row[WEIGHT], width, row[INPUTS], lanes)
-        linear_forward(x, w, flat[row[BIAS] : row[BIAS] + width], y, lo, hi)
-    elif kind == RELU:
-        relu_forward(x, y, lo, hi)
-    elif kind == TANH:
-        tanh_forward(x, y, lo, hi)
-    elif kind == SIGMOID:
-        sigmoid_forward(x, y, lo, hi)
-    elif kind == DROPOUT:
-        rate = number[RATE] if training else 0.0
-        dropout_forward(x, y, rate, row[SEED], row[STEP] + step, row[LAYER], lo, hi)
+def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo, hi):
+    """dx for the columns or rows [lo, hi) of a layer; never over dy, else no loop is vectorised."""
+    if row.form == LINEAR:
+        w = blocks_of(p, row.weight, row.width, row.inputs, net.lanes)
+        forms.call_linear(row.backward, dy, w, scratch, dx, net.tiles, lo, hi)
+    elif row.form == ELEMENTWISE:
+        forms.call_elementwise_backward(row.backward, dy, x if row.keeps_x else y, dx, numbers, lo, hi)
+    elif row.form == RANDOM:
+        forms.call_random(row.backward, dy, dx, numbers, row.seed, row.step + step, row.layer, lo, hi)
     else:
-        at, gamma, beta = row[STATS], flat[row[WEIGHT] : row[WEIGHT] + width], flat[row[BIAS] : row[BIAS] + width]
-        running_mean, running_var = stats[at : at + width], stats[at + width : at + 2 * width]
-        if training:
-            mean, rstd = stats[at + 2 * width : at + 3 * width], stats[at + 3 * width : at + 4 * width]
-            batchnorm_forward(
-                x, gamma, beta, mean, rstd, running_mean, running_var, y, number[RATE], number[EPS], lo, hi
-            )
+        weights = matrix(p, row.weight, row.parameters, row.width)
+        own = matrix(state, row.state, row.state_rows, row.state_width)
+        dweights = matrix(state, row.dweights, row.parameters, row.width)
+        forms.call_norm_backward(row.backward, dy, x, dx, weights, dweights, own, numbers, row.columns, lo, hi)
+
+
+@inner
+def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale, step, lo, hi):
+    """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them."""
+    if row.form == NORM and row.weights:
+        own = matrix(state, row.state, row.state_rows, row.state_width)
+        dweights = matrix(state, row.dweights, row.parameters, row.width)
+        forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
+    for which in range(row.parameters):
+        slot = row.slot + which
+        option = rule.option[slot]
+        forms.call_scale(
+            rule.scale,
+            option,
+            rule.rates[min(step, rule.rates.shape[0] - 1), slot],
+            rule.counts[slot] + step + 1,
+            scale,
+        )
+        if row.form == LINEAR and which == 0:
+            forms.call_linear_weight(
+                row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,
+                lo, hi,
+            )  # fmt: skip
+        elif row.form == LINEAR:
+            forms.call_linear_bias(
+                row.bias_update, dy, p, m, v, u, row.bias, piece, rule.update, option, scale, lo, hi
+            )  # fmt: skip
         else:
-            batchnorm_eval_forward(x, gamma, beta, running_mean, running_var, y, number[EPS], lo, hi)
-
-
-@inner
-def backward_layer(row, number, dy, x, y, dx, flat, stats, step, lo, hi):
-    """dx for the columns [lo, hi) of a layer that works column by column; not over dy, else no loop is vectorised."""
-    kind, width = row[KIND], row[WIDTH]
-    if kind == RELU:
-        relu_backward(dy, y, dx, lo, hi)
-    elif kind == TANH:
-        tanh_backward(dy, y, dx, lo, hi)
-    elif kind == SIGMOID:
-        sigmoid_backward(dy, y, dx, lo, hi)
-    elif kind == DROPOUT:
-        dropout_backward(dy, dx, number[RATE], row[SEED], row[STEP] + step, row[LAYER], lo, hi)
-    else:
-        at, gamma = row[STATS], flat[row[WEIGHT] : row[WEIGHT] + width]
-        mean, rstd = stats[at + 2 * width : at + 3 * width], stats[at + 3 * width : at + 4 * width]
-        dgamma, dbeta = stats[at + 4 * width : at + 5 * width], stats[at + 5 * width : at + 6 * width]
-        batchnorm_backward(dy, x, gamma, mean, rstd, dx, dgamma, dbeta, lo, hi)
-
-
-@inner
-def update(rule, option, alpha, eps_hat, first, p, g, m, v, at, size):
-    """The optimizer's step on `size` numbers from p[at] on; g holds their gradients from 0 on."""
-    p, g, m = p[at : at + size], g[:size], m[at : at + size]
-    if rule == SGD:
-        sgd_step(p, g, m, option[LR], option[OPTION1], option[OPTION2], option[DECAY], option[NESTEROV] != 0, first)
-    elif rule == ADAM:
-        adam_update(p, g, m, v[at : at + size], alpha, option[OPTION1], option[OPTION2], eps_hat, option[DECAY])
-    else:
-        decay = option[LR] * option[DECAY]
-        adamw_update(p, g, m, v[at : at + size], alpha, option[OPTION1], option[OPTION2], eps_hat, decay)
-
-
-@inner
-def update_layer(row, rule, options, counts, steps, x, dy, flat, m, v, stats, piece, lanes, lo, hi):
-    """dw, db (or dgamma, dbeta) of the columns [lo, hi) of a layer, and the optimizer's step with them."""
-    kind, inputs, width = row[KIND], row[INPUTS], row[WIDTH]
-    if kind != LINEAR and kind != BATCHNORM:
-        return
-    for which in range(2):  # 0: weight or gamma, 1: bias or beta
-        slot = row[SLOT] + which
-        t, at = counts[slot] + steps, row[WEIGHT] if which == 0 else row[BIAS]
-        if at < 0:
-            continue
-        option = options[slot]
-        alpha, eps_hat = 0.0, 0.0
-        if rule != SGD:
-            alpha, eps_hat = adam_scale(option[LR], option[OPTION1], option[OPTION2], option[OPTION3], t)
-        if kind == LINEAR and which == 0:
-            j = lo
-            while j < hi:
-                vectors = panel_width((hi - j) // lanes)
-                for i in range(0, inputs, PIECE):
-                    rows = min(PIECE, inputs - i)
-                    product_dw_rows(x, dy, piece, 0, lanes, i, i + rows, j, j + vectors * lanes)
-                    for vector in range(vectors):
-                        start = at + (j + vector * lanes) * inputs + i * lanes
-                        gradient = piece[vector * rows * lanes : (vector + 1) * rows * lanes]
-                        update(rule, option, alpha, eps_hat, t == 1, flat, gradient, m, v, start, rows * lanes)
-                j += vectors * lanes
-        elif kind == LINEAR:
-            for j in range(lo, hi, piece.size):
-                columns = min(hi - j, piece.size)
-                column_sums(dy, piece, j, j + columns)
-                update(rule, option, alpha, eps_hat, t == 1, flat, piece, m, v, at + j, columns)
-        else:
-            gradient = stats[row[STATS] + (4 + which) * width + lo : row[STATS] + (4 + which) * width + hi]
-            update(rule, option, alpha, eps_hat, t == 1, flat, gradient, m, v, at + lo, hi - lo)
+            at, g = row.weight + which * row.width, row.dweights + which * row.width
+            forms.call_rule(
+                rule.update, p[at + lo : at + hi], state[g + lo : g + hi], m[at + lo : at + hi], v[at + lo : at + hi],
+                u[at + lo : at + hi], option, scale,
+            )  # fmt: skip
 
 
 @inner
 def input_of(plan, layer, x0, act, mine, N):
     """The input of a layer: the batch, or the output of the layer before."""
-    if plan[layer, X] < 0:
+    row = plan[layer]
+    if row.x < 0:
         return x0
-    return matrix(mine if plan[layer - 1, ALONE] else act, plan[layer, X], N, plan[layer, WIDTH_IN])
-
-
-@inner
-def loss_rows(z, logp, p, dz, labels, r, classes, lo, hi):
-    """dz of the mean cross-entropy for the rows [lo, hi)."""
-    log_softmax_forward(z, logp, p, classes, lo, hi)
-    nll_loss_backward(1.0, labels, r, 0.0, dz, classes, lo, hi)
-    log_softmax_backward(dz, p, dz, classes, lo, hi)
-
-
-@inner
-def score_rows(z, logp, labels, r, classes, terms, lo, hi):
-    """terms[0, n] = this row's part of the mean loss; terms[1, n] = 1 where the largest logit is the label's.
-
-    Of equal logits the first counts, and NaN counts as the largest, as in `argmax`. The choice is made without
-    branches: nobody can guess which class is the largest.
-    """
-    for n in range(lo, hi):
-        terms[0, n] = nll_loss_forward(logp, labels, r, 0.0, classes, n, n + 1)
-        row, best = z[n, :classes], 0
-        top = row[0]
-        for c in range(1, classes):
-            larger = (top == top) & ~(row[c] <= top)
-            top, best = (row[c] if larger else top), (c if larger else best)
-        terms[1, n] = best == labels[n]
+    return matrix(mine if plan[layer - 1].alone else act, row.x, N, row.width_in)
 
 
 @kernel
-def train_steps(
-    thread, threads, patience, gate, plan, numbers, rule, options, counts, lanes, classes, loss_at,
-    address, feature_kind, columns, scale, labels, order, bounds, first, last,
-    p, m, v, stats, own_p, own_m, own_v, act, dact, own_act, own_dact, own_x, scratch, pieces,
-    own_labels, own_r, terms, sums,
-):  # fmt: skip
+def train_steps(thread, threads, patience, gate, net, batches, loss, rule, shared, own, first, last, sums):
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
-    Batch s is the rows order[bounds[s] : bounds[s + 1]]. `own` arrays have the thread as their first index: the
-    batch (gathering it twice costs less than fetching half of it from the other core), its labels and row weights, and
-    the weights and activations of the layers that each thread computes alone.
-    The mean loss of a batch times its rows is added to sums[0], the rows whose largest logit is the label's to
-    sums[1], both by thread 0, row by row, so that they do not depend on the number of threads.
+    The mean loss of a batch times its rows is added to sums[0], its rows' scores to sums[1], both by thread 0, row by
+    row, so that they do not depend on the number of threads.
     """
-    layers, turn, number = plan.shape[0], 0, p.dtype.type
-    width_x, room = plan[0, WIDTH_IN], own_labels.shape[1]
-    my_act, my_dact, my_p = own_act[thread], own_dact[thread], own_p[thread]
-    batch_labels, r = own_labels[thread], own_r[thread]
-    end = plan[layers - 1]
-    width_z, end_alone = end[WIDTH], end[ALONE]
+    plan, lanes = net.plan, net.lanes
+    layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
+    end, T = plan[layers - 1], own.targets.shape[2]
+    my_act, my_dact, my_p = own.act[thread], own.dact[thread], own.p[thread]
+    r, flat_targets = own.r[thread], own.targets[thread].reshape(own.targets[thread].size)
+    scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
+    all_terms = own.terms[0]
     for step in range(first, last):
-        N = bounds[step + 1] - bounds[step]
-        x0 = matrix(own_x[thread], 0, N, width_x)
-        gather_rows(address, feature_kind, columns, order, bounds[step], scale, x0)
+        start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
+        x0 = matrix(own.x[thread], 0, N, plan[0].width_in)
+        forms.call_gather(batches.gather, batches.source, batches.order, start, batches.scale, x0)
+        targets = matrix(flat_targets, 0, N, T)
         for n in range(N):
-            batch_labels[n] = labels[order[bounds[step] + n]]
+            for t in range(T):
+                targets[n, t] = batches.targets[batches.order[start + n], t]
             r[n] = number(1 / N)
 
         for layer in range(layers):
-            row, alone = plan[layer], plan[layer, ALONE]
-            if row[WAITS]:
+            row = plan[layer]
+            if row.waits:
                 turn = wait_for_all(gate, threads, turn, patience)
-            lo, hi = share(row[WIDTH], lanes, 1 if alone else threads, 0 if alone else thread)
-            x = input_of(plan, layer, x0, act, my_act, N)
-            y = matrix(my_act if alone else act, row[Y], N, row[WIDTH])
-            forward_layer(row, numbers[layer], x, y, my_p if alone else p, stats, lanes, True, step, lo, hi)
+            lo, hi = part_of(row, N, lanes, threads, thread)
+            x = input_of(plan, layer, x0, shared.act, my_act, N)
+            y = matrix(my_act if row.alone else shared.act, row.y, N, row.width)
+            p = my_p if row.alone else shared.p
+            forward_layer(row, lanes, net.tiles, net.numbers[layer], x, y, p, shared.state, True, step, lo, hi)
 
-        if not end_alone:
+        if not end.alone:
             turn = wait_for_all(gate, threads, turn, patience)
-        lo, hi = (0, N) if end_alone else (N * thread // threads, N * (thread + 1) // threads)
-        z = matrix(my_act if end_alone else act, end[Y], N, width_z)
-        dz = matrix(my_dact if end_alone else dact, end[DY], N, width_z)
-        logp = matrix(my_act, loss_at, N, width_z)
-        probabilities = matrix(my_act, loss_at + room * width_z, N, width_z)
-        loss_rows(z, logp, probabilities, dz, batch_labels, r, classes, lo, hi)
-        score_rows(z, logp, batch_labels, r, classes, terms, N * thread // threads, N * (thread + 1) // threads)
-        if not end_alone:
+        mine_lo, mine_hi = N * thread // threads, N * (thread + 1) // threads
+        lo, hi = (0, N) if end.alone else (mine_lo, mine_hi)
+        z = matrix(my_act if end.alone else shared.act, end.y, N, end.width)
+        dz = matrix(my_dact if end.alone else shared.dact, end.dy, N, end.width)
+        kept = matrix(my_act, loss.kept_at, loss.kept_rows * N, end.width)
+        terms = own.terms[thread if end.alone else 0]
+        forms.call_loss(loss.forward, z, targets, r, kept, terms, loss.numbers, end.columns, lo, hi)
+        forms.call_loss(loss.backward, z, targets, r, kept, dz, loss.numbers, end.columns, lo, hi)
+        forms.call_score(loss.score, z, targets, all_terms, loss.score_numbers, end.columns, mine_lo, mine_hi)
+        if not end.alone:
             turn = wait_for_all(gate, threads, turn, patience)
 
         for layer in range(layers - 1, -1, -1):
-            row, alone, below_alone = plan[layer], plan[layer, ALONE], layer > 0 and plan[layer - 1, ALONE]
-            if row[SENDS]:
-                dy = matrix(my_dact if alone else dact, row[DY], N, row[WIDTH])
-                if row[KIND] == LINEAR:
-                    if not alone:
-                        turn = wait_for_all(gate, threads, turn, patience)
-                    lo, hi = share(row[WIDTH_IN], lanes, threads, thread)
-                    dx = matrix(dact, row[DX], N, row[WIDTH_IN])
-                    w = blocks_of(my_p if alone else p, row[WEIGHT], row[WIDTH], row[INPUTS], lanes)
-                    linear_backward_input(dy, w, scratch[thread], dx, lo, hi)
+            row = plan[layer]
+            if row.sends:
+                dy = matrix(my_dact if row.alone else shared.dact, row.dy, N, row.width)
+                if row.waits_back:
+                    turn = wait_for_all(gate, threads, turn, patience)
+                if row.form == LINEAR:  # the columns of the layer below, which are shared also where this one is not
+                    lo, hi = share(row.width_in, lanes, threads, thread)
+                    dx = matrix(shared.dact, row.dx, N, row.width_in)
                 else:
-                    lo, hi = share(row[WIDTH], lanes, 1 if alone else threads, 0 if alone else thread)
-                    x = input_of(plan, layer, x0, act, my_act, N)
-                    y = matrix(my_act if alone else act, row[Y], N, row[WIDTH])
-                    dx = matrix(my_dact if below_alone else dact, row[DX], N, row[WIDTH_IN])
-                    backward_layer(row, numbers[layer], dy, x, y, dx, p, stats, step, lo, hi)
+                    lo, hi = part_of(row, N, lanes, threads, thread)
+                    below_alone = layer > 0 and plan[layer - 1].alone
+                    dx = matrix(my_dact if below_alone else shared.dact, row.dx, N, row.width_in)
+                x = input_of(plan, layer, x0, shared.act, my_act, N)
+                y = matrix(my_act if row.alone else shared.act, row.y, N, row.width)
+                p = my_p if row.alone else shared.p
+                backward_layer(row, net, net.numbers[layer], dy, x, y, dx, p, shared.state, scratch, step, lo, hi)
 
         turn = wait_for_all(gate, threads, turn, patience)  # until here, others may have read this thread's weights
         if thread == 0:
-            loss = 0.0
+            total = 0.0
             for n in range(N):
-                loss += terms[0, n]
-                sums[1] += terms[1, n]
-            sums[0] += np.float64(number(loss)) * N
+                total += all_terms[0, n]
+                sums[1] += all_terms[1, n]
+            sums[0] += np.float64(number(total)) * N
         for layer in range(layers - 1, -1, -1):
             if layer == 0 and step + 1 < last:
-                ask_for_rows(address, feature_kind, columns, order, bounds[step + 1], bounds[step + 2])
-            row, alone = plan[layer], plan[layer, ALONE]
-            lo, hi = share(row[WIDTH], lanes, 1 if alone else threads, 0 if alone else thread)
-            x = input_of(plan, layer, x0, act, my_act, N)
-            dy = matrix(my_dact if alone else dact, row[DY], N, row[WIDTH])
+                ask_for_rows(batches.source, batches.order, batches.bounds[step + 1], batches.bounds[step + 2])
+            row = plan[layer]
+            if row.parameters == 0:
+                continue
+            lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
+            x = input_of(plan, layer, x0, shared.act, my_act, N)
+            dy = matrix(my_dact if row.alone else shared.dact, row.dy, N, row.width)
+            if row.alone:
+                p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
+            else:
+                p, m, v, u = shared.p, shared.m, shared.v, shared.u
             update_layer(
-                row, rule, options, counts, step + 1, x, dy,
-                my_p if alone else p, own_m[thread] if alone else m, own_v[thread] if alone else v,
-                stats, pieces[thread], lanes, lo, hi,
+                row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
             )  # fmt: skip
         turn = wait_for_all(gate, threads, turn, patience)
         if threads > 1 and atomic_load(gate, LEAVING) != 0:
@@ -306,27 +328,29 @@ def train_steps(
 
 @kernel
 def predict_rows(
-    plan, numbers, lanes, classes, address, feature_kind, columns, scale, order, first, last,
-    p, stats, own_p, buffer, room, z,
-):  # fmt: skip
-    """z[n] = the logits of row order[n] in evaluation mode, for n in [first, last); z: (>= last, classes).
+    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, z
+):
+    """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
 
     Rows go through all layers together, `room` at a time, in `buffer`: a row needs no other, and no thread waits.
-    Denormal numbers count as zero, as they do in training.
+    Denormal numbers count as zero, as they do in training. The arguments are those of `Net` and `Batches` one by one:
+    a tuple costs a microsecond at each call from Python, and a single row takes seven.
     """
     word, half = swap_control_word(-1), buffer.size // 2
     for start in range(first, last, room):
         N = min(room, last - start)
-        x, side = matrix(buffer, 0, N, plan[0, WIDTH_IN]), 1
-        gather_rows(address, feature_kind, columns, order, start, scale, x)
-        ask_for_rows(address, feature_kind, columns, order, start + N, min(start + N + room, last))
+        x, side = matrix(buffer, 0, N, plan[0].width_in), 1
+        forms.call_gather(gather, source, order, start, scale, x)
+        ask_for_rows(source, order, start + N, min(start + N + room, last))
         for layer in range(plan.shape[0]):
             row = plan[layer]
-            y = matrix(buffer, side * half, N, row[WIDTH])
-            alone = row[ALONE] != 0
-            forward_layer(row, numbers[layer], x, y, own_p[0] if alone else p, stats, lanes, False, 0, 0, row[WIDTH])
+            if row.evaluate == 0:  # a kind that does nothing in evaluation
+                continue
+            y = matrix(buffer, side * half, N, row.width)
+            lo, hi = part_of(row, N, lanes, 1, 0)
+            forward_layer(row, lanes, tiles, numbers[layer], x, y, own_p if row.alone else p, state, False, 0, lo, hi)
             x, side = y, 1 - side
         for n in range(N):
-            for c in range(classes):
+            for c in range(z.shape[1]):
                 z[start + n, c] = x[n, c]
     swap_control_word(word)

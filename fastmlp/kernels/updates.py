@@ -1,22 +1,34 @@
-"""Update rules. Each is one flat loop over parameters p, gradients g and the state in the paper's letters.
+"""Update rules. A pair each: `scale`, once a parameter and step, and `update`, a flat loop over any piece of it.
 
-p, g and the state are 1-d arrays of one length and dtype; p and the state change in place, g does not.
+p, g and the state m, v, u in the paper's letters are 1-d arrays of one length and dtype; p and the state change in
+place, g does not. A rule that keeps less than three arrays leaves the others alone (they may be empty).
+option: (n,) float64, the options in the order of the class in `optim`; option[0] is lr, and `scale` takes the learning
+rate of this step, as a schedule gives it, by itself.    t counts the steps from 1.    scale: (SCALES,) float64
 """
 
 import numpy as np
 
-from .jit import inner, kernel
+from .jit import kernel
+
+SCALES = 8  # numbers that `scale` may hand to `update`
 
 
 @kernel
-def sgd_step(p, g, b, lr, momentum, dampening, weight_decay, nesterov, first):
+def sgd_scale(option, lr, t, scale):
+    """scale = (lr, whether this is the first step)."""
+    scale[0], scale[1] = lr, t == 1
+
+
+@kernel
+def sgd_update(p, g, b, v, u, option, scale):
     """g ← g + λp;  b ← μb + (1 - τ)g, and b = g in the first step;  d = g + μb with Nesterov, else b;  p ← p - lr d.
 
-    Without momentum d = g, and b is not touched (it may be empty). lr learning rate, μ momentum, τ dampening,
-    λ weight_decay. Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
+    Without momentum d = g, and b is not touched. option: (lr, μ momentum, τ dampening, λ weight_decay, nesterov).
+    Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
     """
     number = p.dtype.type
-    lr, mu, keep, decay = number(lr), number(momentum), number(1 - dampening), number(weight_decay)
+    momentum, nesterov, first = option[1], option[4] != 0, scale[1] != 0
+    lr, mu, keep, decay = number(scale[0]), number(momentum), number(1 - option[2]), number(option[3])
     if momentum == 0:
         for i in range(p.size):
             p[i] -= lr * (g[i] + decay * p[i])
@@ -32,33 +44,26 @@ def sgd_step(p, g, b, lr, momentum, dampening, weight_decay, nesterov, first):
             p[i] -= lr * (d + mu * b[i] if nesterov else b[i])
 
 
-@inner
-def adam_scale(lr, beta1, beta2, eps, t):
-    """(α, ε̂) of step t, counted from 1:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
+@kernel
+def adam_scale(option, lr, t, scale):
+    """scale = (α, ε̂, lr) of step t:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
 
     lr m̂ / (√v̂ + ε) = α m / (√v + ε̂): the same fraction, both parts multiplied by √(1 - β₂ᵗ).
     """
-    root = np.sqrt(1 - beta2**t)
-    return lr * root / (1 - beta1**t), eps * root
+    root = np.sqrt(1 - option[2] ** t)
+    scale[0], scale[1], scale[2] = lr * root / (1 - option[1] ** t), option[3] * root, lr
 
 
 @kernel
-def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
+def adam_update(p, g, m, v, u, option, scale):
     """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ); t counts the steps from 1.
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ): see `adam_scale`. option: (lr, β₁, β₂, ε, λ weight_decay).
     Source: Kingma and Ba, ICLR 2015, Algorithm 1.
     """
-    alpha, eps_hat = adam_scale(lr, beta1, beta2, eps, t)
-    adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay)
-
-
-@inner
-def adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay):
-    """`adam_step` with the scale of the step already known, so that a piece of the arrays can be done alone."""
     number = p.dtype.type
-    alpha, eps_hat, decay = number(alpha), number(eps_hat), number(weight_decay)
-    b1, c1, b2, c2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
+    alpha, eps_hat, decay = number(scale[0]), number(scale[1]), number(option[4])
+    b1, c1, b2, c2 = number(option[1]), number(1 - option[1]), number(option[2]), number(1 - option[2])
     for i in range(p.size):
         gi = g[i] + decay * p[i]
         m[i] = b1 * m[i] + c1 * gi
@@ -67,21 +72,14 @@ def adam_update(p, g, m, v, alpha, beta1, beta2, eps_hat, weight_decay):
 
 
 @kernel
-def adamw_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t):
+def adamw_update(p, g, m, v, u, option, scale):
     """p ← p (1 - lr λ);  then Adam's step with the gradient as it is: the decay does not pass through m and v.
 
     Source: Loshchilov and Hutter, ICLR 2019, Algorithm 2, in PyTorch's form (the decay is scaled by lr).
     """
-    alpha, eps_hat = adam_scale(lr, beta1, beta2, eps, t)
-    adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, lr * weight_decay)
-
-
-@inner
-def adamw_update(p, g, m, v, alpha, beta1, beta2, eps_hat, decay):
-    """`adamw_step` with the scale of the step and  decay = lr λ  already known."""
     number = p.dtype.type
-    alpha, eps_hat, shrink = number(alpha), number(eps_hat), number(1 - decay)
-    b1, c1, b2, c2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
+    alpha, eps_hat, shrink = number(scale[0]), number(scale[1]), number(1 - scale[2] * option[4])
+    b1, c1, b2, c2 = number(option[1]), number(1 - option[1]), number(option[2]), number(1 - option[2])
     for i in range(p.size):
         m[i] = b1 * m[i] + c1 * g[i]
         v[i] = b2 * v[i] + c2 * g[i] * g[i]

@@ -1,7 +1,8 @@
-"""A model lowered to integers and flat buffers, as `kernels.steps` runs it.
+"""A model lowered to rows of numbers and flat buffers, as `kernels.steps` runs it.
 
-`obstacle` says whether that can be done, `Plan` holds where everything lies, `Weights` the numbers. The engine trains
-with them and `predict` predicts.
+`obstacle` says whether that can be done, `Plan` holds where everything lies, `verify` checks it before a kernel trusts
+it, `Weights` holds the numbers. The engine trains with them and `predict` predicts. What a layer is, its declaration
+says (`nn.Layer`); no kind of layer is named here.
 """
 
 from __future__ import annotations
@@ -14,63 +15,61 @@ import numpy as np
 
 from .. import kernels
 from ..graph import FLOATS, Array, Parameter
-from ..kernels import steps
-from ..nn import BatchNorm1d, Dropout, Linear, Module, ReLU, Sequential, Sigmoid, Tanh
-from ..optim import SGD, Adam, AdamW, Optimizer
+from ..kernels import forms, steps
+from ..nn import Elementwise, Layer, Module, Sequential
+from ..optim import Optimizer
 
 ALONE_NUMBERS = 1 << 15  # a last layer of at most so many weights is computed by every thread
-
-_KINDS = {Linear: steps.LINEAR, ReLU: steps.RELU, Tanh: steps.TANH, Sigmoid: steps.SIGMOID}
-_KINDS |= {Dropout: steps.DROPOUT, BatchNorm1d: steps.BATCHNORM}
-RULES = {SGD: steps.SGD, Adam: steps.ADAM, AdamW: steps.ADAMW}
-FEATURES = {np.dtype(np.uint8): steps.UINT8, np.dtype(np.float32): steps.FLOAT32, np.dtype(np.float64): steps.FLOAT64}
+FORMS = {"elementwise": steps.ELEMENTWISE, "random": steps.RANDOM, "norm": steps.NORM, "linear": steps.LINEAR}
+ADDRESSES = {  # a form's kernels: what they do -> the arguments they have; those of a "norm" differ by what they do
+    "elementwise": {"forward": "elementwise_forward", "evaluate": "elementwise_forward",
+                    "backward": "elementwise_backward"},
+    "random": {"forward": "random", "evaluate": "random", "backward": "random"},
+    "norm": {"forward": "norm_forward", "evaluate": "norm_forward", "backward": "norm_backward",
+             "weights": "norm_weights"},
+    "linear": {"forward": "linear_forward", "evaluate": "linear_forward", "backward": "linear_input",
+               "weights": "linear_weight", "bias_update": "linear_bias"},
+}  # fmt: skip
 
 
 def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
     """Why the engine cannot run this model with this optimizer, in a few words; None where it can."""
     layers = flat_layers(model)
     if layers is None:
-        return f"{type(model).__name__} is not a Sequential of fastmlp's own layers"
+        return f"{type(model).__name__} is not a Sequential of declared layers"
     for layer in layers:
-        if type(layer) not in _KINDS:
-            return f"{type(layer).__name__} is not one of fastmlp's own layers"
-    if not any(isinstance(layer, Linear) for layer in layers):
+        if not isinstance(layer, Layer) or not layer.runs_on_engine():
+            return f"{type(layer).__name__} declares no kernels for its forward"
+    if not any(layer.form == "linear" for layer in layers):
         return "there is no Linear layer"
-    parameters = [parameter for layer in layers for parameter in layer._parameters.values()]
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
     if len({id(parameter) for parameter in parameters}) < len(parameters):
         return "layers share a parameter"
-    dropouts = [id(layer) for layer in layers if isinstance(layer, Dropout)]
-    if len(set(dropouts)) < len(dropouts):
+    if len(parameters) != sum(len(layer.engine_parameters()) for layer in layers):
+        return "a layer has a parameter that its declaration does not name"
+    drawing = [id(layer) for layer in layers if layer.form == "random"]
+    if len(set(drawing)) < len(drawing):
         return "a Dropout is used twice, and its counter moves with each use"
     if len({parameter.dtype for parameter in parameters}) != 1 or parameters[0].dtype not in FLOATS:
         return "its parameters are not all float32 or all float64"
     if not all(parameter.requires_grad and parameter.data.flags.carray for parameter in parameters):
         return "a parameter does not require grad, or is not contiguous"
     if optimizer is not None:
-        if type(optimizer) not in RULES:
-            return f"{type(optimizer).__name__} is not one of fastmlp's own optimizers"
-        owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if owned != {id(parameter) for parameter in parameters}:
+        if not hasattr(type(optimizer), "update"):
+            return f"{type(optimizer).__name__} declares no kernels"
+        if {id(p) for p in optimizer.parameters()} != {id(parameter) for parameter in parameters}:
             return "the optimizer does not hold just the model's parameters"
     return None
 
 
-def flat_layers(model: Module) -> list[Module] | None:
+def flat_layers(model: Module) -> list[Any] | None:
     """The layers of a Sequential, those of Sequentials within it in their place; None for another module."""
-    if type(model).forward is not Sequential.forward or model._parameters or model._buffers:
-        return None
-    layers: list[Module] = []
-    for module in model.children():
-        inner = flat_layers(module) if isinstance(module, Sequential) else [module]
-        if inner is None:
-            return None
-        layers += inner
-    return layers
+    return model.flat() if isinstance(model, Sequential) else None
 
 
 @dataclass
 class Slot:
-    """A parameter's place: its layer, its row in the options, where it lies in which flat buffer."""
+    """A parameter's place: its row in the options, where it lies in which flat buffer."""
 
     parameter: Parameter
     at: int
@@ -79,129 +78,200 @@ class Slot:
 
 
 class Plan:
-    """A model lowered to integers: the plan, the slots of its parameters, the sizes of the buffers.
+    """A model lowered to numbers: the plan, the slots of its parameters, the sizes of the buffers.
 
-    room: most rows of a batch. Error: ValueError for widths that do not fit together, in `linear`'s words.
+    room: most rows of a batch. training: whether the kernels of the way back are taken too, which compiles them.
+    Error: ValueError for widths that do not fit together, in the layer's words.
     """
 
-    def __init__(self, model: Module, features: int, room: int) -> None:
+    def __init__(self, model: Module, features: int, room: int, training: bool = True) -> None:
         layers = flat_layers(model)
         assert layers is not None
-        self.layers, self.room = layers, room
+        self.layers: list[Layer] = layers
+        self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
-        self.lanes = kernels.lanes(self.dtype)
-        self.rows = np.full((len(layers), steps.PLAN_COLUMNS), -1, np.int64)
-        self.numbers = np.zeros((len(layers), 2))
+        self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
+        self.rows = np.zeros(len(layers), steps.ROW)
+        self.numbers = np.zeros((len(layers), max(1, *(len(layer.numbers) for layer in layers))))
         self.slots: list[Slot] = []
-        self.sizes = dict.fromkeys(("p", "own_p", "act", "own_act", "dact", "own_dact", "stats"), 0)
-        last = max(i for i, layer in enumerate(layers) if isinstance(layer, Linear))
-        tail = layers[last:]
-        small = self._weights(layers[last]) <= ALONE_NUMBERS
-        self.alone_from = last if small and not any(isinstance(m, BatchNorm1d) for m in tail) else len(layers)
-        width, y, dy = features, -1, -1
-        for i, layer in enumerate(layers):
-            width, y, dy = self._lower(i, layer, width, y, dy)
-        self.classes = width
-        self.width_in = int(self.rows[0, steps.WIDTH_IN])
-        self.width_out = int(self.rows[-1, steps.WIDTH])
-        self.widest = max(self.width_in, int(self.rows[:, steps.WIDTH].max()))
-        self.loss_at = self._take("own_act", 2 * room * self.width_out)
+        self.sizes = dict.fromkeys(("p", "own_p", "act", "own_act", "dact", "own_dact", "state"), 0)
+        last = max(i for i, layer in enumerate(layers) if layer.form == "linear")
+        small = layers[last].engine_parameters()[0].data.size <= ALONE_NUMBERS
+        plain = all(layer.form != "norm" for layer in layers[last:])
+        self.alone_from = last if small and plain else len(layers)
+        self.columns = features
+        for i in range(len(layers)):
+            self._lower(i)
+        self._wait_back()
+        self.width_in, self.width_out = int(self.rows[0]["width_in"]), int(self.rows[-1]["width"])
+        self.widest = max(self.width_in, int(self.rows["width"].max()))
+        self.read_options()
 
-    @staticmethod
-    def _weights(layer: Module) -> int:
-        return layer.in_features * layer.out_features if isinstance(layer, Linear) else 0
-
-    def _take(self, buffer: str, size: int) -> int:
+    def take(self, buffer: str, size: int) -> int:
         """A place of `size` numbers in a buffer, rounded up so that the next one starts on a cache line."""
         at = self.sizes[buffer]
         self.sizes[buffer] = at + -(-size // (2 * self.lanes)) * 2 * self.lanes
         return at
 
-    def _lower(self, i: int, layer: Module, width: int, x: int, dx: int) -> tuple[int, int, int]:
-        """Fill row i of the plan; returns the real width of the layer's output and where y and dy lie."""
-        row, alone, pad = self.rows[i], i >= self.alone_from, self.lanes
-        row[steps.KIND] = _KINDS[type(layer)]
-        row[steps.INPUTS], row[steps.WIDTH_IN], row[steps.X] = width, -(-width // pad) * pad, x
-        has_parameters_below = any(earlier._parameters for earlier in self.layers[:i])
-        out = width
-        if isinstance(layer, Linear):
-            if layer.in_features != width:
-                raise ValueError(f"linear: layer {i} has in_features {layer.in_features}; {width} columns come to it")
-            out = layer.out_features
-        row[steps.WIDTH] = -(-out // pad) * pad
-        row[steps.ALONE] = alone
-        row[steps.WAITS] = isinstance(layer, Linear) and x >= 0
-        row[steps.SENDS] = has_parameters_below or (bool(layer._parameters) and not isinstance(layer, Linear))
-        own = "own_" if alone else ""
-        row[steps.Y] = self._take(own + "act", self.room * int(row[steps.WIDTH]))
-        row[steps.DX] = dx if i else self._take("dact", self.room * int(row[steps.WIDTH_IN]))
-        row[steps.DY] = self._take(own + "dact", self.room * int(row[steps.WIDTH]))
-        if isinstance(layer, Linear):
-            self._parameters(row, layer.weight, layer.bias, alone, (out, width))
-        elif isinstance(layer, BatchNorm1d):
-            if layer.num_features != width:
-                raise ValueError(f"batch_norm: layer {i} has {layer.num_features} features; {width} columns come to it")
-            row[steps.STATS] = self._take("stats", 6 * int(row[steps.WIDTH]))
-            self.numbers[i] = layer.momentum, layer.eps
-            self._parameters(row, layer.weight, layer.bias, alone, None)
-        elif isinstance(layer, Dropout):
-            self.numbers[i, steps.RATE] = layer.p
-            row[steps.SEED], row[steps.STEP], row[steps.LAYER] = layer.seed, layer.step, layer.layer
-        return out, int(row[steps.Y]), int(row[steps.DY])
+    def read_options(self) -> None:
+        """Take over the layers' options and counters as they are now."""
+        for i, (row, layer) in enumerate(zip(self.rows, self.layers, strict=True)):
+            self.numbers[i, : len(layer.numbers)] = layer.number_array()
+            row["seed"], row["step"], row["layer"] = layer.counters()
 
-    def _parameters(
-        self, row: Array, weight: Parameter, bias: Parameter | None, alone: bool, shape: tuple[int, int] | None
-    ) -> None:
-        buffer = "own_p" if alone else "p"
-        packed = kernels.packed_shape(*shape, self.dtype) if shape else None
-        row[steps.SLOT] = len(self.slots)
-        row[steps.WEIGHT] = self._take(buffer, math.prod(packed) if packed else int(row[steps.WIDTH]))
-        self.slots.append(Slot(weight, int(row[steps.WEIGHT]), alone, packed))
-        if bias is not None:
-            row[steps.BIAS] = self._take(buffer, int(row[steps.WIDTH]))
-            self.slots.append(Slot(bias, int(row[steps.BIAS]), alone, None))
+    def _lower(self, i: int) -> None:
+        """Fill row i of the plan; the columns that came to it are in `self.columns`."""
+        row, layer, below = self.rows[i], self.layers[i], self.rows[i - 1] if i else None
+        pad, columns, linear = self.lanes, self.columns, layer.form == "linear"
+        self.columns = out = layer.columns(columns, i)
+        row["form"], row["alone"], row["by_rows"] = FORMS[layer.form], i >= self.alone_from, layer.by_rows
+        row["inputs"], row["columns"] = columns, out
+        row["width_in"], row["width"] = -(-columns // pad) * pad, -(-out // pad) * pad
+        self._kernels(row, layer)
+        own = "own_" if row["alone"] else ""
+        row["x"] = -1 if below is None else below["y"]
+        row["y"] = self.take(own + "act", self.room * int(row["width"]))
+        row["dx"] = self.take("dact", self.room * int(row["width_in"])) if below is None else below["dy"]
+        row["dy"] = self.take(own + "dact", self.room * int(row["width"]))
+        parameters = layer.engine_parameters()
+        gradient_below = any(earlier.engine_parameters() for earlier in self.layers[:i])
+        row["sends"] = gradient_below or bool(parameters and not linear and not row["weights"])
+        if below is not None:
+            changes = bool(row["by_rows"]) != bool(below["by_rows"])
+            row["waits"] = linear or (changes and not below["alone"])
+        row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        self._parameters(row, parameters, (out, columns) if linear else None)
+        if layer.form == "norm":
+            state_width = -(-self.room // pad) * pad if layer.by_rows else int(row["width"])
+            row["state_rows"], row["state_width"] = len(layer.state), state_width
+            row["state"] = self.take("state", len(layer.state) * state_width)
+            row["dweights"] = self.take("state", len(parameters) * int(row["width"]))
+
+    def _wait_back(self) -> None:
+        """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
+        for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
+            made_by_rows = above["by_rows"] and above["form"] != steps.LINEAR
+            row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or made_by_rows != row["by_rows"])
+        last = self.rows[-1]  # its dy is made by the loss, after which all have waited
+        last["waits_back"] = last["form"] == steps.LINEAR and not last["alone"]
+
+    def _kernels(self, row: Any, layer: Layer) -> None:
+        """The addresses of the layer's kernels, compiled or loaded now."""
+        row["keeps_x"] = isinstance(layer, Elementwise) and "x" in layer.node.keeps
+        for what, form in ADDRESSES[layer.form].items():
+            kernel = layer.kernels.get(what)
+            if kernel is not None and (self.training or what == "evaluate"):
+                row[what] = forms.address(kernel, form, self.dtype)
+
+    def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
+        """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
+        buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
+        if shape is None:
+            row["weight"] = self.take(buffer, len(parameters) * width)
+            self.slots += [
+                Slot(parameter, int(row["weight"]) + k * width, alone, None) for k, parameter in enumerate(parameters)
+            ]
+            return
+        packed = kernels.packed_shape(*shape, self.dtype)
+        row["weight"] = self.take(buffer, math.prod(packed))
+        self.slots.append(Slot(parameters[0], int(row["weight"]), alone, packed))
+        if len(parameters) > 1:
+            row["bias"] = self.take(buffer, width)
+            self.slots.append(Slot(parameters[1], int(row["bias"]), alone, None))
 
 
-def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros from a cache line on."""
-    array = kernels.empty(shape, dtype)
-    array[...] = 0
-    return array
+def verify(plan: Plan) -> None:
+    """Refuse a plan that a kernel could not trust; every one is held to it before the first step.
+
+    Widths chain, every place lies inside its buffer, no two things overlap, each input is the output of the layer
+    before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
+    by other owners. Error: RuntimeError that names the layer and what is wrong.
+    """
+    room, taken = plan.room, {name: [] for name in plan.sizes}  # type: dict[str, list[tuple[int, int]]]
+
+    def occupy(i: int, what: str, buffer: str, at: int, size: int) -> None:
+        if at < 0 or size < 0 or at + size > plan.sizes[buffer]:
+            raise RuntimeError(f"plan: layer {i}: {what} at {at} of {size} numbers is outside {buffer}")
+        if any(at < end and start < at + size for start, end in taken[buffer]):
+            raise RuntimeError(f"plan: layer {i}: {what} at {at} overlaps another in {buffer}")
+        taken[buffer].append((at, at + size))
+
+    def require(i: int, holds: Any, words: str) -> None:
+        if not holds:
+            raise RuntimeError(f"plan: layer {i}: {words}")
+
+    for i, (row, layer) in enumerate(zip(plan.rows, plan.layers, strict=True)):
+        below = plan.rows[i - 1] if i else None
+        own = "own_" if row["alone"] else ""
+        for name, wide in (("inputs", "width_in"), ("columns", "width")):
+            require(
+                i, 0 < row[name] <= row[wide] < row[name] + plan.lanes and row[wide] % plan.lanes == 0, f"{wide} is odd"
+            )
+        occupy(i, "y", own + "act", int(row["y"]), room * int(row["width"]))
+        occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
+        if below is None:
+            require(i, row["x"] == -1, "the first layer reads the batch")
+            occupy(i, "dx", "dact", int(row["dx"]), room * int(row["width_in"]))
+        else:
+            require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
+            require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
+            require(i, row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
+            require(i, row["waits"] or (row["form"] != steps.LINEAR and row["by_rows"] == below["by_rows"]) or
+                    below["alone"], "it does not wait for its input")  # fmt: skip
+        linear = row["form"] == steps.LINEAR
+        for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
+            size = math.prod(slot.packed) if slot.packed else int(row["width"])
+            require(i, slot.alone == bool(row["alone"]), "a parameter in another buffer")
+            require(
+                i,
+                slot.at == (row["bias"] if linear and k else row["weight"] + k * row["width"]),
+                "a parameter elsewhere",
+            )
+            occupy(i, "a parameter", own + "p", slot.at, size)
+        if row["form"] == steps.NORM:
+            require(i, not row["alone"], "a norm is shared")
+            require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
+            occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
+            occupy(i, "dweights", "state", int(row["dweights"]), int(row["parameters"] * row["width"]))
+        for what in ADDRESSES[layer.form]:
+            needed = layer.kernels.get(what) is not None and (plan.training or what == "evaluate")
+            require(i, forms.is_address(int(row[what])) if needed else row[what] == 0, f"{what} is no kernel's address")
+        require(i, np.isfinite(plan.numbers[i]).all(), "an option is not finite")
 
 
 class Weights:
-    """The parameters and running statistics of a model in the engine's buffers; `own` ones once a thread."""
+    """The parameters and states of a model in the engine's buffers; `own` ones once a thread."""
 
     def __init__(self, plan: Plan, threads: int) -> None:
-        self.plan, self.threads = plan, threads
-        self.p = zeros((plan.sizes["p"],), plan.dtype)
-        self.own_p = zeros((threads, max(plan.sizes["own_p"], 1)), plan.dtype)
-        self.stats = zeros((plan.sizes["stats"],), plan.dtype)
-        self.read()
+        self.plan = plan
+        self.p = kernels.zeros((max(plan.sizes["p"], 1),), plan.dtype)
+        self.own_p = kernels.zeros((threads, max(plan.sizes["own_p"], 1)), plan.dtype)
+        self.state = kernels.zeros((max(plan.sizes["state"], 1),), plan.dtype)
 
     def read(self) -> None:
         """Take the model's numbers over."""
         for slot in self.plan.slots:
             put(self.own_p[0] if slot.alone else self.p, slot, slot.parameter.data)
-        for at, width, layer in self._norms():
-            self.stats[at : at + layer.num_features] = layer.running_mean
-            self.stats[at + width : at + width + layer.num_features] = layer.running_var
-            self.stats[at + width + layer.num_features : at + 2 * width] = 1
+        for kept, array in self._buffers():
+            kept[...] = array
 
     def write(self) -> None:
         """Give the numbers back, into the model's own arrays."""
         for slot in self.plan.slots:
             take(self.own_p[0] if slot.alone else self.p, slot, slot.parameter.data)
-        for at, width, layer in self._norms():
-            layer.running_mean[...] = self.stats[at : at + layer.num_features]
-            layer.running_var[...] = self.stats[at + width : at + width + layer.num_features]
+        for kept, array in self._buffers():
+            array[...] = kept
 
-    def _norms(self) -> list[tuple[int, int, BatchNorm1d]]:
-        return [
-            (int(row[steps.STATS]), int(row[steps.WIDTH]), layer)
-            for row, layer in zip(self.plan.rows, self.plan.layers, strict=True)
-            if isinstance(layer, BatchNorm1d)
-        ]
+    def _buffers(self) -> list[tuple[Array, Array]]:
+        """(place in the state, array of the model) of each buffer that a layer's kernels keep."""
+        found = []
+        for row, layer in zip(self.plan.rows, self.plan.layers, strict=True):
+            buffers = dict(layer.named_buffers())
+            for k, name in enumerate(layer.state):
+                if name in buffers:
+                    at = int(row["state"] + k * row["state_width"])
+                    found.append((self.state[at : at + buffers[name].size], buffers[name]))
+        return found
 
 
 def put(flat: Array, slot: Slot, array: Array) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from .. import kernels
 from ..data import Dataset
 from ..graph import Array
-from ..kernels import steps
-from ..nn import Module
+from ..kernels import forms, steps
+from ..nn import Module, features_of
 from .machine import available_cores
-from .plan import FEATURES, Plan, Weights, obstacle
+from .plan import Plan, Weights, obstacle, verify
 
 ROOM = 128  # rows that go through the layers together
 SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
@@ -44,18 +44,19 @@ class Predictor:
             raise ValueError(
                 f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
             )
-        first = next(layer for layer in model.modules() if hasattr(layer, "in_features"))
-        self.features, self.threads = int(first.in_features), int(n_threads)
-        self.plan = Plan(model, self.features, ROOM)
+        self.features, self.threads = features_of(model) or 0, int(n_threads)
+        self.plan = Plan(model, self.features, ROOM, training=False)
+        verify(self.plan)
         self.weights = Weights(self.plan, 1)
+        self.refresh()
         self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(self.threads)]
         for buffer in self.buffers:
             buffer[:] = 0
         self.row = kernels.empty((1, self.features), self.plan.dtype)
-        self.row_logits = np.empty((1, self.plan.classes), self.plan.dtype)
+        self.row_logits = np.empty((1, self.plan.columns), self.plan.dtype)
         self.row_arguments = {
             dtype: self._arguments(self.row, SCALES.get(dtype, 1.0), np.zeros(1, np.int64), self.row_logits, 0, 1, 0)
-            for dtype in FEATURES
+            for dtype in kernels.GATHER
         }
 
     def refresh(self) -> None:
@@ -72,10 +73,10 @@ class Predictor:
             rows = rows.reshape(len(rows), -1)
         if rows.ndim != 2 or rows.shape[1] != self.features:
             raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
-        if rows.dtype not in FEATURES:
+        if rows.dtype not in kernels.GATHER:
             raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
         rows = np.ascontiguousarray(rows)
-        z = np.empty((len(rows), self.plan.classes), self.plan.dtype)
+        z = np.empty((len(rows), self.plan.columns), self.plan.dtype)
         self._fill(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), z)
         return z[0] if x.ndim == 1 else z
 
@@ -104,10 +105,12 @@ class Predictor:
     ) -> tuple[Any, ...]:
         """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
+        gather = forms.address(kernels.GATHER[rows.dtype], "gather", plan.dtype)
+        at = rows.__array_interface__["data"][0]
+        source = np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
         return (
-            plan.rows, plan.numbers, plan.lanes, plan.classes,
-            rows.__array_interface__["data"][0], FEATURES[rows.dtype], self.features, scale,
-            order, first, last, weights.p, weights.stats, weights.own_p, self.buffers[thread], ROOM, z,
+            plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
+            weights.p, weights.own_p[0], weights.state, self.buffers[thread], ROOM, z,
         )  # fmt: skip
 
     def logits(self, data: Dataset, order: Array) -> Array:
@@ -116,7 +119,7 @@ class Predictor:
             raise ValueError(
                 f"evaluate: data has {data.n_features} features; the model's in_features is {self.features}"
             )
-        z = np.empty((len(order), self.plan.classes), self.plan.dtype)
+        z = np.empty((len(order), self.plan.columns), self.plan.dtype)
         self._fill(data.rows, data.scale, np.ascontiguousarray(order, np.int64), z)
         return z
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import nn
 from ..nn import Module
+from ..nn.module import unmoved_generator
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
 
@@ -71,12 +72,8 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
         raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
-    generator = nn._generator.bit_generator
-    before = generator.state
-    try:
+    with unmoved_generator():
         model = nn.Sequential(*_layers(state, file, named or "relu", config.get("dropout", 0.0)))
-    finally:
-        generator.state = before
     _check_config(model, config, file.with_name(CONFIG))
     if named is None and len(model) > 1:
         warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)

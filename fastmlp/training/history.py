@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,7 +14,8 @@ class Epoch:
     """What one epoch measured. Losses are means over rows, in nats; accuracies are fractions of rows; time in seconds.
 
     The training numbers are those of each batch at the step that it trained, in training mode. The validation
-    numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out.
+    numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out. Scores are what
+    `History.score_name` says: the accuracies once more, or another measure, where accuracies are NaN.
     """
 
     epoch: int
@@ -23,6 +25,8 @@ class Epoch:
     validation_accuracy: float
     seconds: float
     samples_per_second: float
+    train_score: float = math.nan
+    validation_score: float = math.nan
 
 
 @dataclass
@@ -30,6 +34,16 @@ class History:
     """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch."""
 
     epochs: list[Epoch] = field(default_factory=list)
+    score_name: str = "accuracy"
+
+    def add(self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int) -> None:
+        """One more epoch: (mean loss, score) of the training and of what was held out, and how long it took."""
+        loss, score = trained
+        held_loss, held_score = held
+        accuracies = (score, held_score) if self.score_name == "accuracy" else (math.nan, math.nan)
+        self.epochs.append(
+            Epoch(epoch, loss, accuracies[0], held_loss, accuracies[1], seconds, rows / seconds, score, held_score)
+        )
 
     def column(self, name: str) -> list[float]:
         """One value an epoch. Error: ValueError for a name that `Epoch` does not have."""

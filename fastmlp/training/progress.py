@@ -17,10 +17,10 @@ class Progress:
     Error: ValueError for another progress.
     """
 
-    def __init__(self, progress: bool | str, epochs: int, rows: int) -> None:
+    def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy") -> None:
         if progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
-        self.visible, self.epochs, self.header_due = bool(progress), epochs, True
+        self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
         self.bar: Any = None
         if progress is True:
             from tqdm import tqdm
@@ -37,21 +37,25 @@ class Progress:
             )
             self.bar.set_description_str(f"epoch 1/{epochs}")
 
-    def batch(self, rows: int, loss: float, accuracy: float) -> None:
-        """Move the bar by a batch; `loss` and `accuracy` are the epoch's means so far."""
+    def words(self, score: float) -> str:
+        """A score as people read it: a fraction of rows in percent."""
+        return f"{score:8.2%}" if self.score == "accuracy" else f"{score:8.4f}"
+
+    def batch(self, rows: int, loss: float, score: float) -> None:
+        """Move the bar by a batch; `loss` and `score` are the epoch's so far."""
         if self.bar is not None:
-            self.bar.postfix = f"loss {loss:.4f}, accuracy {accuracy:.2%}"
+            self.bar.postfix = f"loss {loss:.4f}, {self.score} {self.words(score).strip()}"
             self.bar.update(rows)
 
     def row(self, epoch: Epoch) -> None:
         """Print one row of the table, and start the bar anew."""
-        held_out = math.isfinite(epoch.validation_accuracy)
+        held_out, name = math.isfinite(epoch.validation_score), f"{self.score:>8}"
         if self.header_due:
-            self.say("epoch   train loss  accuracy" + "   validation loss  accuracy" * held_out + "   samples/s")
+            self.say(f"epoch   train loss  {name}" + f"   validation loss  {name}" * held_out + "   samples/s")
             self.header_due = False
-        validation = f"   {epoch.validation_loss:15.4f}  {epoch.validation_accuracy:8.2%}" * held_out
+        validation = f"   {epoch.validation_loss:15.4f}  {self.words(epoch.validation_score)}" * held_out
         self.say(
-            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {epoch.train_accuracy:8.2%}{validation}"
+            f"{epoch.epoch:5d}   {epoch.train_loss:10.4f}  {self.words(epoch.train_score)}{validation}"
             f"   {epoch.samples_per_second:9,.0f}"
         )
         if self.bar is not None and epoch.epoch < self.epochs:

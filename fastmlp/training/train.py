@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Any
 
@@ -12,20 +12,17 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
-from ..graph import Array, Tensor, no_grad
-from ..nn import BatchNorm1d, Dropout, Module
-from ..ops import cross_entropy
-from ..optim import Adam, Optimizer
-from ..running import warm
-from ..running.engine import Engine
-from ..running.machine import available_cores, available_memory
-from ..running.plan import obstacle
-from ..running.predict import Predictor
-from .history import Epoch, History
+from ..graph import Array
+from ..nn import LOSSES, BatchNorm1d, CrossEntropyLoss, Dropout, Loss, Module
+from ..optim import Adam, Optimizer, Rates, Schedule
+from ..running import door
+from ..running.machine import available_memory
+from ..running.nodes import float_targets
+from .history import History
 from .metrics import Evaluation, softmax
 from .progress import Progress
 
-EVALUATION_BATCH, GRAPH_BATCH = 16384, 1000
+EVALUATION_BATCH = 16384  # rows of outputs that are held at a time
 
 
 def fit(
@@ -39,10 +36,13 @@ def fit(
     n_threads: int | str = "auto",
     progress: bool | str = True,
     callbacks: Iterable[Callable[[Module, History], Any]] = (),
+    loss: Loss | None = None,
+    schedule: Schedule | None = None,
+    schedule_every: str = "epoch",
 ) -> History:
-    """Train `model` on `data` with softmax cross-entropy; the model's arrays change in place.
+    """Train `model` on `data`; the model's arrays change in place.
 
-    model       maps (N, data.n_features) to logits (N, classes)
+    model       maps (N, data.n_features) to logits (N, classes), or to as many numbers as a row has targets
     validation  held out and evaluated after each epoch: a Dataset, a fraction of the rows, a count, or None
     optimizer   Adam with its defaults where None
     epochs      passes over the data, each in a new order
@@ -57,9 +57,12 @@ def fit(
                 `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
                 epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
                 attribute `needs_validation` is True is refused where nothing is held out
+    loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
+    schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
+    schedule_every  "epoch" or "step": what the schedule counts
 
-    A Sequential of fastmlp's own layers with one of its own optimizers runs on the engine; anything else on the
-    graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
+    A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
+    the graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
     Error: ValueError for an argument out of range, in one sentence.
     """
     _check_model_and_data("fit", model, data)
@@ -89,8 +92,9 @@ def fit(
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
+    loss = _checked_loss(loss, data, held_out)
     _seed_dropout(model, seed)
-    report = Progress(progress, epochs, len(rows))
+    report = Progress(progress, epochs, len(rows), loss.score.name)
     batch_norm = any(isinstance(module, BatchNorm1d) for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
@@ -98,11 +102,12 @@ def fit(
             "fit: with batch_norm a batch of 1 row cannot be trained on, one row has no spread; "
             f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
         )
-    history = History()
+    rates = Rates(optimizer, schedule, schedule_every, epochs, len(sizes))
+    history = History(score_name=loss.score.name)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         stack.callback(report.close)
-        train_epoch = stack.enter_context(_runner(model, data, optimizer, max(sizes), n_threads, report))
+        train_epoch = stack.enter_context(door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
         with kernels.announce_compiling(report.say):
             for callback in callbacks:
                 if hasattr(callback, "start"):
@@ -114,15 +119,15 @@ def fit(
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             model.train()
             start = perf_counter()
-            loss, accuracy = train_epoch(order, sizes)
+            mean, score = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
             seconds = max(perf_counter() - start, 1e-9)
-            held = (math.nan, math.nan) if held_out is None else _measure(model, held_out, n_threads=n_threads)
-            history.epochs.append(Epoch(epoch, loss, accuracy, *held, seconds, len(rows) / seconds))
+            held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
+            history.add(epoch, (mean, score), held, seconds, len(rows))
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
-            if not math.isfinite(loss):
-                report.say(f"stopped: the training loss is {loss} in epoch {epoch}; try a smaller learning rate")
-            if any(stop) or not math.isfinite(loss):
+            if not math.isfinite(mean):
+                report.say(f"stopped: the training loss is {mean} in epoch {epoch}; try a smaller learning rate")
+            if any(stop) or not math.isfinite(mean):
                 break
     return history
 
@@ -134,143 +139,44 @@ def evaluate(
 
     batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
     result, (N, C) in the model's type. The model is left in the mode it had.
-    Errors: ValueError for shapes or labels that do not fit the model.
+    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
+    loss = CrossEntropyLoss()
+    door.check_targets("evaluate", loss, data, None)
     predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
 
-    def keep(first: int, logits: Array, classes: Array) -> None:
+    def keep(first: int, z: Array) -> None:
         nonlocal probabilities
         if first == 0:
-            probabilities = np.empty((len(data), logits.shape[1]), logits.dtype)
-        predicted[first : first + len(logits)] = classes
-        probabilities[first : first + len(logits)] = softmax(logits)
+            probabilities = np.empty((len(data), z.shape[1]), z.dtype)
+        predicted[first : first + len(z)] = z.argmax(axis=1)
+        probabilities[first : first + len(z)] = softmax(z)
 
-    loss, accuracy = _measure(model, data, batch_size, n_threads, keep)
-    return Evaluation(loss, accuracy, len(data), data.labels, probabilities, predicted)
+    mean, accuracy = _measure(model, data, loss, batch_size, n_threads, keep)
+    return Evaluation(mean, accuracy, len(data), data.labels, probabilities, predicted)
 
 
 def _measure(
     model: Module,
     data: Dataset,
+    loss: Loss,
     batch_size: int = EVALUATION_BATCH,
     n_threads: int | str = "auto",
-    keep: Callable[[int, Array, Array], None] | None = None,
+    keep: Callable[[int, Array], None] = lambda first, z: None,
 ) -> tuple[float, float]:
-    """Mean loss and accuracy; `keep` is called with (first row, logits, their argmax) of each batch."""
-    loss, correct, done = 0.0, 0, 0
-    modes = _modes(model)
-    model.eval()
-    try:
-        for logits, labels in _logits(model, data, batch_size, _ceiling(n_threads)):
-            with no_grad():
-                loss += cross_entropy(Tensor(logits), labels, reduction="sum").item()
-            classes = logits.argmax(axis=1)
-            correct += int((classes == labels).sum())
-            if keep:
-                keep(done, logits, classes)
-            done += len(labels)
-    finally:
-        _restore(modes)
-    return loss / len(data), correct / len(data)
-
-
-def _logits(model: Module, data: Dataset, batch_size: int, threads: int) -> Iterator[tuple[Array, Array]]:
-    """(logits, labels) of all rows, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
-    order = np.arange(len(data))
-    if obstacle(model) is None and warm.is_ready(_dtype(model)):
-        predictor = Predictor(model, threads)
-        for start in range(0, len(data), batch_size):
-            rows = order[start : start + batch_size]
-            yield predictor.logits(data, rows), data.labels[rows]
-    else:
-        with no_grad():
-            sizes = _batch_sizes(len(data), min(batch_size, GRAPH_BATCH))
-            for x, labels in batches(data, order, sizes, _dtype(model)):
-                yield model(x).data, labels
-
-
-@contextmanager
-def _runner(
-    model: Module, data: Dataset, optimizer: Optimizer, room: int, n_threads: int | str, report: Progress
-) -> Iterator[Callable[[Array, list[int]], tuple[float, float]]]:
-    """What trains an epoch, (order, sizes) -> (mean loss, accuracy): the engine, or the graph where it cannot.
-
-    After an install, when the engine is not compiled yet, the graph trains until it is: the numbers are the same.
-    """
-    reason, engine = obstacle(model, optimizer), None
-    if reason:
-        report.say(f"training on the graph, node by node: {reason}")
-    elif not warm.is_ready(_dtype(model)):
-        report.say("the engine will be compiled in the background (once after an install); the graph trains until then")
-    with ExitStack() as stack:
-
-        def train_epoch(order: Array, sizes: list[int]) -> tuple[float, float]:
-            nonlocal engine
-            if engine is None and not reason and warm.is_ready(_dtype(model)):
-                threads = _ceiling(n_threads)
-                engine = stack.enter_context(Engine(model, optimizer, data.n_features, room, threads))
-                with kernels.announce_compiling(report.say):
-                    engine.prepare(data)
-            if engine is None:
-                compile_engine = None if reason else lambda: warm.start(_dtype(model))
-                return _graph_epoch(model, data, order, sizes, optimizer, report, compile_engine)
-            engine.refresh()
-            return engine.epoch(data, order, sizes, report.batch)
-
-        yield train_epoch
-
-
-def _ceiling(n_threads: int | str) -> int:
-    """Most threads: what was asked for, and never more than there are cores."""
-    return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
-
-
-def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
-    """(x, labels) for each size: the next rows of `data` in `order`, as floats; uint8 features times 1/255.
-
-    Errors: ValueError where the sizes add up to more than there are rows in `order`; IndexError for a row that `data`
-    does not have.
-    """
-    start = 0
-    for size in sizes:
-        if start + size > len(order):
-            raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
-        labels = data.labels[order[start : start + size]]  # checks the row numbers, as the kernel does not
-        x = kernels.empty((size, data.n_features), dtype)
-        kernels.gather(data.rows, order, start, data.scale, x)
-        yield Tensor(x), labels
-        start += size
-
-
-def _graph_epoch(
-    model: Module,
-    data: Dataset,
-    order: Array,
-    sizes: list[int],
-    optimizer: Optimizer,
-    report: Progress,
-    after_first_step: Callable[[], Any] | None = None,
-) -> tuple[float, float]:
-    """One pass over the rows in `order`, node by node; returns mean loss and accuracy."""
-    loss_sum, correct, done = 0.0, 0, 0
-    for x, labels in batches(data, order, sizes, _dtype(model)):
-        with nullcontext() if done else kernels.announce_compiling(report.say):
-            logits = model(x)
-            loss = cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        if not done and after_first_step:
-            after_first_step()
-        loss_sum += loss.item() * len(labels)
-        correct += int((logits.data.argmax(axis=1) == labels).sum())
-        done += len(labels)
-        report.batch(len(labels), loss_sum / done, correct / done)
-    optimizer.zero_grad()
-    return loss_sum / done, correct / done
+    """Mean loss and score; `keep` is called with (first row, outputs) of each batch."""
+    loss_sum, score_sum, targets = 0.0, 0.0, float_targets(data)
+    numbers = loss.score.numbers(targets)
+    for first, z in door.outputs(model, data, batch_size, n_threads):
+        if first == 0:
+            door.check_targets("evaluate", loss, data, z.shape[1])
+        measured = loss.measure(z, targets[first : first + len(z)], numbers)
+        loss_sum, score_sum = loss_sum + measured[0], score_sum + measured[1]
+        keep(first, z)
+    return loss_sum / len(data), loss.score.start + score_sum / len(data)
 
 
 def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tuple[Array, Dataset | None]:
@@ -291,6 +197,21 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     return rows, data[held_out]
 
 
+def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
+    """The loss itself, or cross-entropy for None."""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
+    if loss is not None and not isinstance(loss, Loss):
+        raise TypeError(
+            f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {', '.join(kind.__name__ for kind in LOSSES.values())}"
+        )
+    loss = loss if loss is not None else CrossEntropyLoss()
+    for part in (data, held_out):
+        if part is not None:
+            door.check_targets("fit", loss, part, None)
+    return loss
+
+
 def _seed_dropout(model: Module, seed: int) -> None:
     """Number the dropout layers and start their counters: the masks are a function of `seed` alone."""
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
@@ -303,11 +224,6 @@ def _batch_sizes(rows: int, batch_size: int, batch_norm: bool = False) -> list[i
     if batch_norm and len(sizes) > 1 and sizes[-1] == 1:
         sizes[-2:] = [sizes[-2] + 1]  # one row has no spread
     return sizes
-
-
-def _dtype(model: Module) -> Any:
-    parameter = next(model.parameters(), None)
-    return np.dtype(np.float32) if parameter is None else parameter.dtype
 
 
 def _modes(model: Module) -> list[tuple[Module, bool]]:

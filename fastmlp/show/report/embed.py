@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph import Array, Parameter
-from ...nn import BatchNorm1d, Dropout, Linear, Module, ReLU, Sigmoid, Tanh
-from ...running.plan import flat_layers
+from ...graph import Array
+from ...nn import LAYERS, Layer, Module, Sequential, features_of
+from .network import outputs_of
 
 if TYPE_CHECKING:
     from ...data import Dataset
@@ -22,15 +22,6 @@ MOST_WRONG_NUMBERS = 1_000_000  # of their pixels
 MOST_PARAMETERS = 4_000_000  # 21 MB in base64
 LEAST_SIDE, MOST_SIDE = 8, 128  # pixels of an image that can be drawn by hand
 SEEN = 10_000  # rows of floats that tell black from white
-
-ARRAYS: dict[type[Module], tuple[str, ...]] = {  # what the page knows to compute, and what it needs for it
-    Linear: ("weight", "bias"),
-    ReLU: (),
-    Tanh: (),
-    Sigmoid: (),
-    Dropout: (),
-    BatchNorm1d: ("weight", "bias", "running_mean", "running_var"),
-}
 
 
 def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None) -> dict[str, Any]:
@@ -44,6 +35,13 @@ def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None)
     page["net"], page["no_canvas"] = packed(model, shape, data)
     page["wrong"] = None if evaluation is None else wrong_rows(evaluation, data, shape, black, white)
     return page
+
+
+def forward_script(model: Module) -> str:
+    """JavaScript: an object that maps the name of each kind of layer, the declared ones and the model's, to its forward."""
+    kinds = dict(LAYERS) | {type(m).__name__: type(m) for m in model.modules() if isinstance(m, Layer)}
+    pages = [kind.page.strip("\n") for kind in kinds.values() if kind.page]
+    return "const FORWARD = {\n" + ",\n".join(pages) + ",\n};\n"
 
 
 def image_shape(data: Dataset | None) -> tuple[int, int] | None:
@@ -67,42 +65,34 @@ def levels(data: Dataset | None) -> tuple[float, float]:
 
 def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -> tuple[dict[str, Any] | None, str]:
     """The layers and their numbers as base64 of little-endian float32; or None, and why the page has no canvas."""
-    layers = flat_layers(model)
+    layers = model.flat() if isinstance(model, Sequential) else None
     if layers is None:
         return None, f"{type(model).__name__} computes in a way of its own, which the page does not know"
     for layer in layers:
-        if type(layer) not in ARRAYS:
+        if not (isinstance(layer, Layer) and layer.page and layer.runs_on_engine()):
             return None, f"{type(layer).__name__} is a layer that the page does not know"
-    linear = [layer for layer in layers if isinstance(layer, Linear)]
-    if not linear:
+    features = features_of(model)
+    if features is None:
         return None, "the network has no Linear layer"
     if shape is None:
         return None, "a row of the data is not an image"
     if shape[0] != shape[1] or not LEAST_SIDE <= shape[0] <= MOST_SIDE:
         return None, f"an image is {shape[0]} × {shape[1]} pixels, and the canvas is for squares of 8 to 128"
-    if data is None or linear[0].in_features != data.n_features:
+    if data is None or features != data.n_features:
         return None, "the data are not those of the network"
     flat: list[Array] = []
     entries: list[dict[str, Any]] = []
     start = 0
     for layer in layers:
-        entry: dict[str, Any] = {"kind": type(layer).__name__}
-        if isinstance(layer, Linear):
-            entry["outputs"] = layer.out_features
-        if isinstance(layer, BatchNorm1d):
-            entry["eps"] = layer.eps
-        for name in ARRAYS[type(layer)]:
-            array = getattr(layer, name)
-            if array is None:  # a Linear without bias
-                continue
-            values = array.data if isinstance(array, Parameter) else array
+        entry: dict[str, Any] = {"kind": type(layer).__name__, **layer.page_numbers()}
+        for name, values in layer.page_arrays().items():
             entry[name] = [start, values.size]
             start += values.size
             flat.append(values.reshape(-1).astype("<f4"))
         entries.append(entry)
     if start > MOST_PARAMETERS:
         return None, f"the network has {start:,} numbers, and a page holds at most {MOST_PARAMETERS:,}"
-    net = {"features": linear[0].in_features, "classes": linear[-1].out_features, "layers": entries}
+    net = {"features": features, "classes": outputs_of(model, features), "layers": entries}
     return net | {"numbers": base64(np.concatenate(flat))}, ""
 
 

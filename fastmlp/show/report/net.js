@@ -11,28 +11,7 @@ function bytes(base64) {
   return out;
 }
 
-const FORWARD = {
-  // y = x wᵀ + b      w: (outputs, inputs), row after row
-  Linear({ outputs, weight, bias }, x) {
-    const y = new Float32Array(outputs);
-    for (let o = 0, at = 0; o < outputs; o++) {
-      let sum = bias ? bias[o] : 0;
-      for (let i = 0; i < x.length; i++) sum += x[i] * weight[at++];
-      y[o] = sum;
-    }
-    return y;
-  },
-  // y = max(x, 0); NaN stays NaN
-  ReLU: (_, x) => x.map((v) => (v < 0 ? 0 : v)),
-  Tanh: (_, x) => x.map(Math.tanh),
-  // y = 1 / (1 + e⁻ˣ)
-  Sigmoid: (_, x) => x.map((v) => 1 / (1 + Math.exp(-v))),
-  // drops nothing when it predicts
-  Dropout: (_, x) => x,
-  // y = weight (x - mean) / √(variance + eps) + bias, with the running mean and variance
-  BatchNorm1d: ({ weight, bias, running_mean, running_var, eps }, x) =>
-    x.map((v, i) => (weight[i] * (v - running_mean[i])) / Math.sqrt(running_var[i] + eps) + bias[i]),
-};
+// FORWARD: the kind of a layer -> what it makes of a row, (layer, x) => y; written from the layers' declarations.
 
 /** The layers with their arrays, views into one buffer of float32. */
 function unpack(net) {

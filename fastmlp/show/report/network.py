@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from ...nn import BatchNorm1d, Dropout, Linear, Module, ReLU, Sigmoid, Tanh
-from ...running.plan import flat_layers
+from ...nn import Layer, Linear, Module, Sequential, features_of
 
 if TYPE_CHECKING:
     from ...data import Dataset
@@ -26,38 +25,27 @@ class Row:
     parameters: int
 
 
-EQUATIONS: dict[type[Module], str] = {
-    Linear: "y = x wᵀ + b",
-    ReLU: "y = max(x, 0)",
-    Tanh: "y = tanh(x)",
-    Sigmoid: "y = 1 / (1 + e⁻ˣ)",
-    Dropout: "y = x",
-    BatchNorm1d: "y = w (x − μ) / √(σ² + ε) + b",
-}
 SOFTMAX = "pₖ = exp(zₖ) / Σⱼ exp(zⱼ)"
 
 
 def rows(model: Module) -> list[Row]:
     """The layers in order; a module that computes in a way of its own is one row."""
-    layers = flat_layers(model)
+    layers = model.flat() if isinstance(model, Sequential) else None
     found: list[Row] = []
-    width = next((layer.in_features for layer in model.modules() if isinstance(layer, Linear)), 1)
+    width = features_of(model) or 1
     for layer in [model] if layers is None else layers:
-        equation, detail = EQUATIONS.get(type(layer), "an equation of its own"), ""
+        declared = isinstance(layer, Layer) and layers is not None
+        equation, detail = (layer.equation(), layer.detail()) if declared else ("an equation of its own", "")
         inputs = width
-        if isinstance(layer, Linear):
-            inputs, width = layer.in_features, layer.out_features
-            detail = f"w ({width}, {inputs})" + (f", b ({width},)" if layer.bias is not None else "")
-            equation = equation if layer.bias is not None else "y = x wᵀ"
-        elif isinstance(layer, BatchNorm1d):
-            detail = f"w, b ({width},); μ, σ² running"
-        elif isinstance(layer, Dropout):
-            detail = f"training: x · mask / (1 − p), p = {layer.p:g}"
+        width = layer.columns(inputs, 0) if declared else outputs_of(layer, inputs)
         count = sum(parameter.data.size for parameter in layer.parameters())
-        if layers is None:
-            width = next((m.out_features for m in reversed(list(model.modules())) if isinstance(m, Linear)), width)
         found.append(Row(type(layer).__name__, equation, detail, inputs, width, count))
     return found
+
+
+def outputs_of(module: Module, inputs: int) -> int:
+    """What the last Linear layer in it gives; as much as comes in where there is none."""
+    return next((m.out_features for m in reversed(list(module.modules())) if isinstance(m, Linear)), inputs)
 
 
 def section(layers: list[Row], data: Dataset | None) -> str:

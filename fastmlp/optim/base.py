@@ -1,17 +1,18 @@
-"""Optimizers: each keeps its own state and calls one update kernel a parameter. Names and defaults are PyTorch's."""
+"""`Optimizer`: parameter groups, options, state, and the step that every rule makes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import kernels
-from .graph import FLOATS, Array, Parameter, Tensor
-from .graph.operation import flushed
+from .. import kernels
+from ..graph import FLOATS, Array, Parameter, Tensor
+from ..graph.operation import flushed
 
 Group = dict[str, Any]
+Kernel = Callable[..., Any]
 
 
 class Optimizer:
@@ -21,11 +22,21 @@ class Optimizer:
     `param_groups` is the list of groups; an option may be changed between steps. `state[i]` holds the arrays of
     parameter number i, counted through the groups in order.
 
+    A rule is a subclass that declares itself, for the graph and the engine alike:
+
+    scale, update  its pair of kernels; see `kernels.updates`
+    arrays         names in the state of what the kernels call m, v, u, as many as it keeps
+    counts_steps   whether the state holds the number of steps, as "step"
+    `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
+
     Errors: TypeError for what is no Parameter, ValueError for none at all, for one that is given twice, and for an
     option out of range.
     """
 
-    _state_names: frozenset[str] = frozenset()
+    scale: ClassVar[Kernel]
+    update: ClassVar[Kernel]
+    arrays: ClassVar[tuple[str, ...]] = ()
+    counts_steps: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str):
@@ -52,7 +63,7 @@ class Optimizer:
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         if unknown := sorted(group.keys() - self.defaults.keys() - {"params"}):
             raise ValueError(f"{self._name}: a group has {', '.join(unknown)}; it knows {', '.join(self.defaults)}")
-        known = {id(p) for p in self._params()}
+        known = {id(p) for p in self.parameters()}
         for parameter in params:
             if not isinstance(parameter, Tensor) or not parameter.is_leaf or parameter.dtype not in FLOATS:
                 raise TypeError(f"{self._name}: params holds {type(parameter).__name__}; each must be a Parameter")
@@ -70,12 +81,13 @@ class Optimizer:
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
 
-    def _params(self) -> list[Parameter]:
+    def parameters(self) -> list[Parameter]:
+        """All parameters, numbered as in `state`."""
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set `.grad` of every parameter to None, or to zeros with set_to_none=False. `step` does not do it."""
-        for parameter in self._params():
+        for parameter in self.parameters():
             if set_to_none or parameter.grad is None:
                 parameter.zero_grad()
             else:
@@ -111,13 +123,44 @@ class Optimizer:
                 )
         return p, np.ascontiguousarray(g)
 
+    def option_numbers(self, group: Group) -> list[float]:
+        """The options of a group as the kernels take them."""
+        found: list[float] = []
+        for name in self.defaults:
+            value = group[name]
+            found += [float(part) for part in value] if isinstance(value, tuple | list) else [float(value)]
+        return found
+
+    def keeps_arrays(self, group: Group) -> bool:
+        """Whether the rule keeps its arrays with these options."""
+        return bool(self.arrays)
+
+    def steps_made(self, state: Mapping[str, Any]) -> int:
+        """How many steps a parameter with this state has made, as far as the rule needs to know."""
+        return int(state.get("step", 0))
+
+    def prepare(self, state: dict[str, Any], group: Group, p: Array, steps: int) -> None:
+        """Let the state be that of a parameter that has made so many steps: arrays that it lacks start at 0."""
+        if self.counts_steps:
+            state["step"] = steps
+        if self.keeps_arrays(group):
+            for name in self.arrays:
+                if name not in state:
+                    state[name] = np.zeros_like(p)
+
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
-        raise NotImplementedError
+        t, scale, option = self.steps_made(state) + 1, np.zeros(kernels.SCALES), np.array(self.option_numbers(group))
+        self.prepare(state, group, p, t)
+        flat = p.reshape(-1)
+        kept = [state[name].reshape(-1) for name in self.arrays] if self.keeps_arrays(group) else []
+        m, v, u = (kept + [flat[:0]] * 3)[:3]
+        type(self).scale(option, float(group["lr"]), t, scale)
+        type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: arrays and step}, "param_groups": options with numbers for params}; arrays are copies."""
-        numbers = iter(range(len(self._params())))
+        numbers = iter(range(len(self.parameters())))
         groups = [{**group, "params": [next(numbers) for _ in group["params"]]} for group in self.param_groups]
         state = {i: {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
                  for i, values in self.state.items()}  # fmt: skip
@@ -134,12 +177,13 @@ class Optimizer:
             if group.keys() != self.defaults.keys() | {"params"}:
                 raise ValueError(f"{self._name}: the state is not one of {self._name}: its options are {list(group)}")
             self._check(group)
-        params = self._params()
+        params = self.parameters()
         state: dict[int, dict[str, Any]] = {}
         for key, values in state_dict["state"].items():
             i, state[int(key)] = int(key), {}
-            if values and values.keys() != self._state_names:
-                names = ", ".join(sorted(self._state_names))
+            allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
+            if values and values.keys() != allowed:
+                names = ", ".join(sorted(allowed))
                 raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
             for name, value in values.items():
                 if isinstance(value, np.ndarray) and (i >= len(params) or value.shape != params[i].shape):
@@ -151,116 +195,3 @@ class Optimizer:
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())
         return f"{self._name}({options})"
-
-
-class SGD(Optimizer):
-    """g ← g + λp;  b ← μb + (1 - τ)g, b = g in the first step;  d = g + μb with nesterov, else b;  p ← p - lr d.
-
-    lr learning rate (default 1e-3), μ momentum, τ dampening, λ weight_decay.
-    Errors: ValueError for options out of range and for nesterov without momentum or with dampening.
-    Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
-    """
-
-    _state_names = frozenset({"momentum_buffer"})
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
-
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        if not (np.isfinite(group["momentum"]) and group["momentum"] >= 0):
-            raise ValueError(f"SGD: momentum is {group['momentum']}; it must be a finite number of at least 0")
-        if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
-            raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
-
-    def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
-        first = bool(group["momentum"]) and "momentum_buffer" not in state
-        if first:
-            state["momentum_buffer"] = np.zeros_like(p)
-        kernels.sgd_step(
-            p.reshape(-1),
-            g.reshape(-1),
-            state["momentum_buffer"].reshape(-1) if group["momentum"] else g.reshape(-1),  # not touched without
-            float(group["lr"]),
-            float(group["momentum"]),
-            float(group["dampening"]),
-            float(group["weight_decay"]),
-            bool(group["nesterov"]),
-            first,
-        )
-
-
-class Adam(Optimizer):
-    """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
-
-    m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) undo the start of m and v at zero. (β₁, β₂) betas, ε eps,
-    λ weight_decay. The state holds t as "step", m as "exp_avg", v as "exp_avg_sq".
-    Error: ValueError for options out of range. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
-    """
-
-    _state_names = frozenset({"step", "exp_avg", "exp_avg_sq"})
-    _kernel = staticmethod(kernels.adam_step)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
-
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        betas = group["betas"]
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
-        if not group["eps"] > 0:
-            raise ValueError(f"{self._name}: eps is {group['eps']}; it must be above 0")
-
-    def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
-        if not state:
-            state.update(step=0, exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
-        state["step"] += 1
-        self._kernel(
-            p.reshape(-1),
-            g.reshape(-1),
-            state["exp_avg"].reshape(-1),
-            state["exp_avg_sq"].reshape(-1),
-            float(group["lr"]),
-            float(group["betas"][0]),
-            float(group["betas"][1]),
-            float(group["eps"]),
-            float(group["weight_decay"]),
-            int(state["step"]),
-        )
-
-
-class AdamW(Adam):
-    """p ← p (1 - lr λ), then Adam's step with the gradient as it is: the decay does not pass through m and v.
-
-    Arguments and state as `Adam`; λ weight_decay is 0.01 by default.
-    Source: Loshchilov and Hutter, ICLR 2019, Algorithm 2.
-    """
-
-    _kernel = staticmethod(kernels.adamw_step)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)

@@ -1,17 +1,34 @@
-"""Modules: what owns parameters and maps a tensor to a tensor. Names, arguments and defaults are PyTorch's."""
+"""`Module`: what owns parameters and maps a tensor to a tensor. Names, arguments and defaults are PyTorch's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import ops
-from .graph import Array, Parameter, Tensor
+from .. import check
+from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
+
+
+def generator() -> np.random.Generator:
+    """What modules draw from when they are made."""
+    return _generator
+
+
+@contextmanager
+def unmoved_generator() -> Iterator[None]:
+    """Within this, what modules draw does not count: afterwards the generator stands where it stood."""
+    bits = _generator.bit_generator
+    before = bits.state
+    try:
+        yield
+    finally:
+        bits.state = before
 
 
 def manual_seed(seed: int) -> None:
@@ -20,8 +37,7 @@ def manual_seed(seed: int) -> None:
     Error: ValueError for a seed that is no whole number of at least 0.
     """
     global _generator
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"manual_seed: seed is {seed!r}; it must be a whole number of at least 0")
+    check.whole("manual_seed: seed", seed, 0)
     _generator = np.random.default_rng(seed)
 
 
@@ -192,133 +208,6 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}" + (f"\n  {inside}\n)" if lines else ")")
 
 
-class Linear(Module):
-    """y = x weightᵀ + bias.    x: (N, in_features)  weight: (out_features, in_features)  bias: (out_features,)
-
-    weight and bias start uniform in ±1 / √in_features. Error: ValueError for lengths below 1.
-    Source: PyTorch's documentation of torch.nn.Linear; LeCun et al., Efficient BackProp (1998), 4.6.
-    """
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DTypeLike = np.float32) -> None:
-        super().__init__()
-        self.in_features = _count("Linear: in_features", in_features)
-        self.out_features = _count("Linear: out_features", out_features)
-        bound = 1 / np.sqrt(in_features)
-        self.weight = Parameter(_generator.uniform(-bound, bound, (out_features, in_features)).astype(dtype))
-        self.bias = Parameter(_generator.uniform(-bound, bound, out_features).astype(dtype)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, in_features) -> (N, out_features)."""
-        return ops.linear(x, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        """As PyTorch prints it."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class ReLU(Module):
-    """y = max(x, 0); the gradient at 0 is 0. Source: Nair and Hinton, ICML 2010."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and the result have one shape."""
-        return ops.relu(x)
-
-
-class Tanh(Module):
-    """y = tanh(x). Source: LeCun et al., Efficient BackProp (1998), 4.4."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and the result have one shape."""
-        return ops.tanh(x)
-
-
-class Sigmoid(Module):
-    """y = 1 / (1 + e⁻ˣ). Source: Rumelhart, Hinton, Williams, Nature 323 (1986)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and the result have one shape."""
-        return ops.sigmoid(x)
-
-
-class Dropout(Module):
-    """In training, each number is 0 with probability p, else divided by 1 - p; in evaluation, nothing happens.
-
-    The mask is a function of (seed, step, layer, row, column). `step` grows by one with each forward in training.
-    `seed` is drawn when the module is made, after `manual_seed`; `layer` tells layers of one seed apart. All three
-    may be set.
-
-    Error: ValueError for p outside [0, 1]. Source: Srivastava et al., JMLR 15 (2014).
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p}; it is a probability and must lie in [0, 1]")
-        self.p = p
-        self.seed, self.step, self.layer = int(_generator.integers(2**63)), 0, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, ...) -> the same shape."""
-        y = ops.dropout(x, self.p, self.training, seed=self.seed, step=self.step, layer=self.layer)
-        if self.training:
-            self.step += 1
-        return y
-
-    def extra_repr(self) -> str:
-        """As PyTorch prints it."""
-        return f"p={self.p}"
-
-
-class BatchNorm1d(Module):
-    """y = weight (x - mean) / √(variance + eps) + bias, each column on its own.    x, y: (N, num_features)
-
-    In training with the batch's mean and biased variance, which also move the running ones:
-    running ← (1 - momentum) running + momentum batch (the variance unbiased). In evaluation with the running ones.
-    weight starts at 1, bias at 0. The buffers are running_mean, running_var and num_batches_tracked.
-
-    Errors: ValueError for x of another shape, for one row in training, for momentum outside [0, 1] or eps <= 0.
-    Source: Ioffe and Szegedy, ICML 2015; PyTorch's documentation of torch.nn.BatchNorm1d.
-    """
-
-    def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: DTypeLike = np.float32
-    ) -> None:
-        super().__init__()
-        self.num_features = _count("BatchNorm1d: num_features", num_features)
-        if not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; they must be above 0 and in [0, 1]")
-        self.eps, self.momentum = eps, momentum
-        self.weight = Parameter(np.ones(num_features, dtype))
-        self.bias = Parameter(np.zeros(num_features, dtype))
-        self.register_buffer("running_mean", np.zeros(num_features, dtype))
-        self.register_buffer("running_var", np.ones(num_features, dtype))
-        self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
-
-    running_mean: Array
-    running_var: Array
-    num_batches_tracked: Array
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, num_features) -> the same shape."""
-        y = ops.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=self.training,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
-        if self.training:
-            self.num_batches_tracked += 1
-        return y
-
-    def extra_repr(self) -> str:
-        """As PyTorch prints it."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-
-
 class Sequential(Module):
     """Modules one after the other; keys of the state are "0.weight", "0.bias", "2.weight", ...
 
@@ -338,6 +227,18 @@ class Sequential(Module):
             x = module(x)
         return x
 
+    def flat(self) -> list[Module] | None:
+        """The modules, those of Sequentials within in their place; None where a subclass does something else."""
+        if type(self).forward is not Sequential.forward or self._parameters or self._buffers:
+            return None
+        found: list[Module] = []
+        for module in self.children():
+            inner = module.flat() if isinstance(module, Sequential) else [module]
+            if inner is None:
+                return None
+            found += inner
+        return found
+
     def __len__(self) -> int:
         return len(self._modules)
 
@@ -346,49 +247,3 @@ class Sequential(Module):
 
     def __getitem__(self, index: int) -> Module:
         return list(self._modules.values())[index]
-
-
-ACTIVATIONS: dict[str, type[Module]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
-
-
-class MLP(Sequential):
-    """A multi-layer perceptron: for each hidden width Linear, [BatchNorm1d], activation, [Dropout]; then Linear.
-
-    in_features   inputs of a row
-    hidden        widths of the hidden layers; empty for softmax regression
-    out_features  classes
-    activation    "relu", "tanh" or "sigmoid"
-    dropout       p of the dropout after each hidden layer; 0 for none
-    batch_norm    whether each hidden layer is normalised before its activation
-
-    Errors: ValueError for widths below 1, an unknown activation, dropout outside [0, 1].
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        hidden: Sequence[int],
-        out_features: int,
-        activation: str = "relu",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-    ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
-        layers: list[Module] = []
-        width = in_features
-        for hidden_width in hidden:
-            layers.append(Linear(width, hidden_width))
-            if batch_norm:
-                layers.append(BatchNorm1d(hidden_width))
-            layers.append(ACTIVATIONS[activation]())
-            if dropout:
-                layers.append(Dropout(dropout))
-            width = hidden_width
-        super().__init__(*layers, Linear(width, out_features))
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-    return int(value)

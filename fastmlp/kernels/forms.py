@@ -1,0 +1,187 @@
+"""The forms of kernels, and their calls by address: the only way from the loop of the engine to a layer, a loss, a rule.
+
+A kernel has one of a few forms: its arguments, in this order. A row of the plan holds the *address* of a compiled
+kernel, and the loop calls it with Numba's own calling convention. So the loop holds no kernel: it compiles once and
+runs every kind there is, kernels compile one by one and only those that a model uses, and the graph, which calls the
+same functions from Python, runs the same machine code.
+
+    f: the dtype of the model.   matrix: (rows, columns) f   vector: (n,) f   numbers: (n,) float64   lo, hi: int64
+
+A call costs 20 to 40 ns. Arrays must be C-contiguous, aligned and writable, as Numba's signature says; a wrong address
+ends the process. So addresses are taken in one place, `address`, which keeps the function alive, and a plan is verified
+before the loop sees it. Why not a table of functions that the loop holds: it would compile with every kernel in it,
+14.5 s, and a new kernel would be a new loop.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import DTypeLike
+
+INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.Array(types.int64, 1, "C")
+TARGETS = types.Array(types.float64, 2, "C")
+
+# What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's dtype;
+# d numbers, t targets (rows, T) and sums (2, rows) in float64, i int64, a an array of int64, f float64.
+FORMS: dict[str, str] = {
+    "elementwise_forward": "mmdii",  # (x, y, numbers, lo, hi)
+    "elementwise_backward": "mmmdii",  # (dy, kept, dx, numbers, lo, hi)
+    "random": "mmdiiiii",  # (x, y, numbers, seed, step, layer, lo, hi); backward the same with (dy, dx, ...)
+    "norm_forward": "mmmmdiii",  # (x, y, weights, state, numbers, columns, lo, hi)
+    "norm_backward": "mmmmmmdiii",  # (dy, x, dx, weights, dweights, state, numbers, columns, lo, hi)
+    "norm_weights": "mmmmdiii",  # (dy, x, dweights, state, numbers, columns, lo, hi)
+    "linear_forward": "mbvmaii",  # (x, w, b, y, tiles, lo, hi)
+    "linear_input": "mbvmaii",  # (dy, w, scratch, dx, tiles, lo, hi)
+    "linear_weight": "mmvvvviivaiddii",  # (x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi)
+    "linear_bias": "mvvvvividdii",  # (dy, p, m, v, u, at, piece, rule, option, scale, lo, hi)
+    "loss_forward": "mtvmtdiii",  # (z, targets, r, kept, terms, numbers, columns, lo, hi)
+    "loss_backward": "mtvmmdiii",  # (z, targets, r, kept, dz, numbers, columns, lo, hi)
+    "score": "mttdiii",  # (z, targets, terms, numbers, columns, lo, hi)
+    "scale": "dfid",  # (option, lr, t, scale)
+    "rule": "vvvvvdd",  # (p, g, m, v, u, option, scale)
+    "gather": "aaifm",  # (source, order, start, factor, x)
+}
+_held: dict[int, Any] = {}  # address -> its function: the machine code lives as long as the function does
+
+
+def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
+    """The Numba types of a form's arguments for a model of this dtype."""
+    f = numba.from_dtype(np.dtype(dtype))
+    letters = {
+        "m": types.Array(f, 2, "C"), "b": types.Array(f, 3, "C"), "v": types.Array(f, 1, "C"), "d": NUMBERS,
+        "t": TARGETS, "i": INT, "a": INTEGERS, "f": types.float64,
+    }  # fmt: skip
+    return tuple(letters[letter] for letter in FORMS[form])
+
+
+def address(kernel: Callable[..., Any], form: str, dtype: DTypeLike) -> int:
+    """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache.
+
+    Error: TypeError for what is no jitted function or does not have the form's arguments.
+    """
+    name = getattr(kernel, "__name__", repr(kernel))
+    if not hasattr(kernel, "overloads"):
+        raise TypeError(f"{name} is {type(kernel).__name__}; it must be a function under fastmlp.kernels.kernel")
+    wanted = signature(form, dtype)
+    have = kernel.py_func.__code__.co_argcount
+    if have != len(wanted):
+        raise TypeError(f"{name} has {have} arguments; a kernel of the form {form} has {len(wanted)}")
+    compiled = kernel.overloads.get(wanted)
+    if compiled is None:
+        kernel.compile(wanted)
+        compiled = kernel.overloads[wanted]
+    if compiled.signature.return_type != types.none:
+        raise TypeError(f"{name} returns {compiled.signature.return_type}; a kernel of the form {form} fills arrays")
+    at = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    _held[at] = kernel
+    return at
+
+
+def is_address(value: int) -> bool:
+    """Whether `address` gave this number out in this process."""
+    return value in _held
+
+
+def _call(arguments: tuple[types.Type, ...]) -> Any:
+    """(signature, code) of a call of the function at args[0] with the other arguments; an error in it comes out."""
+    for argument in arguments:
+        if isinstance(argument, types.Array) and (argument.layout, argument.mutable, argument.aligned) != (
+            "C",
+            True,
+            True,
+        ):
+            raise numba.TypingError(f"a call by address: {argument} is not C-contiguous, aligned and writable")
+    wanted = tuple(INT if isinstance(a, types.Integer | types.Boolean) else a for a in arguments)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        convention = context.call_conv
+        function = builder.inttoptr(args[0], convention.get_function_type(types.none, wanted).as_pointer())
+        values = [context.cast(builder, v, t, w) for v, t, w in zip(args[1:], signature.args[1:], wanted, strict=True)]
+        status, _ = convention.call_function(builder, function, types.none, wanted, values)
+        with builder.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(INT, *arguments), codegen
+
+
+@intrinsic
+def call_elementwise(typingctx, address, x, y, numbers, lo, hi):
+    """forward(x, y, numbers, lo, hi)."""
+    return _call((x, y, numbers, lo, hi))
+
+
+@intrinsic
+def call_elementwise_backward(typingctx, address, dy, kept, dx, numbers, lo, hi):
+    """backward(dy, kept, dx, numbers, lo, hi)."""
+    return _call((dy, kept, dx, numbers, lo, hi))
+
+
+@intrinsic
+def call_random(typingctx, address, x, y, numbers, seed, step, layer, lo, hi):
+    """forward(x, y, numbers, seed, step, layer, lo, hi), or backward(dy, dx, ...)."""
+    return _call((x, y, numbers, seed, step, layer, lo, hi))
+
+
+@intrinsic
+def call_norm(typingctx, address, x, y, weights, state, numbers, columns, lo, hi):
+    """forward(x, y, weights, state, numbers, columns, lo, hi), or weights(dy, x, dweights, state, ...)."""
+    return _call((x, y, weights, state, numbers, columns, lo, hi))
+
+
+@intrinsic
+def call_norm_backward(typingctx, address, dy, x, dx, weights, dweights, state, numbers, columns, lo, hi):
+    """backward(dy, x, dx, weights, dweights, state, numbers, columns, lo, hi)."""
+    return _call((dy, x, dx, weights, dweights, state, numbers, columns, lo, hi))
+
+
+@intrinsic
+def call_linear(typingctx, address, x, w, b, y, tiles, lo, hi):
+    """forward(x, w, b, y, tiles, lo, hi), or input(dy, w, scratch, dx, tiles, lo, hi)."""
+    return _call((x, w, b, y, tiles, lo, hi))
+
+
+@intrinsic
+def call_linear_weight(typingctx, address, x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
+    """weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi)."""
+    return _call((x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi))
+
+
+@intrinsic
+def call_linear_bias(typingctx, address, dy, p, m, v, u, at, piece, rule, option, scale, lo, hi):
+    """bias(dy, p, m, v, u, at, piece, rule, option, scale, lo, hi)."""
+    return _call((dy, p, m, v, u, at, piece, rule, option, scale, lo, hi))
+
+
+@intrinsic
+def call_loss(typingctx, address, z, targets, r, kept, filled, numbers, columns, lo, hi):
+    """forward(z, targets, r, kept, terms, numbers, columns, lo, hi), or backward with dz for terms."""
+    return _call((z, targets, r, kept, filled, numbers, columns, lo, hi))
+
+
+@intrinsic
+def call_score(typingctx, address, z, targets, terms, numbers, columns, lo, hi):
+    """score(z, targets, terms, numbers, columns, lo, hi)."""
+    return _call((z, targets, terms, numbers, columns, lo, hi))
+
+
+@intrinsic
+def call_scale(typingctx, address, option, lr, t, scale):
+    """scale(option, lr, t, scale)."""
+    return _call((option, lr, t, scale))
+
+
+@intrinsic
+def call_rule(typingctx, address, p, g, m, v, u, option, scale):
+    """update(p, g, m, v, u, option, scale)."""
+    return _call((p, g, m, v, u, option, scale))
+
+
+@intrinsic
+def call_gather(typingctx, address, source, order, start, factor, x):
+    """gather(source, order, start, factor, x)."""
+    return _call((source, order, start, factor, x))

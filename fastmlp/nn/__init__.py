@@ -1,0 +1,43 @@
+"""Modules, with PyTorch's names, arguments and defaults. A file a family: node, operation, module, declaration.
+
+`LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
+"""
+
+from .activations import ACTIVATIONS, ReLU, Sigmoid, Tanh
+from .dropout import Dropout
+from .layer import Elementwise, ElementwiseNode, Layer, elementwise
+from .linear import Linear, features_of
+from .losses import LOSSES, CrossEntropyLoss, Loss, Score
+from .mlp import MLP
+from .module import Module, Sequential, manual_seed
+from .norms import NORMS, BatchNorm1d, Norm
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.__name__: layer for layer in (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
+}
+
+__all__ = [
+    "ACTIVATIONS",
+    "LAYERS",
+    "LOSSES",
+    "MLP",
+    "NORMS",
+    "BatchNorm1d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Elementwise",
+    "ElementwiseNode",
+    "Layer",
+    "Linear",
+    "Loss",
+    "Module",
+    "Norm",
+    "ReLU",
+    "Score",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "elementwise",
+    "features_of",
+    "manual_seed",
+]

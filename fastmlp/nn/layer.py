@@ -1,0 +1,165 @@
+"""`Layer`: a module that declares itself, once, for everybody who needs to know of it.
+
+The engine, the report and its page, the file format, `explain` and the tests read what stands on the class; nobody
+keeps a list of kinds of their own. A family of layers with one form of kernels has a base: `Elementwise`, `Random`,
+`Norm`. A declaration in a user's own file is as good as one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import kernels
+from ..graph import Array, Parameter, Tensor
+from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from .module import Module
+
+Kernel = Callable[..., Any]
+
+
+class Layer(Module):
+    """Base of the layers that run on the engine.
+
+    form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`
+    kernels    the kernels by what they do: forward, evaluate (None: nothing), backward, ...
+    numbers    names of the attributes that the kernels get, as float64, in this order
+    weights    names of its parameters, in the order in which the kernels take them
+    state      names of the arrays that a "norm" keeps, rows of one array; those that are buffers are read and written
+    by_rows    whether a thread owns rows of it (it needs whole rows), or columns
+    arguments  names of its constructor's arguments, as they stand in files
+    page       what it computes in prediction, as JavaScript: a property of an object, (layer, x) => y
+    """
+
+    form: ClassVar[str]
+    kernels: ClassVar[Mapping[str, Kernel | None]] = {}
+    numbers: ClassVar[tuple[str, ...]] = ()
+    weights: ClassVar[tuple[str, ...]] = ()
+    state: ClassVar[tuple[str, ...]] = ()
+    by_rows: ClassVar[bool] = False
+    arguments: ClassVar[tuple[str, ...]] = ()
+    page: ClassVar[str] = ""
+
+    def runs_on_engine(self) -> bool:
+        """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
+        order = type(self).__mro__
+        return "forward" not in self.__dict__ and next(
+            ("kernels" in kind.__dict__ or "node" in kind.__dict__ for kind in order
+             if {"kernels", "node", "forward"} & kind.__dict__.keys()), False,
+        )  # fmt: skip
+
+    def columns(self, columns: int, place: int) -> int:
+        """How many columns it makes of so many; ValueError, with its place among the layers, where they do not fit."""
+        return columns
+
+    def number_array(self) -> Array:
+        """`numbers` as the kernels take them."""
+        return np.array([getattr(self, name) for name in self.numbers], np.float64)
+
+    def engine_parameters(self) -> list[Parameter]:
+        """The parameters that it has, in the order of `weights`."""
+        found = [getattr(self, name) for name in self.weights]
+        return [parameter for parameter in found if parameter is not None]
+
+    def counters(self) -> tuple[int, int, int]:
+        """(seed, step, layer) of what it draws."""
+        return 0, 0, 0
+
+    def trained(self, steps: int) -> None:
+        """Take note that the engine has made so many steps with it."""
+
+    def argument(self, name: str) -> Any:
+        """The constructor's argument of this name."""
+        return getattr(self, name)
+
+    def equation(self) -> str:
+        """What it computes in prediction, for the report."""
+        return "an equation of its own"
+
+    def detail(self) -> str:
+        """What else the report says of it: shapes, options."""
+        return ""
+
+    def page_numbers(self) -> dict[str, Any]:
+        """The numbers that `page` reads beside the arrays."""
+        return {name: float(getattr(self, name)) for name in self.numbers}
+
+    def page_arrays(self) -> dict[str, Array]:
+        """The arrays that `page` reads."""
+        named = {name: getattr(self, name) for name in (*self.weights, *self.state) if hasattr(self, name)}
+        return {
+            name: array.data if isinstance(array, Parameter) else array
+            for name, array in named.items()
+            if array is not None
+        }
+
+    def extra_repr(self) -> str:
+        """As PyTorch prints it."""
+        return ", ".join(f"{name}={self.argument(name)}" for name in self.arguments)
+
+
+class ElementwiseNode(Operation):
+    """A node of a kind that works number by number: the pair of kernels, and `keeps`, whose one name is "x" or "y"."""
+
+    pair: ClassVar[tuple[Kernel, Kernel]]
+    operands = ("x",)
+    numbers: Array
+
+    def run(self, dy: Array) -> tuple[Array | None, ...]:
+        (kept,) = self.saved.values()
+        return (_filled(self.pair[1], self.numbers, dy, kept),)
+
+
+def elementwise(name: str, node: type[ElementwiseNode], x: Tensor, *numbers: float) -> Tensor:
+    """The operation `name`: checks x, runs the node's forward kernel, and records the node."""
+    same_float(name, x=require_tensor(f"{name}: x", x))
+    options = np.array(numbers, np.float64)
+    y = _filled(node.pair[0], options, x.data)
+    (kept,) = node.keeps
+    return output(node, (x,), y, {kept: y if kept == "y" else kernel_array(x.data)}, numbers=options)
+
+
+class Elementwise(Layer):
+    """Base of the activations: y = f(x), number by number.
+
+    A subclass has `node`, its class of nodes, and `function`, its operation, which takes x and the `numbers`;
+    `formula` is f in JavaScript, of v and of the numbers by their names in `l`: "v > 0 ? v : l.negative_slope * v".
+    """
+
+    form = "elementwise"
+    node: ClassVar[type[ElementwiseNode]]
+    function: ClassVar[Callable[..., Tensor]]
+    formula: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "node" in cls.__dict__:
+            forward, backward = cls.node.pair
+            cls.kernels = {"forward": forward, "evaluate": forward, "backward": backward}
+            cls.arguments = cls.__dict__.get("arguments", cls.numbers)
+        if "formula" in cls.__dict__:
+            cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x and the result have one shape."""
+        return type(self).function(x, *(getattr(self, name) for name in self.numbers))
+
+    def equation(self) -> str:
+        """As its node says it."""
+        return (self.node.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _filled(kernel: Kernel, numbers: Array, *arrays: Array) -> Array:
+    """A fresh array that a number-by-number kernel fills from arrays of one shape."""
+    arrays = tuple(kernel_array(array) for array in arrays)
+    filled = kernels.empty(arrays[0].shape, arrays[0].dtype)
+    rows = as_rows(filled)
+    kernel(*(as_rows(array) for array in arrays), rows, numbers, 0, rows.shape[1])
+    return filled
+
+
+def as_rows(array: Array) -> Array:
+    """A view of any shape as (N, columns), as kernels want it; a single row where there are less than two axes."""
+    return array.reshape(len(array), -1) if array.ndim > 1 and array.size else array.reshape(1, -1)

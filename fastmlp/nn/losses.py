@@ -1,0 +1,237 @@
+"""Losses: a node, its operation and its module each; the score that goes with a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import kernels
+from ..graph import Array, Tensor
+from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from .layer import Kernel
+from .module import Module
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good outputs are, in the number that people read beside the loss.
+
+    name     "accuracy"
+    kernel   terms[1, n] = what row n adds: the score is start + the sum of the terms over the rows / their number
+    numbers  targets (N, T) of the rows that are scored -> what the kernel needs to know of all of them
+    start    the score of no error at all, where terms are errors below 0; else 0
+    """
+
+    name: str
+    kernel: Kernel
+    numbers: Callable[[Array], Array] = lambda targets: np.zeros(1)
+    start: float = 0.0
+
+
+ACCURACY = Score("accuracy", kernels.accuracy_score)
+
+
+class Loss(Module):
+    """Base of the losses: loss(z, targets) is a tensor without axes.
+
+    targets    the kind it takes: "classes", whole numbers (N,), or "numbers", floats (N,) or (N, T)
+    kernels    its pair for the engine, forward and backward; see `kernels.loss`
+    numbers    names of the attributes that the kernels get, as float64
+    kept_rows  how many matrices as large as z the backward needs from the forward
+    score      the score that is reported beside it
+    """
+
+    targets: ClassVar[str]
+    kernels: ClassVar[Mapping[str, Kernel]] = {}
+    numbers: ClassVar[tuple[str, ...]] = ()
+    kept_rows: ClassVar[int] = 1
+    score: ClassVar[Score]
+
+    def number_array(self) -> Array:
+        """`numbers` as the kernels take them, and at least one number."""
+        return np.array([getattr(self, name) for name in self.numbers] or [0.0], np.float64)
+
+    def outputs(self, classes: int, width: int) -> int:
+        """How many outputs a model must have at least for targets of so many classes, or of this width."""
+        return classes if self.targets == "classes" else width
+
+    def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, float]:
+        """(sum of the rows' losses, sum of their scores' terms).    z: (N, C)  targets: (N, T) float64"""
+        rows, columns = z.shape
+        kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((2, rows))
+        r, z = np.ones(rows, z.dtype), kernel_array(z)
+        self.kernels["forward"](z, targets, r, kept, terms, self.number_array(), columns, 0, rows)
+        self.score.kernel(z, targets, terms, score_numbers, columns, 0, rows)
+        loss, score = terms.cumsum(axis=1)[:, -1]  # added one by one, as a thread does
+        return float(z.dtype.type(loss)), float(score)
+
+    def __call__(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
+        return self.forward(z, targets)
+
+    def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
+        """The mean loss over the rows."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+
+class LogSoftmaxBackward0(Operation):
+    """y[n, c] = z[n, c] - log Σ_k e^z[n, k],  p = e^y."""
+
+    equation = "dz = dy - p Σ_c dy"
+    operands = ("z",)
+    keeps = {"p": "the probabilities e^y weigh what each row sends back"}
+    twin = "torch.log_softmax"
+    twin_saved = {"p": "result"}
+    twin_holds = {"p": "y = log p"}  # PyTorch takes e^y on the way back
+
+    def run(self, dy: Array) -> tuple[Array | None, ...]:
+        p = self.saved["p"]
+        dz = np.empty_like(p)
+        kernels.log_softmax_backward(kernel_array(dy), p, dz, p.shape[1], 0, p.shape[0])
+        return (dz,)
+
+
+@flushed
+def log_softmax(z: Tensor) -> Tensor:
+    """y[n, c] = z[n, c] - log Σ_k e^z[n, k]: the logarithm of the probabilities.    z, y: (N, C)
+
+    Errors: ValueError for another number of axes, TypeError for other dtypes than float32 and float64.
+    Source: Goodfellow, Bengio, Courville, Deep Learning (2016), 4.1 and 6.2.2.3.
+    """
+    same_float("log_softmax", z=require_tensor("log_softmax: z", z))
+    if z.ndim != 2 or not z.shape[1]:
+        raise ValueError(f"log_softmax: z is {z.shape}; it must be (N, C) with at least one class")
+    z_array = kernel_array(z.data)
+    y, p = np.empty_like(z_array), np.empty_like(z_array)
+    kernels.log_softmax_forward(z_array, y, p, z.shape[1], 0, z.shape[0])
+    return output(LogSoftmaxBackward0, (z,), y, {"p": p})
+
+
+class NllLossBackward0(Operation):
+    """loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]."""
+
+    equation = "dy[n, c] = -dloss r[n] q[n, c],  q = (1 - s) [c = labels[n]] + s / C"
+    operands = ("y",)
+    keeps = {
+        "labels": "q is 1 at the label of each row, apart from smoothing s",
+        "r": "the share of each row in the loss",
+    }
+    twin = "torch.nn.functional.nll_loss"
+    twin_saved = {"labels": "target"}  # PyTorch works r out again
+    smoothing: float
+    classes: int
+
+    def run(self, dy: Array) -> tuple[Array | None, ...]:
+        labels, r = self.saved["labels"], self.saved["r"]
+        below = np.empty((labels.size, self.classes), r.dtype)
+        kernels.nll_loss_backward(float(dy), labels, r, self.smoothing, below, self.classes, 0, labels.size)
+        return (below,)
+
+
+@flushed
+def nll_loss(
+    y: Tensor, labels: Any, *, sample_weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """loss = -Σₙ r[n] Σ_c q[n, c] y[n, c].    y: (N, C) log-probabilities  labels: (N,)  loss: ()
+
+    Arguments and errors are those of `cross_entropy`.
+    """
+    same_float("nll_loss", y=require_tensor("nll_loss: y", y))
+    labels = _checked_labels(labels, y.shape)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it must lie in [0, 1)")
+    r = _row_weights(sample_weight, reduction, len(labels), y.dtype)
+    smoothing, (rows, classes) = float(label_smoothing), y.shape
+    loss = kernels.nll_loss_forward(kernel_array(y.data), labels, r, smoothing, classes, 0, rows)
+    return output(
+        NllLossBackward0,
+        (y,),
+        np.asarray(loss, y.dtype),
+        {"labels": labels, "r": r},
+        smoothing=smoothing,
+        classes=classes,
+    )
+
+
+def cross_entropy(
+    z: Tensor, labels: Any, *, sample_weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """loss = Σₙ r[n] (log Σ_k e^z[n, k] - Σ_c q[n, c] z[n, c]),  q[n, c] = (1 - s) [c = labels[n]] + s / C.
+
+    z                (N, C) logits
+    labels           (N,) whole numbers in [0, C): an array, a list or a Tensor
+    sample_weight    (N,) numbers >= 0, one for each row; None counts every row once
+    label_smoothing  s in [0, 1)
+    reduction        "mean": r = sample_weight / Σ sample_weight (1 / N without);  "sum": r = sample_weight
+
+    The loss has no axes and no unit (nats). Two nodes, as in PyTorch: LogSoftmaxBackward0 and NllLossBackward0.
+
+    Errors: ValueError for shapes that do not fit, labels out of range, weights below 0 or all 0; TypeError for
+    labels that are no whole numbers. Source: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.2.2.3;
+    label smoothing: Szegedy et al., CVPR 2016, section 7.
+    """
+    return nll_loss(
+        log_softmax(z),
+        labels,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+
+
+def _checked_labels(labels: Any, shape: tuple[int, ...]) -> Array:
+    labels = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: labels are {labels.dtype}; they must be whole numbers")
+    if len(shape) != 2 or labels.shape != shape[:1] or not labels.size:
+        raise ValueError(f"cross_entropy: labels are {labels.shape}, z is {shape}; they must be (N,) and (N, C), N > 0")
+    if labels.min() < 0 or labels.max() >= shape[1]:
+        row = int(np.argmax((labels < 0) | (labels >= shape[1])))
+        raise ValueError(f"cross_entropy: labels[{row}] is {labels[row]}; it must lie in 0 .. {shape[1] - 1}")
+    return kernel_array(labels.astype(np.int64, copy=False))
+
+
+def _row_weights(sample_weight: Any, reduction: str, rows: int, dtype: Any) -> Array:
+    """r of the loss: the weight of each row, normalised for the mean."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"cross_entropy: reduction is {reduction!r}; it must be 'mean' or 'sum'")
+    if sample_weight is None:
+        return np.full(rows, 1 / rows if reduction == "mean" else 1, dtype)
+    weight = np.asarray(sample_weight.data if isinstance(sample_weight, Tensor) else sample_weight, np.float64)
+    if weight.shape != (rows,):
+        raise ValueError(f"cross_entropy: sample_weight is {weight.shape}; it must be ({rows},), one for each row")
+    if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.sum() > 0):
+        raise ValueError("cross_entropy: sample_weight must be finite, at least 0, and not all 0")
+    return (weight / weight.sum() if reduction == "mean" else weight).astype(dtype)
+
+
+class CrossEntropyLoss(Loss):
+    """loss = mean over n of  log Σ_k e^z[n, k] - Σ_c q[n, c] z[n, c],  q[n, c] = (1 - s) [c = labels[n]] + s / C.
+
+    z: (N, C) logits, labels: (N,) whole numbers in [0, C), s label_smoothing in [0, 1). The loss is in nats.
+    Error: ValueError for label_smoothing outside [0, 1); those of `ops.cross_entropy`.
+    Source: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.2.2.3; label smoothing: Szegedy et al., CVPR 2016.
+    """
+
+    targets, score, kept_rows = "classes", ACCURACY, 2
+    kernels = {"forward": kernels.cross_entropy_forward, "backward": kernels.cross_entropy_backward}
+    numbers = ("label_smoothing",)
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}; it must lie in [0, 1)")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
+        """As `ops.cross_entropy`."""
+        return cross_entropy(z, targets, label_smoothing=self.label_smoothing)
+
+    def extra_repr(self) -> str:
+        """As PyTorch prints it, where it is not the default."""
+        return f"label_smoothing={self.label_smoothing}" if self.label_smoothing else ""
+
+
+LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropyLoss}  # by the names of their operations

@@ -1,0 +1,56 @@
+"""The multi-layer perceptron as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .activations import ACTIVATIONS
+from .dropout import Dropout
+from .linear import Linear
+from .module import Module, Sequential
+from .norms import NORMS
+
+
+class MLP(Sequential):
+    """A multi-layer perceptron: for each hidden width Linear, [norm], activation, [Dropout]; then Linear.
+
+    in_features   inputs of a row
+    hidden        widths of the hidden layers; empty for softmax regression
+    out_features  classes
+    activation    a name in `nn.ACTIVATIONS`: "relu", "tanh", "sigmoid", ...
+    dropout       p of the dropout after each hidden layer; 0 for none
+    batch_norm    another spelling of norm="batch"
+    norm          what normalises each hidden layer before its activation: a name in `nn.NORMS`, or None
+
+    Errors: ValueError for widths below 1, an unknown activation or norm, dropout outside [0, 1], and for both
+    batch_norm and norm.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        norm: str | None = None,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
+        if batch_norm and norm is not None:
+            raise ValueError(f"MLP: batch_norm is {batch_norm} and norm is {norm!r}; one of them must be left out")
+        norm = "batch" if batch_norm else norm
+        if norm is not None and norm not in NORMS:
+            raise ValueError(f"MLP: norm is {norm!r}; it must be None or one of {', '.join(NORMS)}")
+        layers: list[Module] = []
+        width = in_features
+        for hidden_width in hidden:
+            layers.append(Linear(width, hidden_width))
+            if norm is not None:
+                layers.append(NORMS[norm](hidden_width))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout:
+                layers.append(Dropout(dropout))
+            width = hidden_width
+        super().__init__(*layers, Linear(width, out_features))

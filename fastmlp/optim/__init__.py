@@ -1,0 +1,13 @@
+"""Optimizers: each keeps its own state and calls one pair of kernels a parameter. Names and defaults are PyTorch's.
+
+`RULES` holds every rule, `SCHEDULES` every schedule; whoever needs to know of all of them reads these.
+"""
+
+from .adam import Adam, AdamW
+from .base import Optimizer
+from .schedules import SCHEDULES, Rates, Schedule, StepLR
+from .sgd import SGD
+
+RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW)}
+
+__all__ = ["RULES", "SCHEDULES", "SGD", "Adam", "AdamW", "Optimizer", "Rates", "Schedule", "StepLR"]

@@ -1,0 +1,59 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import kernels
+from .base import Group, Optimizer
+
+
+class Adam(Optimizer):
+    """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) undo the start of m and v at zero. (β₁, β₂) betas, ε eps,
+    λ weight_decay. The state holds t as "step", m as "exp_avg", v as "exp_avg_sq".
+    Error: ValueError for options out of range. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
+    """
+
+    scale, update = staticmethod(kernels.adam_scale), staticmethod(kernels.adam_update)
+    arrays = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
+        if not group["eps"] > 0:
+            raise ValueError(f"{self._name}: eps is {group['eps']}; it must be above 0")
+
+
+class AdamW(Adam):
+    """p ← p (1 - lr λ), then Adam's step with the gradient as it is: the decay does not pass through m and v.
+
+    Arguments and state as `Adam`; λ weight_decay is 0.01 by default.
+    Source: Loshchilov and Hutter, ICLR 2019, Algorithm 2.
+    """
+
+    update = staticmethod(kernels.adamw_update)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)

@@ -1,0 +1,80 @@
+"""Schedules: the learning rate as a function of the epochs or steps that are done. Names and values are PyTorch's.
+
+A schedule knows no rule, and a rule no schedule: the rate of a step is an argument of the rule's kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from ..graph import Array
+from .base import Optimizer
+
+
+class Schedule:
+    """Base of the schedules. A subclass has `rate`, and says nothing of optimizers.
+
+    `total` is how many epochs or steps the training has: a length that was left out is all of it.
+    """
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """The learning rate after `done` of `total` epochs or steps, for a group that began with `start`."""
+        raise NotImplementedError(f"{type(self).__name__} has no rate")
+
+
+class StepLR(Schedule):
+    """rate = start γ^⌊t / step_size⌋ after t epochs or steps.    γ gamma
+
+    Error: ValueError for a step_size below 1. Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
+    """
+
+    def __init__(self, step_size: int, gamma: float = 0.1) -> None:
+        check.whole("StepLR: step_size", step_size, 1)
+        self.step_size, self.gamma = step_size, gamma
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """As the class says."""
+        return start * self.gamma ** (done // self.step_size)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {schedule.__name__: schedule for schedule in (StepLR,)}
+
+
+class Rates:
+    """The learning rates of a training, epoch by epoch, for `fit`; without a schedule they are the groups' own."""
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule | None, every: str, epochs: int, steps: int) -> None:
+        if schedule is not None and not isinstance(schedule, Schedule):
+            kinds = ", ".join(SCHEDULES)
+            raise TypeError(f"fit: schedule is {schedule!r}; it must be one of fastmlp.optim: {kinds}")
+        if every not in ("epoch", "step"):
+            raise ValueError(f"fit: schedule_every is {every!r}; it must be 'epoch' or 'step'")
+        self.optimizer, self.schedule, self.every = optimizer, schedule, every
+        self.epochs, self.steps = epochs, steps
+        self.start = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def of_epoch(self, epoch: int) -> Array | None:
+        """(steps, groups): the rates of the steps of an epoch, counted from 1; None where the groups hold them.
+
+        The groups hold the last rate when this returns, as PyTorch leaves it.
+        """
+        if self.schedule is None:
+            return None
+        if self.every == "epoch":
+            rates = np.array([[self._rate(start, epoch - 1, self.epochs) for start in self.start]])
+        else:
+            total, first = self.epochs * self.steps, (epoch - 1) * self.steps
+            rates = np.array(
+                [[self._rate(start, first + step, total) for start in self.start] for step in range(self.steps)]
+            )
+        for group, rate in zip(self.optimizer.param_groups, rates[-1], strict=True):
+            group["lr"] = float(rate)
+        return rates if self.every == "step" else None
+
+    def _rate(self, start: float, done: int, total: int) -> float:
+        assert self.schedule is not None
+        rate: Any = self.schedule.rate(start, done, total)
+        return float(rate)

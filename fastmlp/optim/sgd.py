@@ -1,0 +1,50 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from .base import Group, Optimizer
+
+
+class SGD(Optimizer):
+    """g ← g + λp;  b ← μb + (1 - τ)g, b = g in the first step;  d = g + μb with nesterov, else b;  p ← p - lr d.
+
+    lr learning rate (default 1e-3), μ momentum, τ dampening, λ weight_decay.
+    Errors: ValueError for options out of range and for nesterov without momentum or with dampening.
+    Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
+    """
+
+    scale, update = staticmethod(kernels.sgd_scale), staticmethod(kernels.sgd_update)
+    arrays, counts_steps = ("momentum_buffer",), False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        if not (np.isfinite(group["momentum"]) and group["momentum"] >= 0):
+            raise ValueError(f"SGD: momentum is {group['momentum']}; it must be a finite number of at least 0")
+        if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
+            raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
+
+    def keeps_arrays(self, group: Group) -> bool:
+        """b, where there is momentum."""
+        return bool(group["momentum"])
+
+    def steps_made(self, state: Mapping[str, Any]) -> int:
+        """Whether b is there: the first step makes it."""
+        return int("momentum_buffer" in state)
