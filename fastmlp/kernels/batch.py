@@ -1,10 +1,9 @@
 """A batch gathered row by row from a data set, and the fingerprint of an array."""
 
-import numba
 import numpy as np
 
 from .jit import inner, kernel
-from .simd import as_pointer, prefetch_address
+from .simd import array_at, prefetch_address
 
 
 @kernel
@@ -20,28 +19,25 @@ def gather(features, order, start, scale, x):
             target[i] = x.dtype.type(row[i]) * scale
 
 
-@inner
-def at_address(source, dtype):
-    """The features as an array, from (address, rows, columns): one compiled loop for every array of a dtype."""
-    return numba.carray(as_pointer(source[0]), (source[1], source[2]), dtype)
-
-
 @kernel
 def gather_uint8(source, order, start, scale, x):
     """`gather` from features given as (address, rows, columns) in `source`."""
-    gather(at_address(source, np.uint8), order, start, scale, x)
+    features = array_at(source[0], np.uint8, (source[1], source[2]))
+    gather(features, order, start, scale, x)
 
 
 @kernel
 def gather_float32(source, order, start, scale, x):
     """As `gather_uint8`, for float32."""
-    gather(at_address(source, np.float32), order, start, scale, x)
+    features = array_at(source[0], np.float32, (source[1], source[2]))
+    gather(features, order, start, scale, x)
 
 
 @kernel
 def gather_float64(source, order, start, scale, x):
     """As `gather_uint8`, for float64."""
-    gather(at_address(source, np.float64), order, start, scale, x)
+    features = array_at(source[0], np.float64, (source[1], source[2]))
+    gather(features, order, start, scale, x)
 
 
 GATHER = {np.dtype(np.uint8): gather_uint8, np.dtype(np.float32): gather_float32, np.dtype(np.float64): gather_float64}

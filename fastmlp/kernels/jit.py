@@ -62,7 +62,12 @@ def _compiled(function: F, **options: bool) -> F:
     numba.config.CACHE_DIR = str(CACHE_FOLDER or "")  # Numba reads it while it decorates, and only then
     try:
         return numba.njit(
-            nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, no_cfunc_wrapper=True, **options
+            nogil=True,
+            error_model="numpy",
+            cache=CACHE_FOLDER is not None,
+            no_cfunc_wrapper=True,
+            _nrt=False,
+            **options,
         )(function)
     finally:
         numba.config.CACHE_DIR = before

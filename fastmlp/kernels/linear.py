@@ -1,9 +1,9 @@
 """Linear layer: y = x w + b.    N rows, I inputs, O outputs; the layout of w is that of `matmul`."""
 
-from .forms import call_rule
 from .jit import inner, kernel
 from .matmul import panel_width, product, product_dw, product_dw_rows, product_dx
 from .simd import TILE_VECTORS
+from .updates import step
 
 PIECE = (
     64  # rows of dw that are made before they are used: the piece, TILE_VECTORS wide, stays in the first-level cache
@@ -52,13 +52,6 @@ def column_sums(dy, db, lo, hi):
             total[o] += row[o]
 
 
-@inner
-def step(rule, p, g, m, v, u, at, size, option, scale):
-    """The rule's step on `size` numbers from p[at] on; g holds their gradients from 0 on."""
-    end = at + size
-    call_rule(rule, p[at:end], g[:size], m[at:end], v[at:end], u[at:end], option, scale)
-
-
 @kernel
 def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
     """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
@@ -74,8 +67,7 @@ def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, opti
             product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
             for vector in range(vectors):
                 start = at + (j + vector * lanes) * inputs + i * lanes
-                gradient = piece[vector * rows * lanes : (vector + 1) * rows * lanes]
-                step(rule, p, gradient, m, v, u, start, rows * lanes, option, scale)
+                step(rule, p, piece, vector * rows * lanes, m, v, u, start, rows * lanes, option, scale)
         j += vectors * lanes
 
 
@@ -85,4 +77,4 @@ def linear_update_bias(dy, p, m, v, u, at, piece, rule, option, scale, lo, hi):
     for j in range(lo, hi, piece.size):
         columns = min(hi - j, piece.size)
         column_sums(dy, piece, j, j + columns)
-        step(rule, p, piece, m, v, u, at + j, columns, option, scale)
+        step(rule, p, piece, 0, m, v, u, at + j, columns, option, scale)

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba.np.arrayobj import make_array, populate_array
 
 INT64, INT32 = ir.IntType(64), ir.IntType(32)
 ELEMENTS: dict[types.Type, tuple[Any, int]] = {
@@ -440,11 +440,39 @@ def let_others_run(typingctx):
     return types.void(), codegen
 
 
+def _array(context: Any, builder: Any, kind: types.Array, pointer: Any, shape: Any) -> Any:
+    """A C-contiguous array of this type and shape over memory that somebody else owns."""
+    made = make_array(kind)(context, builder)
+    lengths = cgutils.unpack_tuple(builder, shape, kind.ndim)
+    size = ir.Constant(INT64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [size]
+    for length in reversed(lengths[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    populate_array(made, pointer, lengths, strides, size, meminfo=None)
+    return made._getvalue()
+
+
 @intrinsic
-def as_pointer(typingctx, address):
-    """The untyped pointer to a memory address, for `numba.carray`."""
+def array_at(typingctx, address, dtype, shape):
+    """The memory at an address as an array of a dtype, such as np.uint8, and a shape, a tuple of whole numbers."""
+    kind = types.Array(dtype.instance_type, len(shape), "C")
 
     def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        pointer = builder.inttoptr(args[0], context.get_data_type(kind.dtype).as_pointer())
+        return _array(context, builder, kind, pointer, args[2])
 
-    return types.voidptr(types.int64), codegen
+    return kind(types.int64, dtype, types.UniTuple(types.int64, len(shape))), codegen
+
+
+@intrinsic
+def view(typingctx, flat, at, shape):
+    """flat[at : at + product of shape] as an array of that shape, a tuple of whole numbers; nothing is checked.
+
+    A slice and a reshape check their numbers at each call, and cost thirty times as much to compile.
+    """
+    kind = types.Array(flat.dtype, len(shape), "C")
+
+    def codegen(context, builder, signature, args):
+        return _array(context, builder, kind, _pointer(context, builder, signature.args[0], args[0], args[1]), args[2])
+
+    return kind(flat, types.int64, types.UniTuple(types.int64, len(shape))), codegen

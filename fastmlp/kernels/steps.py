@@ -20,8 +20,9 @@ import numpy as np
 from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
-from .simd import atomic_load, swap_control_word
+from .simd import atomic_load, swap_control_word, view
 from .threads import LEAVING, share, wait_for_all
+from .updates import step as one_step
 
 ELEMENTWISE, RANDOM, NORM, LINEAR = range(4)  # the forms of layers
 
@@ -134,18 +135,6 @@ class Own(NamedTuple):
 
 
 @inner
-def matrix(flat, at, rows, columns):
-    """(rows, columns) from flat[at] on."""
-    return flat[at : at + rows * columns].reshape(rows, columns)
-
-
-@inner
-def blocks_of(flat, at, width, inputs, lanes):
-    """A packed weight, (width / lanes, inputs, lanes), from flat[at] on."""
-    return flat[at : at + width * inputs].reshape(width // lanes, inputs, lanes)
-
-
-@inner
 def part_of(row, rows, lanes, threads, thread):
     """[lo, hi): the thread's rows or columns of a layer; all of them where every thread computes it alone."""
     if row.by_rows:
@@ -158,16 +147,16 @@ def forward_layer(row, lanes, tiles, numbers, x, y, p, state, training, step, lo
     """One layer of the plan for the columns or rows [lo, hi) of y."""
     address = row.forward if training else row.evaluate
     if row.form == LINEAR:
-        w = blocks_of(p, row.weight, row.width, row.inputs, lanes)
-        bias = p[row.bias : row.bias + (row.width if row.parameters > 1 else 0)]
+        w = view(p, row.weight, (row.width // lanes, row.inputs, lanes))
+        bias = view(p, row.bias, (row.width if row.parameters > 1 else 0,))
         forms.call_linear(address, x, w, bias, y, tiles, lo, hi)
     elif row.form == ELEMENTWISE:
         forms.call_elementwise(address, x, y, numbers, lo, hi)
     elif row.form == RANDOM:
         forms.call_random(address, x, y, numbers, row.seed, row.step + step, row.layer, lo, hi)
     else:
-        weights = matrix(p, row.weight, row.parameters, row.width)
-        own = matrix(state, row.state, row.state_rows, row.state_width)
+        weights = view(p, row.weight, (row.parameters, row.width))
+        own = view(state, row.state, (row.state_rows, row.state_width))
         forms.call_norm(address, x, y, weights, own, numbers, row.columns, lo, hi)
 
 
@@ -175,16 +164,16 @@ def forward_layer(row, lanes, tiles, numbers, x, y, p, state, training, step, lo
 def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo, hi):
     """dx for the columns or rows [lo, hi) of a layer; never over dy, else no loop is vectorised."""
     if row.form == LINEAR:
-        w = blocks_of(p, row.weight, row.width, row.inputs, net.lanes)
+        w = view(p, row.weight, (row.width // net.lanes, row.inputs, net.lanes))
         forms.call_linear(row.backward, dy, w, scratch, dx, net.tiles, lo, hi)
     elif row.form == ELEMENTWISE:
         forms.call_elementwise_backward(row.backward, dy, x if row.keeps_x else y, dx, numbers, lo, hi)
     elif row.form == RANDOM:
         forms.call_random(row.backward, dy, dx, numbers, row.seed, row.step + step, row.layer, lo, hi)
     else:
-        weights = matrix(p, row.weight, row.parameters, row.width)
-        own = matrix(state, row.state, row.state_rows, row.state_width)
-        dweights = matrix(state, row.dweights, row.parameters, row.width)
+        weights = view(p, row.weight, (row.parameters, row.width))
+        own = view(state, row.state, (row.state_rows, row.state_width))
+        dweights = view(state, row.dweights, (row.parameters, row.width))
         forms.call_norm_backward(row.backward, dy, x, dx, weights, dweights, own, numbers, row.columns, lo, hi)
 
 
@@ -192,8 +181,8 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale, step, lo, hi):
     """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them."""
     if row.form == NORM and row.weights:
-        own = matrix(state, row.state, row.state_rows, row.state_width)
-        dweights = matrix(state, row.dweights, row.parameters, row.width)
+        own = view(state, row.state, (row.state_rows, row.state_width))
+        dweights = view(state, row.dweights, (row.parameters, row.width))
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
@@ -216,19 +205,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
             )  # fmt: skip
         else:
             at, g = row.weight + which * row.width, row.dweights + which * row.width
-            forms.call_rule(
-                rule.update, p[at + lo : at + hi], state[g + lo : g + hi], m[at + lo : at + hi], v[at + lo : at + hi],
-                u[at + lo : at + hi], option, scale,
-            )  # fmt: skip
-
-
-@inner
-def input_of(plan, layer, x0, act, mine, N):
-    """The input of a layer: the batch, or the output of the layer before."""
-    row = plan[layer]
-    if row.x < 0:
-        return x0
-    return matrix(mine if plan[layer - 1].alone else act, row.x, N, row.width_in)
+            one_step(rule.update, p, state, g + lo, m, v, u, at + lo, hi - lo, option, scale)
 
 
 @kernel
@@ -241,15 +218,15 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     plan, lanes = net.plan, net.lanes
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
     end, T = plan[layers - 1], own.targets.shape[2]
-    my_act, my_dact, my_p = own.act[thread], own.dact[thread], own.p[thread]
+    my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
     r, flat_targets = own.r[thread], own.targets[thread].reshape(own.targets[thread].size)
     scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
     for step in range(first, last):
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
-        x0 = matrix(own.x[thread], 0, N, plan[0].width_in)
+        x0 = view(my_x, 0, (N, plan[0].width_in))
         forms.call_gather(batches.gather, batches.source, batches.order, start, batches.scale, x0)
-        targets = matrix(flat_targets, 0, N, T)
+        targets = view(flat_targets, 0, (N, T))
         for n in range(N):
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]
@@ -260,8 +237,9 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             if row.waits:
                 turn = wait_for_all(gate, threads, turn, patience)
             lo, hi = part_of(row, N, lanes, threads, thread)
-            x = input_of(plan, layer, x0, shared.act, my_act, N)
-            y = matrix(my_act if row.alone else shared.act, row.y, N, row.width)
+            below_alone = layer > 0 and plan[layer - 1].alone
+            x = view(my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in))
+            y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
             p = my_p if row.alone else shared.p
             forward_layer(row, lanes, net.tiles, net.numbers[layer], x, y, p, shared.state, True, step, lo, hi)
 
@@ -269,9 +247,9 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             turn = wait_for_all(gate, threads, turn, patience)
         mine_lo, mine_hi = N * thread // threads, N * (thread + 1) // threads
         lo, hi = (0, N) if end.alone else (mine_lo, mine_hi)
-        z = matrix(my_act if end.alone else shared.act, end.y, N, end.width)
-        dz = matrix(my_dact if end.alone else shared.dact, end.dy, N, end.width)
-        kept = matrix(my_act, loss.kept_at, loss.kept_rows * N, end.width)
+        z = view(my_act if end.alone else shared.act, end.y, (N, end.width))
+        dz = view(my_dact if end.alone else shared.dact, end.dy, (N, end.width))
+        kept = view(my_act, loss.kept_at, (loss.kept_rows * N, end.width))
         terms = own.terms[thread if end.alone else 0]
         forms.call_loss(loss.forward, z, targets, r, kept, terms, loss.numbers, end.columns, lo, hi)
         forms.call_loss(loss.backward, z, targets, r, kept, dz, loss.numbers, end.columns, lo, hi)
@@ -282,18 +260,20 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
         for layer in range(layers - 1, -1, -1):
             row = plan[layer]
             if row.sends:
-                dy = matrix(my_dact if row.alone else shared.dact, row.dy, N, row.width)
+                below_alone = layer > 0 and plan[layer - 1].alone
+                dy = view(my_dact if row.alone else shared.dact, row.dy, (N, row.width))
                 if row.waits_back:
                     turn = wait_for_all(gate, threads, turn, patience)
                 if row.form == LINEAR:  # the columns of the layer below, which are shared also where this one is not
                     lo, hi = share(row.width_in, lanes, threads, thread)
-                    dx = matrix(shared.dact, row.dx, N, row.width_in)
+                    dx = view(shared.dact, row.dx, (N, row.width_in))
                 else:
                     lo, hi = part_of(row, N, lanes, threads, thread)
-                    below_alone = layer > 0 and plan[layer - 1].alone
-                    dx = matrix(my_dact if below_alone else shared.dact, row.dx, N, row.width_in)
-                x = input_of(plan, layer, x0, shared.act, my_act, N)
-                y = matrix(my_act if row.alone else shared.act, row.y, N, row.width)
+                    dx = view(my_dact if below_alone else shared.dact, row.dx, (N, row.width_in))
+                x = view(
+                    my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in)
+                )
+                y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
                 p = my_p if row.alone else shared.p
                 backward_layer(row, net, net.numbers[layer], dy, x, y, dx, p, shared.state, scratch, step, lo, hi)
 
@@ -311,8 +291,9 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             if row.parameters == 0:
                 continue
             lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
-            x = input_of(plan, layer, x0, shared.act, my_act, N)
-            dy = matrix(my_dact if row.alone else shared.dact, row.dy, N, row.width)
+            below_alone = layer > 0 and plan[layer - 1].alone
+            x = view(my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in))
+            dy = view(my_dact if row.alone else shared.dact, row.dy, (N, row.width))
             if row.alone:
                 p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
             else:
@@ -339,14 +320,14 @@ def predict_rows(
     word, half = swap_control_word(-1), buffer.size // 2
     for start in range(first, last, room):
         N = min(room, last - start)
-        x, side = matrix(buffer, 0, N, plan[0].width_in), 1
+        x, side = view(buffer, 0, (N, plan[0].width_in)), 1
         forms.call_gather(gather, source, order, start, scale, x)
         ask_for_rows(source, order, start + N, min(start + N + room, last))
         for layer in range(plan.shape[0]):
             row = plan[layer]
             if row.evaluate == 0:  # a kind that does nothing in evaluation
                 continue
-            y = matrix(buffer, side * half, N, row.width)
+            y = view(buffer, side * half, (N, row.width))
             lo, hi = part_of(row, N, lanes, 1, 0)
             forward_layer(row, lanes, tiles, numbers[layer], x, y, own_p if row.alone else p, state, False, 0, lo, hi)
             x, side = y, 1 - side

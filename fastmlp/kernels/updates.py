@@ -8,9 +8,26 @@ rate of this step, as a schedule gives it, by itself.    t counts the steps from
 
 import numpy as np
 
-from .jit import kernel
+from .forms import call_rule
+from .jit import inner, kernel
+from .simd import view
 
 SCALES = 8  # numbers that `scale` may hand to `update`
+
+
+@inner
+def step(rule, p, g, first, m, v, u, at, size, option, scale):
+    """The step of the rule at an address on `size` numbers from p[at] on; their gradients lie in g from `first` on."""
+    call_rule(
+        rule, view(p, at, (size,)), view(g, first, (size,)), view(m, at, (kept(m, at, size),)),
+        view(v, at, (kept(v, at, size),)), view(u, at, (kept(u, at, size),)), option, scale,
+    )  # fmt: skip
+
+
+@inner
+def kept(flat, at, size):
+    """`size`, or 0 where the rule does not keep this array."""
+    return size if at + size <= flat.size else 0
 
 
 @kernel
