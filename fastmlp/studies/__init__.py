@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..check import whole
 from ..show import plots
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def run(name: str, seed: int = 0, dark: bool = False, full: bool = False) -> Stu
     """
     if name not in NAMES:
         raise ValueError(f"run: name is {name!r}; it must be one of {', '.join(NAMES)}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"run: seed is {seed!r}; it must be a whole number of at least 0 and below 2**63")
+    whole("run: seed", seed, 0, " and below 2**63", below=2**63)
     module = import_module(f"{__name__}.{name}")
     if full and "full" not in inspect.signature(module.measure).parameters:
         raise ValueError(f"run: the study {name} has no long form; full must be False")
