@@ -23,7 +23,7 @@ def test_what_is_no_whole_number_is_refused_by_name(value):
 @pytest.mark.parametrize("kind", [int, np.int64])
 def test_a_whole_number_may_have_an_upper_end(kind):
     whole("f: n", kind(7), 0, " and below 8", below=8)
-    with pytest.raises(ValueError, match="f: n is .*8.*; it must be a whole number of at least 0 and below 8"):
+    with pytest.raises(ValueError, match=r"f: n is .*8.*; it must be a whole number of at least 0 and below 8"):
         whole("f: n", kind(8), 0, " and below 8", below=8)
 
 

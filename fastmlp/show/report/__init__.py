@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ...files import write
 from ...nn import Module
 from . import embed, network, numbers, plates
 from .embed import MOST_PARAMETERS as MOST_PARAMETERS
@@ -103,7 +104,5 @@ def write_report(
         sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
         run=embed.json_text(page),
     )
-    part = target.with_name(target.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(target)
+    write(target, text)
     return target
