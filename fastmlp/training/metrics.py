@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..check import whole
+from ..files import for_json
 from .tables import evaluation_report
 
 Array = np.ndarray
@@ -265,7 +266,7 @@ class Evaluation:
         """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity."""
         names = ("precision", "recall", "f1")
         averages = {kind: dict(zip(names, getattr(self, kind)[:3], strict=True)) for kind in ("macro", "weighted")}
-        return _plain(
+        return for_json(
             {name: getattr(self, name) for name in ("rows", "classes", "loss", "accuracy", "top3_accuracy")}
             | {"calibration_error": self.calibration_error, "wrong": len(self.wrong)}
             | {name: getattr(self, name) for name in (*names, "support")}
@@ -292,17 +293,6 @@ def _scores(confusion: Array) -> Scores:
         return part / np.where(of, of, 1)
 
     return Scores(fraction(right, taken), fraction(right, support), fraction(2 * right, support + taken), support)
-
-
-def _plain(value: Any) -> Any:
-    """The value in Python's own types."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, np.ndarray | list):
-        return [_plain(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return int(value)
 
 
 def _classes(caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> tuple[Array, Array]:
