@@ -41,6 +41,7 @@ sys.path.insert(0, str(ROOT))  # `python scripts/docs.py` runs the checkout it l
 import fastmlp as fm  # noqa: E402
 from fastmlp import studies  # noqa: E402
 from fastmlp.commandline import make_parser, run_script  # noqa: E402
+from fastmlp.files import write  # noqa: E402
 
 NUMBERS, FIGURES = ROOT / "docs" / "learn" / "numbers.json", ROOT / "docs" / "learn" / "figures"
 LARGEST = 150_000  # bytes of a figure
@@ -344,16 +345,9 @@ def load_numbers() -> Numbers:
         raise PageError(f"{NUMBERS.relative_to(ROOT)} is no JSON: {error}") from error
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one piece: who reads it meanwhile, or interrupts this, finds the old one or the new one whole."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
-
-
 def write_numbers(numbers: Numbers) -> None:
     """Write numbers.json, in the order of the names."""
-    replace_file(NUMBERS, (json.dumps(dict(sorted(numbers.items())), indent=1) + "\n").encode())
+    write(NUMBERS, json.dumps(dict(sorted(numbers.items())), indent=1) + "\n")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -383,13 +377,13 @@ def main(arguments: list[str] | None = None) -> None:
         source = sources()[name]()
         numbers = {key: entry for key, entry in numbers.items() if key.partition(".")[0] != name} | source.numbers
         for stem in figures & source.figures.keys():
-            replace_file(FIGURES / f"{stem}.png", small(source.figures[stem]))
+            write(FIGURES / f"{stem}.png", small(source.figures[stem]))
         write_numbers(numbers)  # after each source: the next one may take half an hour
     faults = []
     for page in pages():
         fresh, found = render(page, numbers)
         if fresh != page.read_text("utf-8"):
-            replace_file(page, fresh.encode())
+            write(page, fresh)
             print(f"wrote {page.relative_to(ROOT)}")
         missing = {stem for stem in shown_on(fresh) if not (FIGURES / f"{stem}.png").is_file()}
         found += [f"there is no figure {stem}" for stem in sorted(missing)] + claim_faults(fresh, numbers)

@@ -555,12 +555,12 @@ def test_a_heat_map_is_the_watchs_histogram(name):
 
 def test_the_line_is_the_median():
     values = [np.random.default_rng(i).normal(3 * i, 1, 4001) for i in range(3)]
-    histogram = fm.watch.Histogram(log=False)
+    histogram = fm.training.watch.Histogram(log=False)
     for column in values:
         histogram.add(column)
     watch = fm.Watch(images(ANSWERS, (30,)))
     watch.epochs = [0, 1, 2]
-    watch.layers = [fm.watch.WatchedLayer("0", "a", histogram, dead=[0, 0, 0])]
+    watch.layers = [fm.training.watch.WatchedLayer("0", "a", histogram, dead=[0, 0, 0])]
     drawn = plots.activations(watch).axes[0].lines[-1].get_ydata()
     width = np.diff(histogram.edges)[0]
     np.testing.assert_allclose(drawn, [np.median(column) for column in values], atol=width)

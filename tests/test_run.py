@@ -239,19 +239,23 @@ def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, mo
     run.write_report(model, history, None, data(), fm.diagnose(history))
     before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
 
-    def fail(*arguments, **_):
-        Path(arguments[0] if write != "history" else arguments[1]).write_text("half")
+    def half_a_history(_, path):
+        path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fm.History, "to_csv", fail)
-    monkeypatch.setattr(rooms, "write_report", fail)
-    monkeypatch.setattr(rooms, "_json", lambda _: 1 / 0)
+    def half_a_file(path, content):
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fm.History, "to_csv", half_a_history)
+    monkeypatch.setattr(Path, "write_bytes", half_a_file)
     calls = {
         "history": lambda: run.write_history(history),
         "config": lambda: run.write_config("finished"),
         "report": lambda: run.write_report(model, history, None, data(), fm.diagnose(history)),
     }
-    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+    with pytest.raises(KeyboardInterrupt):
         calls[write]()
     assert {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
 
@@ -286,8 +290,10 @@ def test_kill_9_leaves_a_folder_that_can_be_read_and_forced(tmp_path):
     assert len(saved.history) >= 3
     assert saved.metrics is None
     assert math.isfinite(fm.evaluate(saved.model, data()).loss)
-    for name in (".history.123.partial.csv", ".report.123.partial.html.part", "model.safetensors.123.partial"):
-        (tmp_path / "a" / name).write_text("half")  # what a kill during a write leaves
+    for name in ("history.csv", "report.html", "model.safetensors"):
+        (tmp_path / "a" / f".{name}.{'0123456789abcdef'}.partial").write_text(
+            "half"
+        )  # what a kill during a write leaves
     run = Run(tmp_path / "a", config=CONFIG, force=True)
     trained(run, 1)
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "history.csv", "model.safetensors"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..check import whole
 from ..graph import Array, Tensor, is_grad_enabled, no_grad
 from ..nn import Module
 
@@ -117,8 +118,7 @@ def gradcheck(
     start = _checked_input(x)
     if not is_grad_enabled():
         raise RuntimeError("gradcheck: gradients are switched off here; call it outside no_grad()")
-    if isinstance(directions, bool) or not isinstance(directions, int) or directions < 1:
-        raise ValueError(f"gradcheck: directions is {directions!r}; it must be a whole number of at least 1")
+    whole("gradcheck: directions", directions, 1)
     if not tolerance > 0:
         raise ValueError(f"gradcheck: tolerance is {tolerance!r}; it must be above 0")
     rng = np.random.default_rng(seed)

@@ -33,6 +33,7 @@ from time import monotonic
 from typing import Any
 
 from ..data import Dataset
+from ..files import PARTIAL, replacing, write
 from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
@@ -57,7 +58,6 @@ PICTURES = {  # by the function of `plots` that draws it: its file and its title
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
-HALF_FILE = re.compile(r"\..+\.\d+\.partial\..+|model\.safetensors\.\d+\.partial")  # what a kill during a write leaves
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
 
 Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
@@ -134,14 +134,13 @@ class Run:
 
     def write_history(self, history: History) -> None:
         """history.csv: a header and a line an epoch."""
-        with self._replacing("history.csv") as path:
-            history.to_csv(path)
+        with self._writing("history.csv") as path, replacing(path) as partial:
+            history.to_csv(partial)
 
     def write_model(self, model: Module, epoch: int | None = None) -> None:
         """model.safetensors: the weights; `epoch`, of which they are, stands in the file's header."""
-        self._clear()
-        save(model, self.folder / "model.safetensors", None if epoch is None else {"epoch": str(epoch)})
-        self._wrote.add("model.safetensors")
+        with self._writing("model.safetensors") as path:
+            save(model, path, None if epoch is None else {"epoch": str(epoch)})
 
     def write_metrics(
         self, test: Evaluation | None = None, validation: Evaluation | None = None, diagnosis: Diagnosis | None = None
@@ -184,9 +183,9 @@ class Run:
     ) -> Path:
         """report.html; arguments as those of `fastmlp.report.write_report`."""
         shown = {name: picture for name, picture in (pictures or {}).items() if name != "loss_curve"}  # in "curves"
-        with self._replacing("report.html") as path:
+        with self._writing("report.html") as path:
             write_report(path, model, history, test, data, self.config, diagnosis, watch=watch, figures=shown)
-        return self.folder / "report.html"
+        return path
 
     # --- how a file comes into the folder ---------------------------------------------------------------------------
 
@@ -205,23 +204,15 @@ class Run:
                 self.folder.rmdir()
 
     def _write(self, name: str, content: str | bytes) -> None:
-        with self._replacing(name) as path:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        with self._writing(name) as path:
+            write(path, content)
 
     @contextmanager
-    def _replacing(self, name: str) -> Iterator[Path]:
-        """A path to write to; what is there when the block ends well takes the place of the file `name`."""
+    def _writing(self, name: str) -> Iterator[Path]:
+        """The path of a file of this run; it counts as written when the block ends well."""
         self._clear()
-        target = self.folder / name
-        partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
-        try:
-            yield partial
-            partial.replace(target)
-            self._wrote.add(name)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink()
-            raise
+        yield self.folder / name
+        self._wrote.add(name)
 
     def _clear(self) -> None:
         """Take away the files of the run before, so that those of two runs are never mixed."""
@@ -229,7 +220,7 @@ class Run:
             return
         self._stale = False
         for path in list(self.folder.iterdir()):
-            if path.name in OWN_FILES or HALF_FILE.fullmatch(path.name):
+            if path.name in OWN_FILES or PARTIAL.fullmatch(path.name):
                 path.unlink()
         wrong = self.folder / "wrong"
         if wrong.is_dir() and not wrong.is_symlink():

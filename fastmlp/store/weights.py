@@ -7,13 +7,13 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import nn
+from ..files import write
 from ..nn import Module
 from ..nn.module import unmoved_generator
 
@@ -27,17 +27,8 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     """
     from safetensors.numpy import save as serialize
 
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
-    content = serialize(state, metadata)
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
+    write(path, serialize(state, metadata))
 
 
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:

@@ -12,11 +12,12 @@ for the figures. `conclude(numbers)` says in words what the numbers show, whatev
 from __future__ import annotations
 
 import inspect
-import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..check import whole
+from ..files import for_json
 from ..show import plots
 
 if TYPE_CHECKING:
@@ -49,15 +50,8 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the figures, as JSON takes it: a number that is not finite is None."""
-        numbers = {name: value if math.isfinite(value) else None for name, value in self.numbers.items()}
-        return {
-            "name": self.name,
-            "title": self.title,
-            "numbers": numbers,
-            "tolerances": dict(self.tolerances),
-            "table": self.table,
-            "conclusions": list(self.conclusions),
-        }
+        names = ("name", "title", "numbers", "tolerances", "table", "conclusions")
+        return for_json({name: getattr(self, name) for name in names})
 
 
 def run(name: str, seed: int = 0, dark: bool = False, full: bool = False) -> Study:
@@ -69,8 +63,7 @@ def run(name: str, seed: int = 0, dark: bool = False, full: bool = False) -> Stu
     """
     if name not in NAMES:
         raise ValueError(f"run: name is {name!r}; it must be one of {', '.join(NAMES)}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"run: seed is {seed!r}; it must be a whole number of at least 0 and below 2**63")
+    whole("run: seed", seed, 0, " and below 2**63", below=2**63)
     module = import_module(f"{__name__}.{name}")
     if full and "full" not in inspect.signature(module.measure).parameters:
         raise ValueError(f"run: the study {name} has no long form; full must be False")

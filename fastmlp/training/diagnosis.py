@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import for_json
 from ..graph import Array
 
 if TYPE_CHECKING:
@@ -84,10 +85,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as JSON has them: None for what is not finite."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+        return for_json(asdict(self))
 
     def __str__(self) -> str:
         return f"{self.sentence} {self.advice}"

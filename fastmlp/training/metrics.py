@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..check import whole
+from ..files import for_json
 from .tables import evaluation_report
 
 Array = np.ndarray
@@ -90,8 +92,7 @@ def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3
     """
     scores = np.asarray(probabilities)
     y = _labels_of_rows("top_k_accuracy_score", labels, scores)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"top_k_accuracy_score: k is {k!r}; it must be a whole number of at least 1")
+    whole("top_k_accuracy_score: k", k, 1)
     hits, first = 0, np.arange(scores.shape[1])
     for start in range(0, len(y), _ROWS):
         part, label = scores[start : start + _ROWS], y[start : start + _ROWS, None]
@@ -113,8 +114,7 @@ def reliability_bins(labels: ArrayLike, predicted: ArrayLike, confidence: ArrayL
     """
     y, p = _classes("reliability_bins", labels, predicted)
     sure = np.asarray(confidence, np.float64)
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise ValueError(f"reliability_bins: bins is {bins!r}; it must be a whole number of at least 1")
+    whole("reliability_bins: bins", bins, 1)
     if sure.shape != y.shape:
         raise ValueError(f"reliability_bins: confidence is {sure.shape}; it must be {y.shape}, one for each row")
     if np.any(sure < 0) or np.any(sure > 1):
@@ -266,7 +266,7 @@ class Evaluation:
         """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity."""
         names = ("precision", "recall", "f1")
         averages = {kind: dict(zip(names, getattr(self, kind)[:3], strict=True)) for kind in ("macro", "weighted")}
-        return _plain(
+        return for_json(
             {name: getattr(self, name) for name in ("rows", "classes", "loss", "accuracy", "top3_accuracy")}
             | {"calibration_error": self.calibration_error, "wrong": len(self.wrong)}
             | {name: getattr(self, name) for name in (*names, "support")}
@@ -289,27 +289,16 @@ def _scores(confusion: Array) -> Scores:
     """The scores of each class from the counts; 0 / 0 is 0."""
     right, support, taken = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
 
-    def fraction(part: Array, whole: Array) -> Array:
-        return part / np.where(whole, whole, 1)
+    def fraction(part: Array, of: Array) -> Array:
+        return part / np.where(of, of, 1)
 
     return Scores(fraction(right, taken), fraction(right, support), fraction(2 * right, support + taken), support)
 
 
-def _plain(value: Any) -> Any:
-    """The value in Python's own types."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, np.ndarray | list):
-        return [_plain(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return int(value)
-
-
 def _classes(caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> tuple[Array, Array]:
     """Both as int64 arrays (N,), checked."""
-    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1):
-        raise ValueError(f"{caller}: classes is {classes!r}; it must be a whole number of at least 1")
+    if classes is not None:
+        whole(f"{caller}: classes", classes, 1)
     arrays = {"labels": np.asarray(labels), "predicted": np.asarray(predicted)}
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
-import numpy as np
-
+from ..check import number, whole
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer
@@ -46,18 +45,9 @@ class EarlyStopping:
     def __init__(self, metric: str = "validation_loss", patience: int | None = 5, min_delta: float = 0.0) -> None:
         if metric not in METRICS:
             raise ValueError(f"EarlyStopping: metric is {metric!r}; it must be one of {', '.join(METRICS)}")
-        if patience is not None and (
-            isinstance(patience, bool) or not isinstance(patience, int | np.integer) or patience < 0
-        ):
-            raise ValueError(
-                f"EarlyStopping: patience is {patience!r}; it must be a whole number of at least 0, or None"
-            )
-        if (
-            isinstance(min_delta, bool)
-            or not isinstance(min_delta, int | float | np.number)
-            or not 0 <= min_delta < np.inf
-        ):
-            raise ValueError(f"EarlyStopping: min_delta is {min_delta!r}; it must be a finite number of at least 0")
+        if patience is not None:
+            whole("EarlyStopping: patience", patience, 0, ", or None")
+        number("EarlyStopping: min_delta", min_delta, 0)
         self.metric, self.patience, self.min_delta = metric, patience, float(min_delta)
         self._forget()
 

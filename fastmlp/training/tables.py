@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check import whole
+
 if TYPE_CHECKING:
     from .metrics import Evaluation
 
@@ -16,8 +18,7 @@ MOST_MATRIX = 16  # classes of a matrix that still reads as one
 
 def evaluation_report(evaluation: Evaluation, limit: int = 20) -> str:
     """The text of `Evaluation.report`. Error: ValueError for a limit below 1."""
-    if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
-        raise ValueError(f"report: limit is {limit!r}; it must be a whole number of at least 1")
+    whole("report: limit", limit, 1)
     parts = [_totals(evaluation), _classes(evaluation, limit)]
     if evaluation.classes > 1:
         parts.append(confusion_table(evaluation))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
 from ..nn import LOSSES, BatchNorm1d, CrossEntropyLoss, Dropout, Loss, Module
@@ -251,8 +252,3 @@ def _check_model_and_data(caller: str, model: Any, data: Any) -> None:
 def _check_threads(caller: str, n_threads: Any) -> None:
     if not (isinstance(n_threads, str) and n_threads == "auto"):
         _check_whole(f"{caller}: n_threads", n_threads, 1, " or 'auto'")
-
-
-def _check_whole(name: str, value: Any, least: int, other: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")

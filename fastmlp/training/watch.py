@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import Dropout, Linear, Module
@@ -119,8 +120,7 @@ class Watch:
         if not isinstance(data, Dataset):
             raise TypeError(f"Watch: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
         for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"Watch: {name} is {value!r}; it must be a whole number of at least {least}")
+            whole(f"Watch: {name}", value, least)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
         self._labels = data.labels[chosen]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...check import whole
 from .style import DPI, LETTERS, WIDTH, colour_map, frame, new_figure, palette, styled
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def sample_digits(data: Dataset, count: int = 25, seed: int = 0) -> Any:
     Errors: ValueError for features that are no images (N, height, width), for a count below 1.
     """
     images = _images("sample_digits", data)
-    _check_count("sample_digits", count)
+    whole("sample_digits: count", count, 1)
     rows = np.random.default_rng(seed).permutation(len(data))[:count]
     columns = math.ceil(math.sqrt(len(rows)))
     captions = [str(data.labels[row]) for row in rows]
@@ -45,7 +46,7 @@ def wrong_digits(evaluation: Evaluation, data: Dataset, count: int = 36) -> Any:
     Errors: ValueError for features that are no images, other data than were evaluated, a count below 1.
     """
     images = _images("wrong_digits", data)
-    _check_count("wrong_digits", count)
+    whole("wrong_digits: count", count, 1)
     _check_same("wrong_digits", evaluation, data)
     wrong = np.asarray(evaluation.wrong)
     if not len(wrong):
@@ -91,7 +92,7 @@ def first_layer(model: Module, shape: tuple[int, int] | None = None, count: int 
     white (black in a dark style) at 0, orange above; 99.5 % of the weights are within it.
     Errors: ValueError for a model without a Linear layer, a shape that does not fit in_features, a count below 1.
     """
-    _check_count("first_layer", count)
+    whole("first_layer: count", count, 1)
     linear = next((m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "weight")), None)
     if linear is None:
         raise ValueError(f"first_layer: {type(model).__name__} has no Linear layer; it must have one")
@@ -156,11 +157,6 @@ def _images(caller: str, data: Dataset) -> Array:
             f"{caller}: data has rows of shape {data.features.shape[1:]}; they must be images, (height, width)"
         )
     return data.features
-
-
-def _check_count(caller: str, count: Any) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ValueError(f"{caller}: count is {count!r}; it must be a whole number of at least 1")
 
 
 def _check_same(caller: str, evaluation: Evaluation, data: Dataset) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ...files import write
 from ...nn import Module
 from . import embed, network, numbers, plates
 from .embed import MOST_PARAMETERS as MOST_PARAMETERS
@@ -96,14 +97,12 @@ def write_report(
     text = Template((own / "template.html").read_text("utf-8")).substitute(
         title=heading,
         style=(own / "style.css").read_text("utf-8"),
-        script="\n".join((own / name).read_text("utf-8") for name in SCRIPTS),
+        script="\n".join([embed.forward_script(model), *((own / name).read_text("utf-8") for name in SCRIPTS)]),
         navigation="".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown),
         summary=numbers.summary(history, config, evaluation),
         diagnosis=numbers.verdict(diagnosis),
         sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
         run=embed.json_text(page),
     )
-    part = target.with_name(target.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(target)
+    write(target, text)
     return target

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...files import for_json
 from ...graph import Array
 from ...nn import LAYERS, Layer, Module, Sequential, features_of
 from .network import outputs_of
@@ -130,15 +131,4 @@ def base64(array: Array) -> str:
 
 def json_text(value: Any) -> str:
     """JSON that may stand in a <script> element: no "<", so nothing in it ends the element; NaN becomes null."""
-    return json.dumps(finite(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def finite(value: Any) -> Any:
-    """The same, with None for each number that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+    return json.dumps(for_json(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
