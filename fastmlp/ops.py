@@ -4,22 +4,28 @@ Each stands in the file of its family in `nn`, directly below the class of its n
 `graph.arithmetic`.
 """
 
-from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from .nn import activations, dropout, linear, losses, norms
+from .graph import Node
+from .nn import activations as _activations
+from .nn import dropout as _dropout
+from .nn import linear as _linear
+from .nn import losses as _losses
+from .nn import norms as _norms
 
 _FOUND = {
     name: thing
-    for family in (linear, activations, dropout, norms, losses)
+    for family in (_linear, _activations, _dropout, _norms, _losses)
     for name, thing in vars(family).items()
-    if isinstance(thing, FunctionType) and thing.__module__ == family.__name__ and not name.startswith("_")
+    if getattr(thing, "__module__", "") == family.__name__
+    and not name.startswith("_")
+    and (isinstance(thing, FunctionType) or (isinstance(thing, type) and issubclass(thing, Node)))
 }
-__all__ = sorted(_FOUND)
+__all__ = sorted(name for name, thing in _FOUND.items() if isinstance(thing, FunctionType))
 
 
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Any:
     try:
         return _FOUND[name]
     except KeyError:

@@ -14,7 +14,6 @@ import pytest
 from report_stand_ins import MadeDiagnosis, evaluated, figure, probabilities
 
 import fastmlp as fm
-from fastmlp.running.warm import compile_engine
 from fastmlp.show.report import write_report
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -122,7 +121,6 @@ def reader():
 @pytest.fixture(scope="module")
 def trained():
     """A small network that has seen the digits twice, how it came about, and 2,000 digits it has not seen."""
-    compile_engine("float32")
     train, test = fm.data.mnist()
     fm.manual_seed(0)
     model = fm.nn.MLP(784, (64,), 10)

@@ -6,9 +6,9 @@
 from .activations import ACTIVATIONS, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
-from .linear import Linear, features_of
+from .linear import Linear
 from .losses import LOSSES, CrossEntropyLoss, Loss, Score
-from .mlp import MLP
+from .mlp import MLP, features_of
 from .module import Module, Sequential, manual_seed
 from .norms import NORMS, BatchNorm1d, Norm
 

@@ -11,7 +11,7 @@ from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
-from .module import Module, generator
+from .module import generator
 
 
 class TBackward0(Operation):
@@ -220,8 +220,3 @@ class Linear(Layer):
     def extra_repr(self) -> str:
         """As PyTorch prints it."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-def features_of(model: Module) -> int | None:
-    """How many numbers a row must have for a model: what its first Linear layer takes; None where it has none."""
-    return next((module.in_features for module in model.modules() if isinstance(module, Linear)), None)

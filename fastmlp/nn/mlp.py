@@ -54,3 +54,8 @@ class MLP(Sequential):
                 layers.append(Dropout(dropout))
             width = hidden_width
         super().__init__(*layers, Linear(width, out_features))
+
+
+def features_of(model: Module) -> int | None:
+    """How many numbers a row must have for a model: what its first Linear layer takes; None where it has none."""
+    return next((module.in_features for module in model.modules() if isinstance(module, Linear)), None)

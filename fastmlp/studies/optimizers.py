@@ -11,7 +11,8 @@ from .. import nn, ops
 from ..data import Dataset, mnist
 from ..graph import Array, Parameter
 from ..optim import SGD, Adam, AdamW, Optimizer
-from ..training.train import batches, fit
+from ..running.nodes import batches
+from ..training.train import fit
 from . import optimizers_quadratic as quadratic
 
 if TYPE_CHECKING:
