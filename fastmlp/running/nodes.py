@@ -54,7 +54,7 @@ def epoch(
     `say` gets a line where the first step compiles kernels.
     """
     loss_sum, score_sum, done, dtype = 0.0, 0.0, 0, dtype_of(model)
-    numbers = loss.score.numbers(float_targets(data))
+    numbers = loss.score.numbers(float_targets(data)[order])
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
             for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
