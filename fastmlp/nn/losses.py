@@ -31,6 +31,11 @@ class Score:
     start: float = 0.0
 
 
+def added(total: float, terms: Array) -> float:
+    """total + the terms, one by one, as a thread of the engine adds them."""
+    return float(np.concatenate([[total], terms]).cumsum()[-1])
+
+
 ACCURACY = Score("accuracy", kernels.accuracy_score)
 
 
@@ -58,15 +63,14 @@ class Loss(Module):
         """How many outputs a model must have at least for targets of so many classes, or of this width."""
         return classes if self.targets == "classes" else width
 
-    def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, float]:
-        """(sum of the rows' losses, sum of their scores' terms).    z: (N, C)  targets: (N, T) float64"""
+    def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, Array]:
+        """(sum of the rows' losses, the terms of their scores).    z: (N, C)  targets: (N, T) float64"""
         rows, columns = z.shape
         kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((2, rows))
         r, z = np.ones(rows, z.dtype), kernel_array(z)
         self.kernels["forward"](z, targets, r, kept, terms, self.number_array(), columns, 0, rows)
         self.score.kernel(z, targets, terms, score_numbers, columns, 0, rows)
-        loss, score = terms.cumsum(axis=1)[:, -1]  # added one by one, as a thread does
-        return float(z.dtype.type(loss)), float(score)
+        return float(z.dtype.type(added(0.0, terms[0]))), terms[1]
 
     def __call__(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
         return self.forward(z, targets)

@@ -12,6 +12,7 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import Loss, Module
+from ..nn.losses import added
 from ..optim import Optimizer
 
 
@@ -67,7 +68,8 @@ def epoch(
             optimizer.step()
         rows = len(targets)
         loss_sum += value.item() * rows
-        score_sum += loss.measure(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)[1]
+        terms = loss.measure(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)[1]
+        score_sum = added(score_sum, terms)
         done += rows
         on_rows(rows, loss_sum / done, loss.score.start + score_sum / done)
     optimizer.zero_grad()
