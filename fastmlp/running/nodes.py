@@ -12,7 +12,7 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import Loss, Module
-from ..nn.losses import added
+from ..nn.loss import added
 from ..optim import Optimizer
 
 

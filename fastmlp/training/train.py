@@ -15,7 +15,7 @@ from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
 from ..nn import LOSSES, BatchNorm1d, CrossEntropyLoss, Dropout, Loss, Module
-from ..nn.losses import added
+from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from ..running.machine import available_memory
@@ -204,9 +204,8 @@ def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if loss is not None and not isinstance(loss, Loss):
-        raise TypeError(
-            f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {', '.join(kind.__name__ for kind in LOSSES.values())}"
-        )
+        kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
+        raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
     loss = loss if loss is not None else CrossEntropyLoss()
     for part in (data, held_out):
         if part is not None:

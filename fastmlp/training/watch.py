@@ -109,7 +109,8 @@ class Watch:
     `epochs` holds 0 for before the training, then the number of each epoch; `layers` a `WatchedLayer` for each
     Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
     A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
-    `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own: watch.start(model, optimizer), then watch(model, history).
+    `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own:
+    watch.start(model, optimizer), then watch(model, history).
 
     Errors: TypeError for data that is no Dataset, ValueError for rows below 2 or a seed below 0; those of the model
     for data that do not fit. Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
