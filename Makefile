@@ -21,7 +21,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_imports.py
+	$(BIN)/python -m pytest tests/test_imports.py tests/test_budget.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py
