@@ -30,6 +30,7 @@ benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
 
 docs: $(VENV)/.core
+	$(BIN)/python scripts/rooms.py
 	$(BIN)/python scripts/docs.py
 
 format: $(VENV)/.check
