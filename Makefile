@@ -23,7 +23,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_imports.py
+	$(BIN)/python -m pytest tests/test_imports.py tests/test_budget.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py
@@ -32,6 +32,7 @@ benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
 
 docs: $(VENV)/.core
+	$(BIN)/python scripts/rooms.py
 	$(BIN)/python scripts/docs.py
 
 # Jitted code runs as machine code, which a line counter does not see; the kernels have twins instead.
