@@ -436,17 +436,17 @@ def train(
     """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups)."""
     sizes = batch_sizes(len(data), batch)
     orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(epochs)]
+    results = []
     if how == "graph":
-        results = [
-            nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch))
-            for epoch, order in enumerate(orders, 1)
-        ]
+        for epoch, order in enumerate(orders, 1):
+            results.append(nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch)))
     else:
         threads, pace = (3, Changing(3)) if how == "changing" else (how, Fixed(how))
         with Engine(model, rule, data.n_features, max(sizes), threads, pace, chunk, loss=loss) as engine:
-            results = [
-                engine.epoch(data, order, sizes, rates=rates(epoch)) for epoch, order in enumerate(orders, 1)
-            ]  # fmt: skip
+            for epoch, order in enumerate(orders, 1):
+                rates_of_steps = rates(epoch)  # changes the groups' rates, which the engine takes over then
+                engine.refresh()
+                results.append(engine.epoch(data, order, sizes, rates=rates_of_steps))
     state = {name: np.copy(array) for name, array in model.state_dict().items()}
     for i, values in rule.state.items():
         state |= {f"{i}.{name}": np.copy(value) for name, value in values.items()}
