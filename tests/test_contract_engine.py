@@ -15,6 +15,7 @@ from fastmlp.running.plan import obstacle
 # The same examples each run; a first call compiles.
 NETS = settings(deadline=None, max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
 DTYPES = [np.float32, np.float64]
+ROWS = 33  # two batches: more threads than there are cores take long for a step
 KINDS = [np.uint8, np.float32, np.float64]
 
 
@@ -69,7 +70,7 @@ def test_every_layer_first_between_and_last_has_the_same_bits(name, chosen, dtyp
     place, loss = (name, chosen, 19), contract.loss("cross_entropy", "plain")
     layers = (place, ("Linear", "plain", 37), place, ("Dropout", "few", 1), ("Linear", "plain", 5), place)
     net = contract.Net(21, layers, 1)
-    data = contract.data_set(loss, 21, net.outputs, 50, np.float32, 2)
+    data = contract.data_set(loss, 21, net.outputs, ROWS, np.float32, 2)
     assert_same_bits(partial(net.make, dtype), ("sgd", "momentum"), loss, data, chunk=3)
 
 
@@ -81,7 +82,7 @@ def plain(outputs=5):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_rule_has_the_same_bits(name, chosen, dtype):
     loss = contract.loss("cross_entropy", "plain")
-    data = contract.data_set(loss, 21, 5, 50, np.float32, 2)
+    data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2)
     assert_same_bits(partial(plain().make, dtype), (name, chosen), loss, data, chunk=3)
 
 
@@ -90,7 +91,7 @@ def test_every_rule_has_the_same_bits(name, chosen, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_loss_has_the_same_bits(name, chosen, outputs, dtype):
     loss = contract.loss(name, chosen)
-    data = contract.data_set(loss, 21, outputs, 50, np.float32, 2)
+    data = contract.data_set(loss, 21, outputs, ROWS, np.float32, 2)
     assert_same_bits(partial(plain(outputs).make, dtype), ("adam", "plain"), loss, data, chunk=3)
 
 
@@ -99,7 +100,7 @@ def test_one_number_a_row_may_come_without_an_axis():
     for loss in (contract.loss(*case) for case in contract.cases(contract.LOSSES)):
         if loss.targets != "numbers":
             continue
-        wide = contract.data_set(loss, 21, 1, 50, np.float32, 2)
+        wide = contract.data_set(loss, 21, 1, ROWS, np.float32, 2)
         flat = fm.Dataset(wide.features, wide.targets.reshape(-1))
         for how in ("graph", 2):
             states = []
@@ -113,12 +114,12 @@ def test_one_number_a_row_may_come_without_an_axis():
 @pytest.mark.parametrize("every", ["epoch", "step"])
 def test_every_schedule_has_the_same_bits(name, chosen, every):
     loss, first = contract.loss("cross_entropy", "plain"), None
-    data = contract.data_set(loss, 21, 5, 50, np.float32, 2)
+    data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2)
     for how in contract.HOWS:
         model = plain().make(np.float32)
         rule = contract.optimizer(model, "adam", "plain")
         schedule = fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
-        rates = fm.optim.Rates(rule, schedule, every, 3, len(contract.batch_sizes(50, 16)))
+        rates = fm.optim.Rates(rule, schedule, every, 3, len(contract.batch_sizes(ROWS, 16)))
         state = contract.train(how, model, rule, loss, data, epochs=3, chunk=2, rates=rates.of_epoch)
         state["rates"] = np.array([group["lr"] for group in rule.param_groups])
         first = first or state
@@ -139,7 +140,7 @@ def test_the_comparison_of_bits_can_fail():
 def test_numbers_that_only_the_engine_has_are_noticed():
     """The control of all of the above: another rate for one parameter changes bits."""
     loss, states = contract.loss("cross_entropy", "plain"), []
-    data = contract.data_set(loss, 21, 5, 50, np.float32, 2)
+    data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2)
     for factor in (1, 1 + 1e-6):
         model = plain().make(np.float32)
         rule = contract.optimizer(model, "sgd", "plain")
