@@ -19,7 +19,12 @@ def whole(name: str, value: Any, least: int, other: str = "", below: float = mat
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")
 
 
-def number(name: str, value: Any, least: float) -> None:
+def number(name: str, value: Any, least: float = -math.inf) -> None:
     """Refuse what is no finite number of at least `least`; True is none. Error: ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not least <= value < math.inf:
-        raise ValueError(f"{name} is {value!r}; it must be a finite number of at least {least}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.number)
+        or not (least <= value and math.isfinite(value))
+    ):
+        bound = f" of at least {least}" if least > -math.inf else ""
+        raise ValueError(f"{name} is {value!r}; it must be a finite number{bound}")

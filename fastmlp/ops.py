@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
     try:
         return _FOUND[name]
     except KeyError:
-        raise AttributeError(f"fastmlp.ops has no {name}; it has {', '.join(__all__)}") from None
+        raise AttributeError(f"fastmlp.ops has no {name}; its operations are {', '.join(__all__)}") from None
 
 
 def __dir__() -> list[str]:

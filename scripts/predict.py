@@ -23,6 +23,7 @@ import fastmlp as fm  # noqa: E402
 from fastmlp.commandline import make_parser, run_script  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
+from fastmlp.running.door import asker  # noqa: E402
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -76,9 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
         print(f"predict.py: {warning.message}; --activation names it", file=sys.stderr)
-    first = next(layer for layer in model if isinstance(layer, fm.nn.Linear))
-    dtype = first.weight.dtype
-    shape, bad = input_shape(first.in_features, options.shape), 0
+    shape, bad = input_shape(fm.nn.features_of(model) or 0, options.shape), 0
+    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        ask = asker(model)
     longest = max(len(str(path)) for path in options.images)
     for path in options.images:
         try:
@@ -87,8 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"predict.py: error: {error}", file=sys.stderr, flush=True)
             bad += 1
             continue
-        with fm.no_grad(), announce_compiling(lambda said: print(said, file=sys.stderr)):
-            logits = model(fm.Tensor(row.astype(dtype) * dtype.type(1 / 255))).data
+        with announce_compiling(lambda said: print(said, file=sys.stderr)):
+            logits = ask(row)
         print(line(f"{path!s:{longest}}", fm.metrics.softmax(logits)[0]), flush=True)
     if bad:
         sys.exit(2)

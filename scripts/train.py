@@ -7,6 +7,7 @@ weights, the history, the metrics, the configuration, the plots, the wrong rows,
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 import sys
 import webbrowser
@@ -33,7 +34,11 @@ from fastmlp.commandline import (  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
 
-OPTIMIZERS = {"sgd": fm.optim.SGD, "adam": fm.optim.Adam, "adamw": fm.optim.AdamW}
+SCHEDULES = [  # those that need no number
+    name
+    for name, kind in fm.optim.SCHEDULES.items()
+    if all(p.default is not p.empty for p in inspect.signature(kind).parameters.values())
+]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,11 +49,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
     add("--batch-size", type=whole(1), default=64, metavar="N", help="rows a step")
     add("--lr", type=real(0, above=True), default=None, metavar="X", help="learning rate (default: 1e-3; sgd: 0.1)")
-    add("--optimizer", choices=OPTIMIZERS, default="adam", help="update rule")
+    add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
+    add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
     add("--weight-decay", type=real(0), default=None, metavar="X", help="weight decay (default: 0; adamw: 0.01)")
     add("--dropout", type=real(0, 1), default=0.0, metavar="P", help="probability to drop a hidden value")
-    add("--batch-norm", action="store_true", help="normalise each hidden layer before its activation")
+    add("--batch-norm", action="store_true", help="another spelling of --norm batch")
+    add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
     add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
@@ -78,6 +85,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.momentum and options.optimizer != "sgd":
         parser.error(f"argument --momentum: {options.optimizer} has none; it goes with --optimizer sgd")
+    if options.batch_norm and options.norm:
+        parser.error(f"argument --norm: --batch-norm is --norm batch; give one of them, not {options.norm} too")
+    options.norm = "batch" if options.batch_norm else options.norm
+    options.batch_norm = options.norm == "batch"
     if options.name and options.out:
         parser.error("argument --name: --out names the folder already; give one of them")
     if options.open and options.no_report:
@@ -93,7 +104,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
     """The optimizer that the options name."""
     momentum = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
-    kind = OPTIMIZERS[options.optimizer]
+    kind = fm.optim.RULES[options.optimizer]
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
@@ -127,6 +138,7 @@ def train_model(
         n_threads=options.threads,
         progress="table" if options.no_progress else True,
         callbacks=[keep, *callbacks],
+        schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
     )
 
 
@@ -191,7 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.validation = 0.1 if tenth else options.validation
     held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation else 0
     model = fm.nn.MLP(
-        train.n_features, options.hidden, train.classes, options.activation, options.dropout, options.batch_norm
+        train.n_features, options.hidden, train.classes, options.activation, options.dropout, norm=options.norm
     )
     watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
     stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None

@@ -1,4 +1,7 @@
-"""Dropout with inverted scaling (Srivastava et al., JMLR 2014).    x, y, dy, dx: (N, columns), filled for [lo, hi)    numbers: (p,)"""
+"""Dropout with inverted scaling (Srivastava et al., JMLR 2014).    numbers: (p,)
+
+x, y, dy, dx: (N, columns), filled for [lo, hi)
+"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The forms of kernels, and their calls by address: the only way from the loop of the engine to a layer, a loss, a rule.
+"""The forms of kernels, and their calls by address: how the loop of the engine reaches a layer, a loss, a rule.
 
 A kernel has one of a few forms: its arguments, in this order. A row of the plan holds the *address* of a compiled
 kernel, and the loop calls it with Numba's own calling convention. So the loop holds no kernel: it compiles once and
@@ -25,8 +25,8 @@ from numpy.typing import DTypeLike
 INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.Array(types.int64, 1, "C")
 TARGETS = types.Array(types.float64, 2, "C")
 
-# What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's dtype;
-# d numbers, t targets (rows, T) and sums (2, rows) in float64, i int64, a an array of int64, f float64.
+# What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
+# dtype; d numbers, t targets (rows, T) and sums (2, rows) in float64, i int64, a an array of int64, f float64.
 FORMS: dict[str, str] = {
     "elementwise_forward": "mmdii",  # (x, y, numbers, lo, hi)
     "elementwise_backward": "mmmdii",  # (dy, kept, dx, numbers, lo, hi)

@@ -36,6 +36,12 @@ def _cache_folder() -> Path | None:
 
 
 CACHE_FOLDER = _cache_folder()
+if numba.config.DISABLE_JIT:
+    raise ImportError(
+        "fastmlp: NUMBA_DISABLE_JIT is set; the register tile and the calls by address are machine code and nothing "
+        "else, so the package needs the compiler. To step through one kernel call its py_func: "
+        "fastmlp.kernels.relu_forward.py_func(x, y, numbers, 0, y.shape[1])"
+    )
 
 
 def kernel(function: F) -> F:
@@ -58,17 +64,13 @@ def inner(function: F) -> F:
 
 
 def _compiled(function: F, **options: bool) -> F:
+    options |= {"nogil": True, "no_cfunc_wrapper": True}
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(CACHE_FOLDER or "")  # Numba reads it while it decorates, and only then
     try:
-        return numba.njit(
-            nogil=True,
-            error_model="numpy",
-            cache=CACHE_FOLDER is not None,
-            no_cfunc_wrapper=True,
-            _nrt=False,
-            **options,
-        )(function)
+        return numba.njit(error_model="numpy", cache=CACHE_FOLDER is not None, **options)(function)
+    except RuntimeError:  # a function of nobody's file, typed at a prompt, cannot be cached
+        return numba.njit(error_model="numpy", **options)(function)
     finally:
         numba.config.CACHE_DIR = before
 

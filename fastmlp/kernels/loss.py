@@ -97,7 +97,7 @@ def nll_loss_backward(dloss, labels, r, smoothing, dy, classes, lo, hi):
 
 @kernel
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y above p, (2 N, >= C)"""
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
     N = z.shape[0]
     y, p, labels = kept[:N], kept[N : 2 * N], targets.reshape(targets.size)
     log_softmax_forward(z, y, p, columns, lo, hi)

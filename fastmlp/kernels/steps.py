@@ -91,7 +91,10 @@ class Loss(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """scale, update: addresses.   option: (slots, n) float64   counts: (slots,) steps so far   rates: (steps or 1, slots)"""
+    """scale, update: addresses.   option: (slots, n) float64   counts: (slots,) steps so far
+
+    rates: (steps or 1, slots), the learning rate of each step
+    """
 
     scale: int
     update: int

@@ -7,7 +7,8 @@ from .activations import ACTIVATIONS, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
-from .losses import LOSSES, CrossEntropyLoss, Loss, Score
+from .loss import Loss, LossNode, Score, row_loss
+from .losses import LOSSES, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, manual_seed
 from .norms import NORMS, BatchNorm1d, Norm
@@ -30,6 +31,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Loss",
+    "LossNode",
     "Module",
     "Norm",
     "ReLU",
@@ -40,4 +42,5 @@ __all__ = [
     "elementwise",
     "features_of",
     "manual_seed",
+    "row_loss",
 ]

@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from .. import kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
-from .layer import Kernel
-from .module import Module
-
-
-@dataclass(frozen=True)
-class Score:
-    """How good outputs are, in the number that people read beside the loss.
-
-    name     "accuracy"
-    kernel   terms[1, n] = what row n adds: the score is start + the sum of the terms over the rows / their number
-    numbers  targets (N, T) of the rows that are scored -> what the kernel needs to know of all of them
-    start    the score of no error at all, where terms are errors below 0; else 0
-    """
-
-    name: str
-    kernel: Kernel
-    numbers: Callable[[Array], Array] = lambda targets: np.zeros(1)
-    start: float = 0.0
-
+from .loss import Loss, Score
 
 ACCURACY = Score("accuracy", kernels.accuracy_score)
-
-
-class Loss(Module):
-    """Base of the losses: loss(z, targets) is a tensor without axes.
-
-    targets    the kind it takes: "classes", whole numbers (N,), or "numbers", floats (N,) or (N, T)
-    kernels    its pair for the engine, forward and backward; see `kernels.loss`
-    numbers    names of the attributes that the kernels get, as float64
-    kept_rows  how many matrices as large as z the backward needs from the forward
-    score      the score that is reported beside it
-    """
-
-    targets: ClassVar[str]
-    kernels: ClassVar[Mapping[str, Kernel]] = {}
-    numbers: ClassVar[tuple[str, ...]] = ()
-    kept_rows: ClassVar[int] = 1
-    score: ClassVar[Score]
-
-    def number_array(self) -> Array:
-        """`numbers` as the kernels take them, and at least one number."""
-        return np.array([getattr(self, name) for name in self.numbers] or [0.0], np.float64)
-
-    def outputs(self, classes: int, width: int) -> int:
-        """How many outputs a model must have at least for targets of so many classes, or of this width."""
-        return classes if self.targets == "classes" else width
-
-    def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, float]:
-        """(sum of the rows' losses, sum of their scores' terms).    z: (N, C)  targets: (N, T) float64"""
-        rows, columns = z.shape
-        kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((2, rows))
-        r, z = np.ones(rows, z.dtype), kernel_array(z)
-        self.kernels["forward"](z, targets, r, kept, terms, self.number_array(), columns, 0, rows)
-        self.score.kernel(z, targets, terms, score_numbers, columns, 0, rows)
-        loss, score = terms.cumsum(axis=1)[:, -1]  # added one by one, as a thread does
-        return float(z.dtype.type(loss)), float(score)
-
-    def __call__(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
-        return self.forward(z, targets)
-
-    def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
-        """The mean loss over the rows."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
 
 class LogSoftmaxBackward0(Operation):

@@ -32,9 +32,6 @@ class Adam(Optimizer):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        betas = group["betas"]
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
         if not group["eps"] > 0:
             raise ValueError(f"{self._name}: eps is {group['eps']}; it must be above 0")
 

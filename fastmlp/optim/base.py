@@ -80,6 +80,9 @@ class Optimizer:
             value = group[name]
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
+        betas = group.get("betas", (0.0, 0.0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
 
     def parameters(self) -> list[Parameter]:
         """All parameters, numbered as in `state`."""

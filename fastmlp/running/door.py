@@ -14,14 +14,14 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
-from ..graph import Array, no_grad
+from ..graph import Array, Tensor, no_grad
 from ..nn import Loss, Module
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
 from .machine import available_cores
 from .plan import obstacle
-from .predict import Predictor
+from .predict import SCALES, Predictor
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 
@@ -117,3 +117,17 @@ def outputs(
     finally:
         for module, training in modes:  # from the top down: the mode of a layer is set after that of its container
             module.train(training)
+
+
+def asker(model: Module) -> Callable[[Array], Array]:
+    """What gives a model's outputs for arrays (N, features) in evaluation mode: a `Predictor`, or the graph."""
+    if obstacle(model) is None:
+        return Predictor(model)
+    dtype = nodes.dtype_of(model)
+
+    def ask(x: Array) -> Array:
+        model.eval()
+        with no_grad():
+            return model(Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0)))).data
+
+    return ask

@@ -161,7 +161,7 @@ class Engine:
         source = np.array([rows.ctypes.data, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
         gather = forms.address(kernels.GATHER[rows.dtype], "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address
-        self.score_numbers = self.loss.score.numbers(targets)
+        self.score_numbers = self.loss.score.numbers(targets[order])
         return steps.Batches(gather, source, float(data.scale), targets, order, bounds)
 
     def _chunk(self, batches: steps.Batches, rates: Array | None, sums: Array) -> None:

@@ -12,6 +12,7 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import Loss, Module
+from ..nn.loss import added
 from ..optim import Optimizer
 
 
@@ -54,7 +55,7 @@ def epoch(
     `say` gets a line where the first step compiles kernels.
     """
     loss_sum, score_sum, done, dtype = 0.0, 0.0, 0, dtype_of(model)
-    numbers = loss.score.numbers(float_targets(data))
+    numbers = loss.score.numbers(float_targets(data)[order])
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
             for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
@@ -67,7 +68,8 @@ def epoch(
             optimizer.step()
         rows = len(targets)
         loss_sum += value.item() * rows
-        score_sum += loss.measure(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)[1]
+        terms = loss.measure(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)[1]
+        score_sum = added(score_sum, terms)
         done += rows
         on_rows(rows, loss_sum / done, loss.score.start + score_sum / done)
     optimizer.zero_grad()

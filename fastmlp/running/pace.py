@@ -1,4 +1,4 @@
-"""How many threads: the number that makes most steps a second, and how long a thread waits before it asks all to leave."""
+"""How many threads run: the number that makes most steps a second; how long one waits before it asks all to leave."""
 
 from __future__ import annotations
 

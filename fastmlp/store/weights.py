@@ -18,17 +18,50 @@ from ..nn import Module
 from ..nn.module import unmoved_generator
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
+LAYERS = "layers"  # in the header of a file of weights
 
 
 def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
     """Write the model's state to a safetensors file. The file is complete or not there at all.
 
-    metadata: text by name, kept in the file's header. Error: OSError where the file cannot be written.
+    metadata: text by name, kept in the file's header. Of a Sequential of declared layers the header also keeps the
+    layers, as JSON under "layers": `load_model` then needs nothing else. Error: OSError where the file cannot be
+    written.
     """
     from safetensors.numpy import save as serialize
 
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
-    write(path, serialize(state, metadata))
+    layers = _declared(model)
+    write(path, serialize(state, ({LAYERS: json.dumps(layers)} if layers else {}) | (metadata or {}) or None))
+
+
+def _declared(model: Module) -> list[dict[str, Any]]:
+    """The kind and the arguments of each layer of a Sequential; empty where a layer is not one of fastmlp's."""
+    layers = list(model.children()) if isinstance(model, nn.Sequential) and model.flat() is not None else []
+    if not all(isinstance(layer, nn.Layer) and nn.LAYERS.get(type(layer).__name__) is type(layer) for layer in layers):
+        return []
+    return [
+        {"kind": type(layer).__name__, **{name: layer.argument(name) for name in layer.arguments}}  # type: ignore[attr-defined]
+        for layer in layers
+    ]
+
+
+def _from_header(text: str, state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
+    """The layers that a header names. Nothing is made that is larger than the arrays of the file."""
+    longest = max((length for array in state.values() for length in array.shape), default=0)
+    layers: list[Module] = []
+    try:
+        for entry in json.loads(text):
+            arguments = dict(entry)
+            kind = nn.LAYERS[arguments.pop("kind")]
+            if not arguments.keys() <= set(kind.arguments):
+                raise ValueError(f"{kind.__name__} has no argument {', '.join(arguments.keys() - set(kind.arguments))}")
+            if any(isinstance(value, int) and abs(value) > longest for value in arguments.values()):
+                raise ValueError(f"{kind.__name__} is larger than the arrays")
+            layers.append(kind(**arguments))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"load_model: {file} has layers in its header that cannot be made: {error}") from error
+    return layers
 
 
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:
@@ -37,20 +70,21 @@ def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> No
     Errors: FileNotFoundError; ValueError for a file in another format; RuntimeError that lists the keys that do not
     fit, as `Module.load_state_dict`.
     """
-    model.load_state_dict(_read(path, "load"), strict)
+    model.load_state_dict(_read(path, "load")[0], strict)
 
 
 def load_model(path: str | os.PathLike[str], activation: str | None = None) -> nn.Sequential:
     """The model of a run folder, or of a safetensors file: a Sequential with its weights, in evaluation mode.
 
-    The file holds the state of an `MLP`, or of a Sequential in the same order: for each hidden width Linear,
-    [BatchNorm1d], activation, [Dropout]; then Linear. Widths, biases and which layers there are follow from the names
-    and shapes of its arrays: between "0.weight" and "3.weight" lie an activation and a Dropout. What has no arrays is
-    read from the config.json beside the file: "activation", and "dropout", its p. What else config.json says of the
-    model ("features", "hidden", "classes", "batch_norm") must be true of the arrays.
+    A file of `save` names its layers and their options in its header. Another file, or an older one, holds the state of
+    an `MLP`, or of a Sequential in the same order: for each hidden width Linear, [BatchNorm1d], activation, [Dropout];
+    then Linear. Widths, biases and which layers there are follow from the names and shapes of its arrays: between
+    "0.weight" and "3.weight" lie an activation and a Dropout. What has no arrays is read from the config.json beside
+    the file: "activation", and "dropout", its p. What else config.json says of the model ("features", "hidden",
+    "classes", "batch_norm") must be true of the arrays.
 
-    activation: of the hidden layers where no config.json names it; without either it is taken to be "relu", with a
-    warning. Dropout that no config.json gives has p = 0. BatchNorm1d has its default eps and momentum.
+    activation: of the hidden layers where neither names it; without any it is taken to be "relu", with a warning.
+    Dropout that no config.json gives has p = 0. BatchNorm1d has its default eps and momentum.
 
     The random numbers of `manual_seed` stay where they are. Errors: FileNotFoundError; ValueError for files in another
     format, for arrays of another kind of model, for a config.json that does not fit.
@@ -59,17 +93,24 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     if not file.is_file():
         what = f"{path} holds no {WEIGHTS}" if Path(path).is_dir() else f"{path} is not there"
         raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")
-    state, config = _read(file, "load_model"), _config(file.with_name(CONFIG))
+    (state, header), config = _read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
         raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
     with unmoved_generator():
-        model = nn.Sequential(*_layers(state, file, named or "relu", config.get("dropout", 0.0)))
+        if LAYERS in header:
+            layers = _from_header(header[LAYERS], state, file)
+        else:
+            layers = _layers(state, file, named or "relu", config.get("dropout", 0.0))
+        model = nn.Sequential(*layers)
     _check_config(model, config, file.with_name(CONFIG))
-    if named is None and len(model) > 1:
+    if named is None and len(model) > 1 and LAYERS not in header:
         warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)
     model = model.double() if all(a.dtype == np.float64 for a in state.values() if a.dtype.kind == "f") else model
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
     return model.eval()
 
 
@@ -131,6 +172,8 @@ def _inputs(layer: Any) -> int:
 def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -> None:
     """Refuse a configuration that says something else of the model than its arrays."""
     linear = [layer for layer in model if isinstance(layer, nn.Linear)]
+    if not linear:
+        return
     kinds = {type(layer) for layer in model}
     true: dict[str, Any] = {"hidden": [layer.out_features for layer in linear[:-1]]}
     true |= {"features": linear[0].in_features, "classes": linear[-1].out_features}
@@ -159,13 +202,16 @@ def _config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _read(path: str | os.PathLike[str], caller: str) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
+def _read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file, and the text in its header."""
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load_file
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{caller}: {path} is not there; it must be a safetensors file")
     try:
-        return load_file(path)
+        with safe_open(path, "numpy") as file:
+            header = dict(file.metadata() or {})
+        return load_file(path), header
     except SafetensorError as error:
         raise ValueError(f"{caller}: {path} is no safetensors file: {error}") from error

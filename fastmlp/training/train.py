@@ -15,6 +15,7 @@ from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
 from ..nn import LOSSES, BatchNorm1d, CrossEntropyLoss, Dropout, Loss, Module
+from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from ..running.machine import available_memory
@@ -174,8 +175,8 @@ def _measure(
     for first, z in door.outputs(model, data, batch_size, n_threads):
         if first == 0:
             door.check_targets("evaluate", loss, data, z.shape[1])
-        measured = loss.measure(z, targets[first : first + len(z)], numbers)
-        loss_sum, score_sum = loss_sum + measured[0], score_sum + measured[1]
+        batch_loss, terms = loss.measure(z, targets[first : first + len(z)], numbers)
+        loss_sum, score_sum = loss_sum + batch_loss, added(score_sum, terms)
         keep(first, z)
     return loss_sum / len(data), loss.score.start + score_sum / len(data)
 
@@ -203,9 +204,8 @@ def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if loss is not None and not isinstance(loss, Loss):
-        raise TypeError(
-            f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {', '.join(kind.__name__ for kind in LOSSES.values())}"
-        )
+        kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
+        raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
     loss = loss if loss is not None else CrossEntropyLoss()
     for part in (data, held_out):
         if part is not None:

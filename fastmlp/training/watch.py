@@ -12,8 +12,7 @@ import numpy as np
 from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
-from ..nn import Dropout, Linear, Module
-from ..ops import cross_entropy
+from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module
 from ..optim import Optimizer
 
 if TYPE_CHECKING:
@@ -110,20 +109,21 @@ class Watch:
     `epochs` holds 0 for before the training, then the number of each epoch; `layers` a `WatchedLayer` for each
     Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
     A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
-    A second `fit` starts anew. In a loop of one's own: watch.start(model, optimizer), then watch(model, history).
+    `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own:
+    watch.start(model, optimizer), then watch(model, history).
 
     Errors: TypeError for data that is no Dataset, ValueError for rows below 2 or a seed below 0; those of the model
     for data that do not fit. Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
     """
 
-    def __init__(self, data: Dataset, rows: int = 256, seed: int = 0) -> None:
+    def __init__(self, data: Dataset, rows: int = 256, seed: int = 0, loss: Loss | None = None) -> None:
         if not isinstance(data, Dataset):
             raise TypeError(f"Watch: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
         for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
             whole(f"Watch: {name}", value, least)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
-        self._labels = data.labels[chosen]
+        self._targets, self._loss = data.targets[chosen], loss or CrossEntropyLoss()
         self._optimizer: Optimizer | None = None
         self.epochs: list[int] = []
         self.layers: list[WatchedLayer] = []
@@ -145,7 +145,7 @@ class Watch:
         dtype = next(twin.parameters()).dtype
         x = self._features.astype(dtype)
         x *= dtype.type(self._scale)
-        cross_entropy(twin(Tensor(x)), self._labels).backward()
+        self._loss(twin(Tensor(x)), self._targets).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
         if not self.layers:

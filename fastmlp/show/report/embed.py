@@ -39,7 +39,7 @@ def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None)
 
 
 def forward_script(model: Module) -> str:
-    """JavaScript: an object that maps the name of each kind of layer, the declared ones and the model's, to its forward."""
+    """JavaScript: an object that maps the name of each kind of layer, declared or of the model, to its forward."""
     kinds = dict(LAYERS) | {type(m).__name__: type(m) for m in model.modules() if isinstance(m, Layer)}
     pages = [kind.page.strip("\n") for kind in kinds.values() if kind.page]
     return "const FORWARD = {\n" + ",\n".join(pages) + ",\n};\n"
