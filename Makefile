@@ -26,7 +26,7 @@ check: $(VENV)/.check
 	$(BIN)/python -m pytest tests/test_imports.py tests/test_budget.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
-	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py
+	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py tests/test_peers_contract.py
 
 benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py

@@ -192,6 +192,31 @@ def nll_loss_backward(dloss: float, labels, r, smoothing: float, C: int) -> np.n
     return -dloss * f64(r)[:, None] * smoothed(labels, C, smoothing)
 
 
+def cross_entropy(z, labels, smoothing: float) -> tuple[float, np.ndarray]:
+    """(mean loss, dz): the two steps one after the other, and back."""
+    y, r = log_softmax(z), np.full(len(labels), 1 / len(labels))
+    dy = nll_loss_backward(1.0, labels, r, smoothing, y.shape[1])
+    return nll_loss(y, labels, r, smoothing), log_softmax_backward(dy, np.exp(y))
+
+
+def accuracy(z, labels) -> float:
+    """The share of rows whose label has the largest logit, the first of equal ones."""
+    return sum(row.tolist().index(max(row.tolist())) == label for row, label in zip(f64(z), labels, strict=True)) / len(
+        labels
+    )
+
+
+# ---------------------------------------------------------------- schedules
+
+
+def step_lr(start: float, done: int, step_size: int, gamma: float) -> float:
+    """Times gamma after each `step_size` epochs or steps."""
+    rate = start
+    for t in range(1, done + 1):
+        rate = rate * gamma if t % step_size == 0 else rate
+    return rate
+
+
 # ---------------------------------------------------------------- updates
 
 

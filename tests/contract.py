@@ -1,0 +1,485 @@
+"""The contract of every declared kind: how it is built, with which options, its slow twin and its peer.
+
+`nn.LAYERS`, `nn.LOSSES`, `optim.RULES` and `optim.SCHEDULES` say what there is. A new kind needs an entry in a table
+here and a twin in `oracles`; `gaps` names what is missing, and the tests run over the tables:
+
+    test_contract_layers      twin, gradients, NaN, explain, report, page, files
+    test_contract_losses      twin, gradients, NaN, score, explain
+    test_contract_rules       twin, state, NaN
+    test_contract_schedules   twin, rates within `fit`
+    test_contract_engine      the engine and the graph, to the last bit, in random nets of all kinds
+    test_peers_contract       50 steps with the peer
+
+An entry's fields without a default here must be given; they are None only so that `gaps` can name them all.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import oracles
+from hypothesis import strategies as st
+from strategies import off_kinks
+
+import fastmlp as fm
+from fastmlp.running import nodes
+from fastmlp.running.engine import Engine
+from fastmlp.running.pace import Fixed, Pace
+
+Options = Mapping[str, Any]
+PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerTwin:
+    """What the twin of a layer gives: y, dx, the parameters' gradients, buffers as they are afterwards."""
+
+    y: Any
+    dx: Any
+    gradients: Mapping[str, Any] = field(default_factory=dict)
+    buffers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A declared layer.
+
+    options  sets of arguments, by a word for each; all together give every argument another value than its default
+    make     (I, O, **options) -> the layer for rows of I numbers; O is for kinds that choose how many they make
+    twin     (s, x, dy) -> LayerTwin; s has the layer's arguments, arrays in float64, `training`, `counters`
+    points   (rng, shape) -> x where the layer is smooth: for gradient checks
+    peer     the name of the class that does the same, with the same arguments
+    replay   (s, x) -> y for a layer that draws: the peer's operations on x, with the numbers that the twin draws
+    """
+
+    options: Mapping[str, Options] | None = None
+    make: Callable[..., fm.nn.Layer] | None = None
+    twin: Callable[[Any, Any, Any], LayerTwin] | None = None
+    points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
+    peer: str | None = None
+    replay: Callable[[Any, Any], Any] | bool = False
+
+
+@dataclass(frozen=True)
+class LossEntry:
+    """A declared loss.
+
+    options  as of a layer
+    twin     (z, targets, options) -> (loss, dz)
+    score    (z, targets) -> the score
+    points   (rng, shape) -> z where the loss is smooth
+    peer     the name of the class
+    """
+
+    options: Mapping[str, Options] | None = None
+    twin: Callable[[Any, Any, Options], tuple[float, Any]] | None = None
+    score: Callable[[Any, Any], float] | None = None
+    points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
+    peer: str | None = None
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """A declared rule.
+
+    options       as of a layer; each set has its lr
+    twin          (p, g, state, options, t) -> (p, state): step t, counted from 1; state is {} before the first
+    peer          the name of the class, or of the function that makes the peer's rule
+    peer_options  our options in the peer's words
+    """
+
+    options: Mapping[str, Options] | None = None
+    twin: Callable[[Any, Any, dict[str, Any], Any, int], tuple[Any, dict[str, Any]]] | None = None
+    peer: str | None = None
+    peer_options: Callable[[Options], Options] = dict
+
+
+@dataclass(frozen=True)
+class ScheduleEntry:
+    """A declared schedule.
+
+    options       as of a layer
+    twin          (start, done, total, options) -> rate
+    peer          the name of the class
+    peer_options  (options, total) -> the peer's
+    """
+
+    options: Mapping[str, Options] | None = None
+    twin: Callable[[float, int, int, Any], float] | None = None
+    peer: str | None = None
+    peer_options: Callable[[Options, int], Options] = lambda options, total: options
+
+
+def _activation(kind: type[fm.nn.Layer]) -> Callable[..., fm.nn.Layer]:
+    return lambda I, O, **options: kind(**options)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.standard_normal(shape)
+
+
+def _relu(s, x, dy) -> LayerTwin:
+    y = oracles.relu(x)
+    return LayerTwin(y, oracles.relu_backward(dy, y))
+
+
+def _tanh(s, x, dy) -> LayerTwin:
+    y = oracles.tanh(x)
+    return LayerTwin(y, oracles.tanh_backward(dy, y))
+
+
+def _sigmoid(s, x, dy) -> LayerTwin:
+    y = oracles.sigmoid(x)
+    return LayerTwin(y, oracles.sigmoid_backward(dy, y))
+
+
+def _linear(s, x, dy) -> LayerTwin:
+    dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
+    return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
+
+
+def _dropout(s, x, dy) -> LayerTwin:
+    if not s.training:
+        return LayerTwin(x, dy)
+    return LayerTwin(oracles.dropout(x, s.p, *s.counters), oracles.dropout(dy, s.p, *s.counters))
+
+
+def _dropout_replay(s, x):
+    mask = oracles.dropout_mask(x.shape, s.p, *s.counters)
+    return x * x.new_tensor(np.where(mask, 1 / (1 - s.p) if s.p < 1 else 0, 0))
+
+
+def _batchnorm(s, x, dy) -> LayerTwin:
+    if s.training:
+        now = oracles.batchnorm(x, s.weight, s.bias, s.running_mean, s.running_var, s.momentum, s.eps)
+        dx, dweight, dbias = oracles.batchnorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
+        buffers = {name: now[name] for name in ("running_mean", "running_var")}
+        return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias}, buffers)
+    y = oracles.batchnorm_eval(x, s.weight, s.bias, s.running_mean, s.running_var, s.eps)
+    dx, dweight, dbias = oracles.batchnorm_eval_backward(dy, x, s.weight, s.running_mean, s.running_var, s.eps)
+    return LayerTwin(y, dx, {"weight": dweight, "bias": dbias})
+
+
+LAYERS: dict[str, LayerEntry] = {
+    "Linear": LayerEntry(
+        options={"plain": {}, "no bias": {"bias": False}},
+        make=lambda I, O, **options: fm.nn.Linear(I, O, **options),
+        twin=_linear,
+        points=_normal,
+        peer="torch.nn.Linear",
+    ),
+    "ReLU": LayerEntry({"plain": {}}, _activation(fm.nn.ReLU), _relu, off_kinks, "torch.nn.ReLU"),
+    "Tanh": LayerEntry({"plain": {}}, _activation(fm.nn.Tanh), _tanh, _normal, "torch.nn.Tanh"),
+    "Sigmoid": LayerEntry({"plain": {}}, _activation(fm.nn.Sigmoid), _sigmoid, _normal, "torch.nn.Sigmoid"),
+    "Dropout": LayerEntry(
+        options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
+        make=_activation(fm.nn.Dropout),
+        twin=_dropout,
+        points=_normal,
+        peer="torch.nn.Dropout",
+        replay=_dropout_replay,
+    ),
+    "BatchNorm1d": LayerEntry(
+        options={"plain": {}, "fast": {"momentum": 0.7, "eps": 1e-2}, "still": {"momentum": 0.0}},
+        make=lambda I, O, **options: fm.nn.BatchNorm1d(I, **options),
+        twin=_batchnorm,
+        points=_normal,
+        peer="torch.nn.BatchNorm1d",
+    ),
+}
+
+LOSSES: dict[str, LossEntry] = {
+    "cross_entropy": LossEntry(
+        options={"plain": {}, "smoothed": {"label_smoothing": 0.1}, "nearly flat": {"label_smoothing": 0.9}},
+        twin=lambda z, targets, o: oracles.cross_entropy(z, targets, o.get("label_smoothing", 0.0)),
+        score=oracles.accuracy,
+        points=_normal,
+        peer="torch.nn.CrossEntropyLoss",
+    ),
+}
+
+
+def _sgd(p, g, state, o, t) -> tuple[Any, dict[str, Any]]:
+    p, b = oracles.sgd(
+        p, g, state.get("momentum_buffer"), o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov
+    )  # fmt: skip
+    return p, {} if b is None else {"momentum_buffer": b}
+
+
+def _adam(rule) -> Callable[..., Any]:
+    def twin(p, g, state, o, t):
+        m, v = state.get("exp_avg", np.zeros_like(p)), state.get("exp_avg_sq", np.zeros_like(p))
+        p, m, v = rule(p, g, m, v, o.lr, *o.betas, o.eps, o.weight_decay, t)
+        return p, {"exp_avg": m, "exp_avg_sq": v}
+
+    return twin
+
+
+ADAM_OPTIONS: dict[str, Options] = {
+    "plain": {"lr": 0.01},
+    "betas": {"lr": 0.01, "betas": (0.5, 0.9)},
+    "eps": {"lr": 0.01, "eps": 1e-2},
+    "decay": {"lr": 0.01, "weight_decay": 0.1},
+    "all": {"lr": 0.02, "betas": (0.0, 0.99), "eps": 1e-3, "weight_decay": 0.3},
+}
+
+RULES: dict[str, RuleEntry] = {
+    "sgd": RuleEntry(
+        options={
+            "plain": {"lr": 0.1},
+            "momentum": {"lr": 0.05, "momentum": 0.9},
+            "nesterov": {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+            "dampening": {"lr": 0.05, "momentum": 0.9, "dampening": 0.5},
+            "decay": {"lr": 0.1, "weight_decay": 0.01},
+            "all": {"lr": 0.05, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.1},
+            "all nesterov": {"lr": 0.05, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1},
+        },
+        twin=_sgd,
+        peer="torch.optim.SGD",
+    ),
+    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam"),
+    "adamw": RuleEntry(ADAM_OPTIONS | {"no decay": {"lr": 0.01, "weight_decay": 0.0}}, _adam(oracles.adamw),
+                       "torch.optim.AdamW"),
+}  # fmt: skip
+
+SCHEDULES: dict[str, ScheduleEntry] = {
+    "StepLR": ScheduleEntry(
+        options={"plain": {"step_size": 3}, "each": {"step_size": 1, "gamma": 0.9}, "up": {"step_size": 7, "gamma": 2}},
+        twin=lambda start, done, total, o: oracles.step_lr(start, done, o.step_size, o.gamma),
+        peer="torch.optim.lr_scheduler.StepLR",
+    ),
+}
+
+
+# --- what is missing -------------------------------------------------------------------------------------------------
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """The arguments of a kind's constructor that have a default, apart from the dtype."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "dtype"}
+
+
+def gaps(declared: Mapping[str, type], table: Mapping[str, Any]) -> list[str]:
+    """In words: kinds without an entry, entries without a field, arguments that no set of options changes."""
+    found = [f"{name} is in the table and not declared" for name in table if name not in declared]
+    for name, kind in declared.items():
+        entry = table.get(name)
+        if entry is None:
+            found.append(f"{name} has no entry in tests/contract.py")
+            continue
+        found += [f"{name} has no {f.name}" for f in fields(entry) if getattr(entry, f.name) is None]
+        if entry.peer is not None and entry.peer.partition(".")[0] not in PEERS:
+            found.append(f"{name} has the peer {entry.peer}; it must be of {', '.join(PEERS)}")
+        sets = list((entry.options or {}).values())
+        for argument, default in defaults(kind).items():
+            if all(options.get(argument, default) == default for options in sets):
+                found.append(f"{name} has no options with another {argument} than {default}")
+        if getattr(kind, "form", "") == "random" and not entry.replay:
+            found.append(f"{name} draws and has no replay")
+    return found
+
+
+def cases(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(kind, set of options) of a table."""
+    return [(name, chosen) for name, entry in table.items() for chosen in entry.options or ()]
+
+
+def options_of(table: Mapping[str, Any], declared: Mapping[str, type], name: str, chosen: str) -> Any:
+    """All arguments with a default by name, as this set of options has them."""
+    return SimpleNamespace(**defaults(declared[name]) | dict(table[name].options[chosen]))
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def layer(name: str, chosen: str, I: int, O: int, dtype: Any = np.float64, seed: int = 0) -> fm.nn.Layer:
+    """A layer with numbers of its own in its parameters and buffers."""
+    fm.manual_seed(seed)
+    made = LAYERS[name].make(I, O, **LAYERS[name].options[chosen])
+    return stirred(made.double() if dtype == np.float64 else made, seed)
+
+
+def stirred(model: Any, seed: int) -> Any:
+    """The model, its parameters and running statistics moved away from where they start."""
+    rng = np.random.default_rng(seed)
+    for parameter in model.parameters():
+        parameter.data += (0.3 * rng.standard_normal(parameter.shape)).astype(parameter.dtype)
+    for _, array in model.named_buffers():
+        if array.dtype.kind == "f":
+            array += rng.uniform(0.1, 1, array.shape).astype(array.dtype)
+    return model
+
+
+def facts(made: fm.nn.Layer) -> SimpleNamespace:
+    """What the twin of a layer gets to know: arguments, float64 arrays, mode and counters, as they are now."""
+    known = {name: made.argument(name) for name in made.arguments}
+    known |= {
+        name: np.array(a, np.float64 if a.dtype.kind == "f" else a.dtype) for name, a in made.state_dict().items()
+    }
+    return SimpleNamespace(**known, training=made.training, counters=made.counters())
+
+
+def loss(name: str, chosen: str) -> fm.nn.Loss:
+    """The loss with these options."""
+    return fm.nn.LOSSES[name](**LOSSES[name].options[chosen])
+
+
+def targets(loss: fm.nn.Loss, rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Targets of the kind that the loss takes, for a model with so many outputs."""
+    return rng.integers(0, columns, rows) if loss.targets == "classes" else rng.standard_normal((rows, columns))
+
+
+def data_set(loss: fm.nn.Loss, features: int, columns: int, rows: int, kind: Any, seed: int) -> fm.Dataset:
+    """Rows of uint8, float32 or float64 with such targets."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 256, (rows, features)) if kind == np.uint8 else rng.standard_normal((rows, features))
+    classes = columns if loss.targets == "classes" else None
+    return fm.Dataset(x.astype(kind), targets(loss, rng, rows, columns), classes)
+
+
+def optimizer(model: fm.nn.Module, name: str, chosen: str) -> fm.optim.Optimizer:
+    """The rule, with two groups of parameters where there are two parameters: the first at half the rate."""
+    options, parameters = RULES[name].options[chosen], list(model.parameters())
+    first = parameters[: len(parameters) // 2]
+    groups = [{"params": first, "lr": options["lr"] / 2}, {"params": parameters[len(first) :]}]
+    return fm.optim.RULES[name](groups if first else parameters, **options)
+
+
+@dataclass(frozen=True)
+class Net:
+    """Layers as (kind, set of options, O)."""
+
+    features: int
+    layers: tuple[tuple[str, str, int], ...]
+    seed: int
+
+    def make(self, dtype: Any) -> fm.nn.Sequential:
+        """Always the same numbers, and the same draws."""
+        fm.manual_seed(self.seed)
+        made, width = [], self.features
+        for place, (name, chosen, O) in enumerate(self.layers):
+            made.append(LAYERS[name].make(width, O, **LAYERS[name].options[chosen]))
+            width = made[-1].columns(width, place)
+        model = fm.nn.Sequential(*made)
+        return stirred(model.double() if dtype == np.float64 else model, self.seed)
+
+    @property
+    def outputs(self) -> int:
+        """Columns of what it gives."""
+        width = self.features
+        for name, chosen, O in self.layers:
+            width = LAYERS[name].make(width, O, **LAYERS[name].options[chosen]).columns(width, 0)
+        return width
+
+
+@st.composite
+def nets(draw) -> Net:
+    """All declared kinds in any order: up to two before the first Linear, three after each, two at the end."""
+    linear = [case for case in cases(LAYERS) if fm.nn.LAYERS[case[0]].form == "linear"]
+    others = [case for case in cases(LAYERS) if case not in linear]
+    widths = st.integers(1, 40)
+
+    def some(most: int) -> list[tuple[str, str, int]]:
+        return [(*draw(st.sampled_from(others)), 1) for _ in range(draw(st.integers(0, most)))]
+
+    layers = some(2)
+    for _ in range(draw(st.integers(1, 3))):
+        layers += [(*draw(st.sampled_from(linear)), draw(widths)), *some(3)]
+    return Net(draw(widths), (*layers, (*draw(st.sampled_from(linear)), draw(st.integers(2, 20))), *some(2)),
+               draw(st.integers(0, 99)))  # fmt: skip
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+class Changing(Pace):
+    """Another number of threads for each chunk, drawn from a seed."""
+
+    def __init__(self, ceiling: int, seed: int = 0):
+        super().__init__(ceiling)
+        self.generator = np.random.default_rng(seed)
+
+    def threads(self, now: float) -> int:
+        return int(self.generator.integers(1, self.counts[0] + 1))
+
+
+HOWS = ("graph", 1, 2, 3, 4, "changing")  # who trains: the graph, or the engine on so many threads
+
+
+def batch_sizes(rows: int, batch: int) -> list[int]:
+    """Whole batches and the rest; a single row left over joins the batch before, as batch norm needs it."""
+    sizes = [batch] * (rows // batch) + ([rows % batch] if rows % batch else [])
+    if len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes
+
+
+def train(
+    how: Any,
+    model: fm.nn.Module,
+    rule: fm.optim.Optimizer,
+    loss: fm.nn.Loss,
+    data: fm.Dataset,
+    *,
+    batch: int = 16,
+    epochs: int = 2,
+    chunk: int | None = None,
+    rates: Callable[[int], Any] = lambda epoch: None,
+) -> dict[str, np.ndarray]:
+    """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups)."""
+    sizes = batch_sizes(len(data), batch)
+    orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(epochs)]
+    results = []
+    if how == "graph":
+        for epoch, order in enumerate(orders, 1):
+            results.append(nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch)))
+    else:
+        threads, pace = (3, Changing(3)) if how == "changing" else (how, Fixed(how))
+        with Engine(model, rule, data.n_features, max(sizes), threads, pace, chunk, loss=loss) as engine:
+            for epoch, order in enumerate(orders, 1):
+                rates_of_steps = rates(epoch)  # changes the groups' rates, which the engine takes over then
+                engine.refresh()
+                results.append(engine.epoch(data, order, sizes, rates=rates_of_steps))
+    state = {name: np.copy(array) for name, array in model.state_dict().items()}
+    for i, values in rule.state.items():
+        state |= {f"{i}.{name}": np.copy(value) for name, value in values.items()}
+    counters = [module.counters() for module in model.modules() if isinstance(module, fm.nn.Layer)]
+    return state | {"counters": np.array(counters, object), "results": np.array(results)}
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Names of arrays that differ in a bit; NaN is NaN."""
+
+    def same(x: Any, y: Any) -> bool:
+        floats = x.dtype.kind == "f"
+        return x.shape == y.shape and x.dtype == y.dtype and np.array_equal(x, y, equal_nan=floats)
+
+    return [name for name in a.keys() | b.keys() if not (name in a and name in b and same(a[name], b[name]))]
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+# What a kernel may differ from its twin by, relative to the largest number of the array: some ten roundings of 1e-16
+# (6e-8 in float32), and where terms cancel, as in a batch norm's dx, some ten times that.
+TOLERANCE = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 2e-5}
+
+
+def agree(what: str, ours: Any, expected: Any, tolerance: float | None = None) -> None:
+    """Fail where arrays differ in shape, in where they have NaN, or by more than the tolerance."""
+    ours, expected = np.asarray(ours), np.asarray(expected, np.float64)
+    assert ours.shape == expected.shape, f"{what} is {ours.shape}, its twin {expected.shape}"
+    nan = np.isnan(expected)
+    assert np.array_equal(np.isnan(ours), nan), f"{what} has NaN elsewhere than its twin"
+    if nan.all():
+        return
+    tolerance = TOLERANCE[ours.dtype] if tolerance is None else tolerance
+    error = np.abs(ours[~nan] - expected[~nan]).max()
+    allowed = tolerance * max(np.abs(expected[~nan]).max(), 0.1)  # 0.1: what is 0 is left over from terms of that size
+    assert error <= allowed, f"{what} differs from its twin by {error:.2e}; it may by {allowed:.2e}"

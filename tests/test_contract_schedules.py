@@ -1,0 +1,118 @@
+"""Every declared schedule with every set of options: its twin, and the rates that `fit` trains with."""
+
+import contract
+import numpy as np
+import pytest
+
+import fastmlp as fm
+
+CASES = contract.cases(contract.SCHEDULES)
+LONG = 60  # epochs or steps, past every length in the table
+
+every_schedule = pytest.mark.parametrize(("name", "chosen"), CASES)
+
+
+def made(name, chosen):
+    return fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
+
+
+def expected(name, chosen, start, done, total):
+    known = contract.defaults(fm.optim.SCHEDULES[name]) | dict(contract.SCHEDULES[name].options[chosen])
+    return contract.SCHEDULES[name].twin(start, done, total, contract.SimpleNamespace(**known))
+
+
+# --- complete --------------------------------------------------------------------------------------------------------
+
+
+def test_every_declared_schedule_has_options_a_twin_and_a_peer():
+    assert contract.gaps(fm.optim.SCHEDULES, contract.SCHEDULES) == []
+
+
+def test_a_declared_schedule_that_is_in_no_table_is_noticed(monkeypatch):
+    monkeypatch.setattr(fm.optim, "SCHEDULES", fm.optim.SCHEDULES | {"Planted": fm.optim.StepLR})
+    assert contract.gaps(fm.optim.SCHEDULES, contract.SCHEDULES) == ["Planted has no entry in tests/contract.py"]
+
+
+@pytest.mark.parametrize("lacking", ["twin", "peer"])
+def test_an_entry_that_lacks_something_is_noticed(monkeypatch, lacking):
+    entry = contract.ScheduleEntry(**vars(contract.SCHEDULES["StepLR"]) | {lacking: None})
+    monkeypatch.setattr(contract, "SCHEDULES", contract.SCHEDULES | {"StepLR": entry})
+    assert contract.gaps(fm.optim.SCHEDULES, contract.SCHEDULES) == [f"StepLR has no {lacking}"]
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@every_schedule
+@pytest.mark.parametrize("start", [1e-3, 0.1, 7.0])
+@pytest.mark.parametrize("total", [1, 10, LONG])
+def test_rates_are_those_of_the_twin(name, chosen, start, total):
+    schedule = made(name, chosen)
+    for done in range(total):
+        rate = schedule.rate(start, done, total)
+        assert isinstance(rate, float)
+        # a power against a product of as many factors: a rounding each
+        assert abs(rate - expected(name, chosen, start, done, total)) <= 1e-13 * max(start, rate)
+
+
+@every_schedule
+def test_a_rate_is_a_function_of_what_is_done_alone(name, chosen):
+    """Asked in any order it gives the same: a training that goes on has the rates of one that never ended."""
+    schedule, order = made(name, chosen), np.random.default_rng(0).permutation(LONG)
+    forward = [schedule.rate(0.1, done, LONG) for done in range(LONG)]
+    assert [schedule.rate(0.1, int(done), LONG) for done in order] == [forward[done] for done in order]
+
+
+@every_schedule
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_fit_leaves_the_rates_of_the_twin_in_the_groups(name, chosen, every):
+    """Of two groups, each from its own start; the last rate of an epoch stands there when it ends."""
+    loss = contract.loss("cross_entropy", "plain")
+    data = contract.data_set(loss, 7, 4, 50, np.float32, 0)
+    model = contract.Net(7, (("Linear", "plain", 5), ("Tanh", "plain", 1), ("Linear", "plain", 4)), 0).make(np.float32)
+    rule = contract.optimizer(model, "sgd", "plain")
+    starts, seen = [group["lr"] for group in rule.param_groups], []
+
+    def look(model, history):
+        seen.append([group["lr"] for group in rule.param_groups])
+
+    options = {"schedule": made(name, chosen), "schedule_every": every, "callbacks": [look]}
+    fm.fit(model, data, optimizer=rule, epochs=10, batch_size=10, progress=False, **options)
+    total, last = (10, range(10)) if every == "epoch" else (50, range(4, 50, 5))
+    wanted = [[expected(name, chosen, start, done, total) for start in starts] for done in last]
+    np.testing.assert_allclose(seen, wanted, rtol=1e-13)  # as above
+
+
+@every_schedule
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_fit_trains_with_the_rates_of_the_twin(name, chosen, every):
+    """A rule whose step is its rate: plain SGD on a loss with a gradient of ones, told step by step."""
+    data = contract.data_set(contract.loss("cross_entropy", "plain"), 7, 4, 50, np.float64, 0)
+    nets = []
+    for by_hand in (False, True):
+        model = contract.Net(7, (("Linear", "plain", 4),), 0).make(np.float64)
+        rule = fm.optim.SGD(model.parameters(), lr=0.1)
+        if not by_hand:
+            options = {"schedule": made(name, chosen), "schedule_every": every}
+            fm.fit(model, data, optimizer=rule, epochs=6, batch_size=10, progress=False, seed=3, **options)
+        else:
+            total = 6 if every == "epoch" else 30
+            for step in range(30):
+                epoch, batch = divmod(step, 5)
+                rows = np.random.default_rng((3, epoch + 1)).permutation(50)[10 * batch : 10 * batch + 10]
+                rule.param_groups[0]["lr"] = expected(
+                    name, chosen, 0.1, epoch if every == "epoch" else step, total
+                )  # fmt: skip
+                model.zero_grad()
+                fm.ops.cross_entropy(model(fm.Tensor(data.features[rows])), data.labels[rows]).backward()
+                rule.step()
+        nets.append(model)
+    for name, array in nets[0].state_dict().items():
+        np.testing.assert_allclose(array, nets[1].state_dict()[name], rtol=1e-11, atol=1e-13)  # 30 steps of roundings
+
+
+@every_schedule
+def test_arguments_are_kept_by_their_names(name, chosen):
+    schedule = made(name, chosen)
+    for option, value in contract.SCHEDULES[name].options[chosen].items():
+        assert getattr(schedule, option) == value

@@ -1,0 +1,322 @@
+"""Every declared layer, loss, rule and schedule with every set of options: 50 steps in float64 as its peer makes them.
+
+The peers stand by name in `contract`. One that is not of PyTorch needs its package too.
+"""
+
+import importlib
+import inspect
+
+import contract
+import numpy as np
+import pytest
+
+import fastmlp as fm
+
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed; `make test-peers` installs it and runs this file"
+)
+
+STEPS, ROWS, FEATURES, OUTPUTS = 50, 16, 11, 5
+# Sums are added in another order: each step brings roundings of 1e-16, and 50 steps of training make them grow.
+# Measured: at most 1e-12.
+SAME = 1e-9
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The nets are too small for threads of PyTorch, and the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def named(peer):
+    """The class or function with this name, in a package that is installed."""
+    package, *path = peer.split(".")
+    found = pytest.importorskip(package, reason=f"{package} is not installed; it holds the peer {peer}")
+    for depth, name in enumerate(path, 1):
+        if not hasattr(found, name):
+            importlib.import_module(".".join([package, *path[:depth]]))
+        found = getattr(found, name)
+    return found
+
+
+# --- the peers of rules, all driven in one way -----------------------------------------------------------------------
+
+
+class TorchRule:
+    """A rule of torch.optim on tensors that want gradients, with groups of parameters."""
+
+    def __init__(self, make, groups, options):
+        self.optimizer = make(groups, **options)
+
+    def step(self, rates):
+        """One step from the tensors' `.grad`, with a rate for each group."""
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.optimizer.step()
+
+
+class OptaxRule:
+    """A rule of optax on the same tensors: its options are those of the function that makes it, without the rate."""
+
+    def __init__(self, make, groups, options):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        self.groups = [group["params"] for group in groups]
+        options = {name: value for name, value in options.items() if name != "learning_rate"}
+        self.make = lambda rate: make(rate, **options)
+        self.states = [self.make(0.0).init(self.arrays(group)) for group in self.groups]
+
+    @staticmethod
+    def arrays(group):
+        return [parameter.detach().numpy().copy() for parameter in group]
+
+    def step(self, rates):
+        """As of torch; the rate is no part of what optax keeps, so the rule may be made again for each step."""
+        for i, (group, rate) in enumerate(zip(self.groups, rates, strict=True)):
+            gradients = [parameter.grad.numpy() for parameter in group]
+            updates, self.states[i] = self.make(rate).update(gradients, self.states[i], self.arrays(group))
+            with torch.no_grad():
+                for parameter, update in zip(group, updates, strict=True):
+                    parameter += torch.tensor(np.asarray(update))
+
+
+RULES = {"torch": TorchRule, "optax": OptaxRule}
+
+
+def peer_rule(name, chosen, groups):
+    entry = contract.RULES[name]
+    return RULES[entry.peer.partition(".")[0]](
+        named(entry.peer), groups, entry.peer_options(dict(entry.options[chosen]))
+    )
+
+
+def test_every_peer_is_driven_by_somebody():
+    assert set(RULES) == set(contract.PEERS)
+
+
+# --- the same net on both sides --------------------------------------------------------------------------------------
+
+
+class Replayed(torch.nn.Module):
+    """A layer that draws: in training the twin's numbers, for PyTorch draws others."""
+
+    def __init__(self, ours, entry, peer):
+        super().__init__()
+        self.ours, self.entry, self.peer = ours, entry, peer
+
+    def forward(self, x):
+        return self.entry.replay(contract.facts(self.ours), x) if self.training else self.peer(x)
+
+
+def twins(net):
+    """(model, its peer) with the same numbers, in float64."""
+    model, peers = net.make(np.float64), []
+    for layer, (name, *_) in zip(model, net.layers, strict=True):
+        entry = contract.LAYERS[name]
+        arguments = {argument: layer.argument(argument) for argument in layer.arguments}
+        peer = named(entry.peer)(**arguments).double()
+        state = {key: torch.tensor(array) for key, array in layer.state_dict().items()}
+        peer.load_state_dict(state)  # the same names: a model's file is PyTorch's
+        peers.append(Replayed(layer, entry, peer) if entry.replay and layer.form == "random" else peer)
+    return model, torch.nn.Sequential(*peers)
+
+
+def groups_of(peer):
+    parameters = list(peer.parameters())
+    half = len(parameters) // 2
+    return [{"params": parameters[:half]}, {"params": parameters[half:]}] if half else [{"params": parameters}]
+
+
+def peer_loss(name, chosen):
+    entry = contract.LOSSES[name]
+    return named(entry.peer)(**entry.options[chosen])
+
+
+def train_both(net, rule=("sgd", "momentum"), loss=("cross_entropy", "plain")):
+    """50 steps on both sides; checks every loss, and gives both models."""
+    (model, peer), (ours, theirs) = twins(net), (contract.loss(*loss), peer_loss(*loss))
+    optimizer = contract.optimizer(model, *rule)
+    peer_optimizer = peer_rule(*rule, groups_of(peer))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    rng, losses = np.random.default_rng(net.seed), []
+    for _ in range(STEPS):
+        x, targets = rng.standard_normal((ROWS, net.features)), contract.targets(ours, rng, ROWS, net.outputs)
+        peer.zero_grad()
+        theirs_now = theirs(peer(torch.tensor(x)), torch.tensor(targets))
+        theirs_now.backward()
+        peer_optimizer.step(rates)
+        value = ours(model(fm.Tensor(x)), targets)  # after the peer: it moves the counters that a replay reads
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append((value.item(), theirs_now.item()))
+    ours_all, theirs_all = np.array(losses).T
+    assert np.isfinite(theirs_all).all()
+    np.testing.assert_allclose(ours_all, theirs_all, rtol=SAME, atol=0)
+    return model, peer
+
+
+def assert_same_state(model, peer):
+    ours = list(model.state_dict().values())
+    theirs = list(peer.state_dict().values())
+    for array, tensor in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array, tensor.numpy(), rtol=SAME, atol=SAME)
+
+
+def around(name, chosen):
+    """A small net with the layer first, between two Linear layers and last."""
+    place = (name, chosen, 7)
+    return contract.Net(FEATURES, (place, ("Linear", "plain", 12), place, ("Linear", "plain", OUTPUTS), place), 3)
+
+
+SMALL = contract.Net(FEATURES, (("Linear", "plain", 12), ("Tanh", "plain", 1), ("Linear", "plain", OUTPUTS)), 3)
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LAYERS))
+def test_a_net_with_each_layer_trains_and_predicts_as_its_peer(name, chosen):
+    model, peer = train_both(around(name, chosen))
+    assert_same_state(model, peer)
+    model.eval(), peer.eval()
+    x = np.random.default_rng(9).standard_normal((ROWS, FEATURES))
+    z, dz = fm.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, peer_y = model(z), peer(dz)
+    np.testing.assert_allclose(y.data, peer_y.detach().numpy(), rtol=SAME, atol=SAME)
+    dy = np.random.default_rng(8).standard_normal(y.shape)
+    y.backward(dy), peer_y.backward(torch.tensor(dy))
+    np.testing.assert_allclose(z.grad, dz.grad.numpy(), rtol=SAME, atol=SAME)
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LAYERS))
+def test_each_layer_has_the_state_of_its_peer(name, chosen):
+    layer = contract.layer(name, chosen, FEATURES, OUTPUTS, np.float32)
+    peer = named(contract.LAYERS[name].peer)(**{argument: layer.argument(argument) for argument in layer.arguments})
+    ours, theirs = layer.state_dict(), peer.state_dict()
+    assert list(ours) == list(theirs)
+    for key, array in ours.items():
+        assert array.shape == tuple(theirs[key].shape)
+        assert array.dtype == theirs[key].numpy().dtype
+
+
+KINDS = [(fm.nn.LAYERS, contract.LAYERS), (fm.nn.LOSSES, contract.LOSSES), (fm.optim.RULES, contract.RULES),
+         (fm.optim.SCHEDULES, contract.SCHEDULES)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "peer"), [(kind, table[name].peer) for declared, table in KINDS for name, kind in declared.items()]
+)
+def test_arguments_of_pytorch_have_its_names_and_defaults(kind, peer):
+    """A length that PyTorch wants and that may be left out here has the default None."""
+    theirs = inspect.signature(named(peer)).parameters
+    if not peer.startswith("torch."):
+        return  # its options are translated
+    for argument, default in contract.defaults(kind).items():
+        assert theirs[argument].default == default or (
+            default is None and theirs[argument].default is inspect.Parameter.empty
+        )
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
+@pytest.mark.parametrize("outputs", [1, OUTPUTS])
+def test_each_loss_trains_as_its_peer(name, chosen, outputs):
+    outputs += contract.loss(name, chosen).targets == "classes"  # of one class the loss is 0, up to roundings
+    layers = (("Linear", "plain", 12), ("Tanh", "plain", 1), ("Linear", "plain", outputs))
+    assert_same_state(*train_both(contract.Net(FEATURES, layers, 3), loss=(name, chosen)))
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.RULES))
+def test_each_rule_trains_as_its_peer(name, chosen):
+    assert_same_state(*train_both(SMALL, rule=(name, chosen)))
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.RULES))
+def test_each_rule_makes_the_steps_of_its_peer_where_gradients_are_far_apart(name, chosen):
+    """Gradients from 1e-9 to 1e4, zeros too: where eps counts, and where it does not."""
+    rng = np.random.default_rng(5)
+    start = rng.standard_normal(40)
+    ours, theirs = fm.Parameter(start.copy()), torch.tensor(start, requires_grad=True)
+    rule = fm.optim.RULES[name]([ours], **contract.RULES[name].options[chosen])
+    peer = peer_rule(name, chosen, [{"params": [theirs]}])
+    size = 10.0 ** np.linspace(-9, 4, 40)
+    size[::7] = 0
+    for _ in range(STEPS):
+        gradient = rng.standard_normal(40) * size
+        ours.grad, theirs.grad = gradient, torch.tensor(gradient)
+        rule.step(), peer.step([rule.param_groups[0]["lr"]])
+        np.testing.assert_allclose(ours.data, theirs.detach().numpy(), rtol=SAME, atol=1e-12)
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+def peer_schedule(name, chosen, optimizer, total):
+    entry = contract.SCHEDULES[name]
+    return named(entry.peer)(optimizer, **entry.peer_options(dict(entry.options[chosen]), total))
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize("total", [20, STEPS])
+def test_each_schedule_has_the_rates_of_its_peer(name, chosen, total):
+    schedule = fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.1)
+    peer = peer_schedule(name, chosen, optimizer, total)
+    for done in range(total):
+        assert schedule.rate(0.1, done, total) == pytest.approx(optimizer.param_groups[0]["lr"], rel=SAME, abs=1e-15)
+        optimizer.step(), peer.step()
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize(("every", "epochs"), [("epoch", 10), ("step", 10)])
+@pytest.mark.parametrize("rule", [("sgd", "momentum"), ("adam", "plain")], ids=str)
+def test_fit_with_each_schedule_trains_as_its_peer(name, chosen, every, epochs, rule):
+    model, peer = twins(SMALL)
+    loss, criterion = contract.loss("cross_entropy", "plain"), peer_loss("cross_entropy", "plain")
+    rows, seed = 5 * ROWS, 3
+    data = contract.data_set(loss, FEATURES, OUTPUTS, rows, np.float64, 4)
+    optimizer = contract.optimizer(model, *rule)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    history = fm.fit(
+        model, data, optimizer=optimizer, epochs=epochs, batch_size=ROWS, seed=seed, progress=False,
+        schedule=fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen]), schedule_every=every,
+    )  # fmt: skip
+    entry = contract.RULES[rule[0]]
+    theirs = named(entry.peer)(
+        [{**group, "lr": rate} for group, rate in zip(groups_of(peer), rates, strict=True)], **entry.options[rule[1]]
+    )  # fmt: skip
+    schedule = peer_schedule(name, chosen, theirs, epochs if every == "epoch" else epochs * 5)
+    expected = []
+    for epoch in range(1, epochs + 1):
+        order, losses = np.random.default_rng((seed, epoch)).permutation(rows), []
+        for at in range(0, rows, ROWS):
+            x, labels = data.features[order[at : at + ROWS]], data.labels[order[at : at + ROWS]]
+            theirs.zero_grad()
+            value = criterion(peer(torch.tensor(x)), torch.tensor(labels))
+            value.backward()
+            theirs.step()
+            losses.append(value.item())
+            if every == "step":
+                schedule.step()
+        if every == "epoch":
+            schedule.step()
+        expected.append(np.mean(losses))
+    np.testing.assert_allclose(history.column("train_loss"), expected, rtol=SAME)
+    assert_same_state(model, peer)
+
+
+# --- controls --------------------------------------------------------------------------------------------------------
+
+
+def test_another_rate_is_noticed(monkeypatch):
+    monkeypatch.setattr(TorchRule, "step", lambda self, rates: self.optimizer.step())  # one rate for both groups
+    with pytest.raises(AssertionError):
+        train_both(SMALL)
+
+
+def test_another_mask_is_noticed(monkeypatch):
+    entry = contract.LayerEntry(**vars(contract.LAYERS["Dropout"]) | {"replay": lambda s, x: x})
+    monkeypatch.setitem(contract.LAYERS, "Dropout", entry)
+    with pytest.raises(AssertionError):
+        train_both(around("Dropout", "few"))
