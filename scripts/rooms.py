@@ -38,29 +38,31 @@ ROOMS = {
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "kernels"
     ),
-    "ops": Room("the layers' operations: a node class directly above the function that makes it", "kernels graph"),
-    "nn": Room("modules, with PyTorch's names", "graph ops"),
-    "optim": Room("SGD, Adam, AdamW: own state, call update kernels", "kernels graph"),
+    "nn": Room(
+        "layers and losses, a file a family: node, operation, module and declaration together; `LAYERS`, `LOSSES`",
+        "check kernels graph",
+    ),
+    "ops": Room("a face: the operations of `nn`, by their names", "graph nn"),
+    "optim": Room("rules and schedules; `RULES`, `SCHEDULES`", "check kernels graph"),
     "running": Room(
-        "a model lowered to integers and flat buffers; epochs and predictions on several threads, without a graph",
+        "the one door to train and to ask a model, on the engine or on the graph; plans, threads, predictions",
         "kernels data graph nn optim",
-        outside="numba",
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check files kernels data graph ops nn optim running",
+        "check files kernels data graph nn optim running",
         called="tqdm tensorboardX",
     ),
     "show": Room(
         "for people: the graph in words and as a picture, plots, the report, the gradient check; what a function draws "
         "comes to it as an argument",
-        "check files graph ops nn running",
+        "check files graph nn ops",
         called="matplotlib",
     ),
     "store": Room("weights in files and back, and the run folder", "files data nn training show", called="safetensors"),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
-        "check files data graph ops nn optim training show",
+        "check files data graph nn ops optim running training show",
         called="matplotlib",
     ),
     "commandline": Room("what the scripts' command lines share"),

@@ -12,7 +12,6 @@ MOST = {"fastmlp": 400, "scripts": 400, "tests": 600}  # lines of a Python file 
 LONGER = {
     "fastmlp/graph/tensor.py": "Tensor, Node and backward name each other",
     "fastmlp/kernels/simd.py": "all LLVM IR in one place, so that no other file has any",
-    "fastmlp/ops.py": "to be split by kind of layer",
     "scripts/benchmark.py": "to be split: the session, and what it measures",
     "scripts/explain.py": "one walk through one step, read from top to bottom",
     "tests/test_data.py": "to be split at its rulers: IDX files, archives, Dataset",
