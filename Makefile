@@ -65,7 +65,7 @@ $(VENV)/.check: $(VENV)/.test
 
 # PyTorch's CPU build is enough; the releases are those that the peer tests were run with.
 $(VENV)/.peers: $(VENV)/.core
-	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1'
+	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1' 'optax==0.2.8'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers
