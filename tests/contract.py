@@ -245,6 +245,11 @@ def _adam(rule) -> Callable[..., Any]:
     return twin
 
 
+def _lion(p, g, state, o, t):
+    p, m = oracles.lion(p, g, state.get("exp_avg", np.zeros_like(p)), o.lr, *o.betas, o.weight_decay)
+    return p, {"exp_avg": m}
+
+
 ADAM_OPTIONS: dict[str, Options] = {
     "plain": {"lr": 0.01},
     "betas": {"lr": 0.01, "betas": (0.5, 0.9)},
@@ -270,6 +275,20 @@ RULES: dict[str, RuleEntry] = {
     "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam"),
     "adamw": RuleEntry(ADAM_OPTIONS | {"no decay": {"lr": 0.01, "weight_decay": 0.0}}, _adam(oracles.adamw),
                        "torch.optim.AdamW"),
+    "lion": RuleEntry(
+        options={
+            "plain": {"lr": 0.01},
+            "betas": {"lr": 0.01, "betas": (0.5, 0.8)},
+            "decay": {"lr": 0.01, "weight_decay": 0.1},
+        },
+        twin=_lion,
+        peer="optax.lion",  # PyTorch has none
+        peer_options=lambda o: {
+            "b1": o.get("betas", (0.9, 0.99))[0],
+            "b2": o.get("betas", (0.9, 0.99))[1],
+            "weight_decay": o.get("weight_decay", 0.0),
+        },
+    ),
 }  # fmt: skip
 
 SCHEDULES: dict[str, ScheduleEntry] = {

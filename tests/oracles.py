@@ -283,3 +283,10 @@ def fingerprint(array) -> int:
     """Σ bits[i] c (2i + 1) modulo 2⁶⁴ over the 4-byte words of the array."""
     words = np.frombuffer(array.tobytes(), np.uint32).tolist()
     return sum(word * GAMMA * (2 * i + 1) for i, word in enumerate(words)) % WORD
+
+
+def lion(p, g, m, lr: float, beta1: float, beta2: float, weight_decay: float) -> tuple[np.ndarray, np.ndarray]:
+    """(p, m) after a step: Algorithm 2 of the paper, line by line."""
+    p, g, m = f64(p), f64(g), f64(m)
+    c = beta1 * m + (1 - beta1) * g
+    return p - lr * (np.sign(c) + weight_decay * p), beta2 * m + (1 - beta2) * g

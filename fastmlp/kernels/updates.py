@@ -101,3 +101,26 @@ def adamw_update(p, g, m, v, u, option, scale):
         m[i] = b1 * m[i] + c1 * g[i]
         v[i] = b2 * v[i] + c2 * g[i] * g[i]
         p[i] = p[i] * shrink - alpha * m[i] / (np.sqrt(v[i]) + eps_hat)
+
+
+@kernel
+def lion_scale(option, lr, t, scale):
+    """scale = (lr,)."""
+    scale[0] = lr
+
+
+@kernel
+def lion_update(p, g, m, v, u, option, scale):
+    """c = β₁m + (1 - β₁)g;  p ← p (1 - lr λ) - lr sign(c);  m ← β₂m + (1 - β₂)g.    sign(0) = 0, NaN stays NaN
+
+    option: (lr, β₁, β₂, λ weight_decay). Source: Chen et al., Symbolic Discovery of Optimization Algorithms, NeurIPS
+    2023, Algorithm 2.
+    """
+    number = p.dtype.type
+    lr, shrink, one, zero = number(scale[0]), number(1 - scale[0] * option[3]), number(1), number(0)
+    b1, c1, b2, c2 = number(option[1]), number(1 - option[1]), number(option[2]), number(1 - option[2])
+    for i in range(p.size):
+        c = b1 * m[i] + c1 * g[i]
+        sign = one if c > zero else (-one if c < zero else c)
+        p[i] = p[i] * shrink - lr * sign
+        m[i] = b2 * m[i] + c2 * g[i]
