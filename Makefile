@@ -1,15 +1,17 @@
 # make train    train MNIST            make test        all tests
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make docs     the pages of docs/learn anew
+# make coverage   lines that no test runs      make oldest   the tests with the oldest releases allowed
 # make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
 
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test check test-peers benchmark docs format clean
+.PHONY: train test check test-peers benchmark docs format coverage oldest clean
 
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
@@ -21,7 +23,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_imports.py
+	$(BIN)/python -m pytest tests/test_imports.py tests/test_budget.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py tests/test_peers_contract.py
@@ -30,7 +32,16 @@ benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
 
 docs: $(VENV)/.core
+	$(BIN)/python scripts/rooms.py
 	$(BIN)/python scripts/docs.py
+
+# Jitted code runs as machine code, which a line counter does not see; the kernels have twins instead.
+coverage: $(VENV)/.coverage
+	$(BIN)/python -m coverage run --source=fastmlp --omit='fastmlp/kernels/*' -m pytest
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest
 
 format: $(VENV)/.check
 	$(BIN)/ruff format .
@@ -54,12 +65,22 @@ $(VENV)/.check: $(VENV)/.test
 
 # PyTorch's CPU build is enough; the releases are those that the peer tests were run with.
 $(VENV)/.peers: $(VENV)/.core
-	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1'
+	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1' 'optax==0.2.8'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers
 	@$(PIP) --editable '.[bench]'
 	@touch $@
 
+$(VENV)/.coverage: $(VENV)/.test
+	@$(PIP) 'coverage>=7.6'
+	@touch $@
+
+$(OLDEST)/.installed: pyproject.toml scripts/oldest.py
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(PYTHON) scripts/oldest.py > $(OLDEST)/pins.txt
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/pins.txt --editable '.[test]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

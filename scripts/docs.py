@@ -370,9 +370,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = options.sources or [name for name in sources() if name not in studies.SLOW]
     numbers, figures = load_numbers(), shown()
     FIGURES.mkdir(exist_ok=True)
-    for name in chosen:
-        if name == "none":
-            continue
+    for name in (name for name in chosen if name != "none"):
         print(f"running {name}", flush=True)
         source = sources()[name]()
         numbers = {key: entry for key, entry in numbers.items() if key.partition(".")[0] != name} | source.numbers

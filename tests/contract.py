@@ -129,6 +129,10 @@ def _relu(s, x, dy) -> LayerTwin:
     return LayerTwin(y, oracles.relu_backward(dy, y))
 
 
+def _leaky_relu(s, x, dy) -> LayerTwin:
+    return LayerTwin(oracles.leaky_relu(x, s.negative_slope), oracles.leaky_relu_backward(dy, x, s.negative_slope))
+
+
 def _tanh(s, x, dy) -> LayerTwin:
     y = oracles.tanh(x)
     return LayerTwin(y, oracles.tanh_backward(dy, y))
@@ -177,6 +181,13 @@ LAYERS: dict[str, LayerEntry] = {
     "ReLU": LayerEntry({"plain": {}}, _activation(fm.nn.ReLU), _relu, off_kinks, "torch.nn.ReLU"),
     "Tanh": LayerEntry({"plain": {}}, _activation(fm.nn.Tanh), _tanh, _normal, "torch.nn.Tanh"),
     "Sigmoid": LayerEntry({"plain": {}}, _activation(fm.nn.Sigmoid), _sigmoid, _normal, "torch.nn.Sigmoid"),
+    "LeakyReLU": LayerEntry(
+        options={"plain": {}, "steep": {"negative_slope": 0.3}, "down": {"negative_slope": -0.5}},
+        make=_activation(fm.nn.LeakyReLU),
+        twin=_leaky_relu,
+        points=off_kinks,
+        peer="torch.nn.LeakyReLU",
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

@@ -57,6 +57,16 @@ def relu_backward(dy, y) -> np.ndarray:
     return np.where(f64(y) <= 0, 0.0, f64(dy))
 
 
+def leaky_relu(x, slope: float) -> np.ndarray:
+    x = f64(x)
+    return np.where(x > 0, x, slope * x)
+
+
+def leaky_relu_backward(dy, x, slope: float) -> np.ndarray:
+    """At 0 the slope of the left side."""
+    return f64(dy) * np.where(f64(x) > 0, 1.0, slope)
+
+
 def tanh(x) -> np.ndarray:
     return np.tanh(f64(x))
 

@@ -153,7 +153,7 @@ def test_the_random_nets_hold_every_layer_with_every_option_in_every_place():
     """No kind is left out by the strategy: before the first Linear, between two, after the last."""
     seen = set()
 
-    @settings(NETS, max_examples=300)
+    @settings(NETS, max_examples=2000)
     @given(contract.nets())
     def look(net):
         linear = [i for i, (name, *_) in enumerate(net.layers) if name == "Linear"]

@@ -1,76 +1,43 @@
-"""Imports go one way: each module of the package may import what its line in the table says, and nothing else.
+"""Imports go one way: between the rooms as the table of `scripts/rooms.py` says, inside a room without a circle.
 
-The sources are read, not run. Imports under `if TYPE_CHECKING:` are for the type checker and do not count.
+The sources are read, not run. Imports under `if TYPE_CHECKING:` are for the type checker and do not count; those in a
+function do. In each folder a file counts as one thing, and so does a folder: where `show/plots/digits.py` imports
+`show/layout.py`, plots imports layout. The rooms are the things in the folder of the package.
+
+The planted faults lie in a package made up for them, so that they stay as they are when files of the real one move.
 """
 
 import ast
+import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fastmlp"
-
-# A new module gets a line here; a line that must grow is a decision about the design. `__init__` may import anything.
-MAY_IMPORT = {
-    "kernels": "",
-    "hooks": "",
-    "graph": "hooks",
-    "idx": "",
-    "data": "idx",
-    "tables": "",
-    "metrics": "tables",
-    "images": "",
-    "operation": "kernels graph",
-    "ops": "kernels graph operation",
-    "arithmetic": "kernels graph operation",
-    "nn": "ops graph",
-    "optim": "kernels graph operation",
-    "gradcheck": "graph ops nn",
-    "checkpoint": "nn",
-    "plan": "kernels graph nn optim",
-    "machine": "",
-    "engine": "kernels graph operation nn optim data plan",
-    "predict": "kernels graph nn data machine plan",
-    "warm": "kernels nn optim data engine predict",
-    "progress": "",
-    "train": "kernels graph operation ops nn optim data machine metrics plan engine predict warm progress",
-    "watch": "graph ops nn optim data",
-    "stopping": "graph nn optim train",
-    "diagnosis": "graph",
-    "tensorboard": "nn train watch",
-    "plots": "",
-    "explain": "graph nn",
-    "layout": "",
-    "drawing": "graph explain layout",
-    "report": "graph nn plan",
-    "run": "nn data metrics train checkpoint diagnosis plots report watch",
-    "commandline": "",
-    "studies": "graph operation ops arithmetic nn optim gradcheck data train predict watch stopping diagnosis metrics "
-    "plots kernels warm",
-}
-# From outside: what may be imported with the module, and what only by a function that needs it.
-AT_IMPORT = {"kernels": "numba llvmlite", "warm": "numba", "idx": "idx2numpy"}
-WHEN_CALLED = {
-    "plots": "matplotlib",
-    "drawing": "matplotlib",
-    "progress": "tqdm",
-    "checkpoint": "safetensors",
-    "images": "PIL",
-    "tensorboard": "tensorboardX",
-    "studies": "matplotlib",
-}
 HEAVY = ("tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
 
 
-def module_of(path: Path) -> str:
-    """The name in the table: "kernels" for every file of that folder."""
-    inside = path.relative_to(PACKAGE)
-    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+def load_rooms() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("scripts_rooms", ROOT / "scripts" / "rooms.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = path
+    return module
+
+
+rooms = load_rooms()
+Room = rooms.Room
+
+
+# --- what a file imports ---------------------------------------------------------------------------------------------
 
 
 def statements(node: ast.AST, called: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
@@ -85,106 +52,243 @@ def statements(node: ast.AST, called: bool = False) -> Iterator[tuple[ast.Import
             yield from statements(child, called or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def imported(source: str, module: str) -> Iterator[tuple[str, bool]]:
-    """(dotted name, whether only when called) of all that a file of `module` imports; relative names made absolute."""
-    here = ["fastmlp", module] if (PACKAGE / module).is_dir() else ["fastmlp"]
+def imported(file: str, source: str) -> Iterator[tuple[list[str], bool]]:
+    """(parts of a dotted name, whether only when called) of all that a file imports; relative names made absolute."""
+    package = ["fastmlp", *PurePosixPath(file).parts[:-1]]
     for statement, called in statements(ast.parse(source)):
         if isinstance(statement, ast.Import):
-            yield from ((alias.name, called) for alias in statement.names)
+            yield from ((alias.name.split("."), called) for alias in statement.names)
             continue
-        base = here[: len(here) + 1 - statement.level] if statement.level else []
+        base = package[: len(package) + 1 - statement.level] if statement.level else []
         base = base + (statement.module.split(".") if statement.module else [])
-        if base == ["fastmlp"]:  # from . import kernels, nn: each name is a module
-            yield from ((f"fastmlp.{alias.name}", called) for alias in statement.names)
-        else:
-            yield ".".join(base), called
+        yield from (([*base, alias.name], called) for alias in statement.names)
 
 
-def faults(source: str, module: str) -> list[str]:
-    """What a file of `module` imports against the tables, in words."""
-    if module != "__init__" and module not in MAY_IMPORT:
-        return [f"{module} has no line in the table"]
-    found = []
-    for name, called in imported(source, module):
-        top, _, rest = name.partition(".")
-        target = rest.partition(".")[0] or "__init__"
-        if top == "fastmlp":
-            if module != "__init__" and target != module and target not in MAY_IMPORT[module].split():
-                found.append(f"{module} imports {target}")
-        elif top not in sys.stdlib_module_names and top != "numpy":
-            allowed = AT_IMPORT.get(module, "") + " " + (WHEN_CALLED.get(module, "") if called else "")
-            if top not in allowed.split():
-                found.append(f"{module} imports {top} {'in a function' if called else 'when it is imported'}")
+def file_of(name: list[str], files: set[str]) -> str:
+    """The file that a name in the package is, or is defined in: `a/b.py` for fastmlp.a.b and for fastmlp.a.b.thing."""
+    for end in range(len(name), 0, -1):
+        stem = "/".join(name[1:end])
+        for file in (f"{stem}.py", f"{stem}/__init__.py".removeprefix("/")):
+            if file in files:
+                return file
+    raise AssertionError(f"there is no {'.'.join(name)}")
+
+
+def links(file: str, source: str, files: set[str]) -> Iterator[tuple[str, str, str]]:
+    """(folder, thing, other thing that it imports) of all that a file imports of the package."""
+    one = PurePosixPath(file).with_suffix("").parts
+    for name, _ in imported(file, source):
+        if name[0] == "fastmlp" and (target := file_of(name, files)) != file:
+            other = PurePosixPath(target).with_suffix("").parts
+            depth = next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+            yield "/".join(one[:depth]), one[depth], other[depth]
+
+
+def faults(file: str, source: str, files: set[str], rows: Mapping[str, Room]) -> list[str]:
+    """What a file imports against the table, in words."""
+    room = PurePosixPath(file).with_suffix("").parts[0]
+    if room == "__init__":
+        return []  # the face of the package may import anything
+    if room not in rows:
+        return [f"{room} has no row in the table"]
+    others = {other for folder, _, other in links(file, source, files) if not folder}
+    found = [f"{room} imports {other}" for other in sorted(others - set(rows[room].imports.split()))]
+    for (top, *_), called in imported(file, source):
+        allowed = rows[room].outside.split() + called * rows[room].called.split()
+        if top not in ("fastmlp", "numpy", *sys.stdlib_module_names, *allowed):
+            found.append(f"{room} imports {top} {'in a function' if called else 'when it is imported'}")
     return found
 
 
-SOURCES = sorted(PACKAGE.glob("**/*.py"))
+def circles(sources: Mapping[str, str]) -> list[str]:
+    """A circle of each folder that has one, in words, from the first of its names on."""
+    graphs: dict[str, dict[str, set[str]]] = {}
+    for file, source in sources.items():
+        for folder, one, other in links(file, source, set(sources)):
+            graphs.setdefault(folder, {}).setdefault(one, set()).add(other)
+    found = []
+    for folder, graph in sorted(graphs.items()):
+        try:
+            TopologicalSorter({one: sorted(graph[one]) for one in sorted(graph)}).prepare()
+        except CycleError as error:
+            names = error.args[1][:0:-1]  # each imports the next; the first stood at both ends
+            start = names.index(min(names))
+            found.append(f"{folder or 'rooms'}: {' -> '.join([*names[start:], *names[: start + 1]])}")
+    return found
 
 
-def test_the_package_was_found():
+def order_faults(rows: Mapping[str, Room]) -> list[str]:
+    """Rows that name what is no room before them."""
+    return [
+        f"{name} names {other}, which is no room before it"
+        for i, (name, row) in enumerate(rows.items())
+        for other in row.imports.split()
+        if other not in list(rows)[:i]
+    ]
+
+
+# --- the package -----------------------------------------------------------------------------------------------------
+
+SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in sorted(PACKAGE.glob("**/*.py"))}
+
+
+def test_each_room_has_a_row_and_each_row_a_room():
     assert len(SOURCES) > 20
-    assert {module_of(path) for path in SOURCES} >= {"__init__", "kernels", "graph", "ops", "nn", "optim", "train"}
+    assert {PurePosixPath(file).with_suffix("").parts[0] for file in SOURCES} == {"__init__", *rooms.ROOMS}
 
 
-def test_every_module_is_in_the_table():
-    assert {module_of(path) for path in SOURCES} - {"__init__"} <= MAY_IMPORT.keys()
+def test_a_row_names_only_rooms_before_it():
+    assert order_faults(rooms.ROOMS) == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_file_imports_only_what_its_line_says(path):
-    assert faults(path.read_text("utf-8"), module_of(path)) == []
+@pytest.mark.parametrize("file", SOURCES)
+def test_each_file_imports_only_what_its_row_says(file):
+    assert faults(file, SOURCES[file], set(SOURCES), rooms.ROOMS) == []
 
 
-def test_the_table_has_no_circle():
-    order = list(TopologicalSorter({name: line.split() for name, line in MAY_IMPORT.items()}).static_order())
-    assert order.index("kernels") < order.index("ops") < order.index("nn") < order.index("train")
-    assert set(order) == MAY_IMPORT.keys()
+@pytest.mark.parametrize("room", rooms.ROOMS)
+def test_a_row_says_nothing_that_no_file_does(room):
+    """Else table and picture show arrows that are gone: take what is left over out of the row."""
+    row, own = rooms.ROOMS[room], [file for file in SOURCES if PurePosixPath(file).with_suffix("").parts[0] == room]
+    used = {other for file in own for folder, _, other in links(file, SOURCES[file], set(SOURCES)) if not folder}
+    outside = {name[0] for file in own for name, _ in imported(file, SOURCES[file])}
+    assert set(row.imports.split()) - used == set()
+    assert {*row.outside.split(), *row.called.split()} - outside == set()
+
+
+def test_no_folder_has_a_circle():
+    assert circles(SOURCES) == []
+
+
+# --- planted faults --------------------------------------------------------------------------------------------------
+
+ROWS = {
+    "low": Room("", outside="numba"),
+    "middle": Room("", "low", called="matplotlib"),
+    "high": Room("", "low middle"),
+    "single": Room("", "high"),
+}
+MADE = {
+    "__init__.py": "from . import high\nfrom .single import s",
+    "low/__init__.py": "",
+    "low/one.py": "import numba\nfrom numba.core import event",
+    "middle/__init__.py": "from .first import f",
+    "middle/first.py": "from .. import low\nfrom ..low import one\nimport numpy as np",
+    "middle/second.py": "from .first import f\ndef draw():\n    from matplotlib.figure import Figure",
+    "middle/third.py": "from . import second\nfrom .deep.base import g",
+    "middle/deep/__init__.py": "from .top import t",
+    "middle/deep/base.py": "from ..second import f\nfrom ...low.one import o",
+    "middle/deep/top.py": "from .base import g\nif TYPE_CHECKING:\n    from ...high import h",
+    "high/__init__.py": "from fastmlp.middle import f\nimport fastmlp.low.one",
+    "single.py": "from .high import h",
+}
+
+
+def test_the_made_up_package_has_no_fault():
+    assert order_faults(ROWS) == []
+    assert circles(MADE) == []
+    for file, source in MADE.items():
+        assert faults(file, source, set(MADE), ROWS) == []
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "fault"),
+    ("file", "source", "fault"),
     [
-        ("kernels", "from ..graph import Tensor", "kernels imports graph"),
-        ("kernels", "from .. import nn", "kernels imports nn"),
-        ("kernels", "import fastmlp", "kernels imports __init__"),
-        ("graph", "from . import kernels", "graph imports kernels"),
-        ("graph", "import fastmlp.ops", "graph imports ops"),
-        ("graph", "def f():\n    from .ops import relu", "graph imports ops"),
-        ("graph", "if True:\n    from .ops import relu", "graph imports ops"),
-        ("ops", "from .nn import Linear", "ops imports nn"),
-        ("ops", "from fastmlp.nn import Linear", "ops imports nn"),
-        ("nn", "from . import ops, optim", "nn imports optim"),
-        ("nn", "from . import manual_seed", "nn imports manual_seed"),
-        ("data", "try:\n    from .train import fit\nexcept ImportError:\n    pass", "data imports train"),
-        ("plots", "from ..train import History", "plots imports train"),
-        ("plots", "import matplotlib.pyplot as plt", "plots imports matplotlib when it is imported"),
-        ("plots", "class A:\n    import matplotlib", "plots imports matplotlib when it is imported"),
-        ("progress", "from tqdm import tqdm", "progress imports tqdm when it is imported"),
-        ("nn", "def f():\n    import torch", "nn imports torch in a function"),
-        ("nn", "import numba", "nn imports numba when it is imported"),
-        ("graph", "if TYPE_CHECKING:\n    pass\nelse:\n    from .ops import relu", "graph imports ops"),
+        ("low/one.py", "from ..middle import f", "low imports middle"),
+        ("low/one.py", "from ..middle.first import f", "low imports middle"),
+        ("low/one.py", "from .. import single", "low imports single"),
+        ("low/one.py", "import fastmlp", "low imports __init__"),
+        ("low/one.py", "from .. import manual_seed", "low imports __init__"),
+        ("low/new.py", "from ..single import *", "low imports single"),
+        ("low/__init__.py", "from ..single import s", "low imports single"),
+        ("middle/first.py", "import fastmlp.high", "middle imports high"),
+        ("middle/first.py", "from fastmlp.high import h", "middle imports high"),
+        ("middle/first.py", "def f():\n    from ..high import h", "middle imports high"),
+        ("middle/first.py", "if True:\n    from ..high import h", "middle imports high"),
+        ("middle/first.py", "try:\n    from ..high import h\nexcept ImportError:\n    pass", "middle imports high"),
+        ("middle/first.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from ..high import h", "middle imports high"),
+        ("middle/deep/base.py", "from ...high import h", "middle imports high"),
+        ("middle/deep/__init__.py", "async def f():\n    from ...single import s", "middle imports single"),
+        ("single.py", "from . import high, middle", "single imports middle"),
+        ("middle/first.py", "import matplotlib.pyplot as plt", "middle imports matplotlib when it is imported"),
+        ("middle/first.py", "class A:\n    import matplotlib", "middle imports matplotlib when it is imported"),
+        ("high/__init__.py", "import numba", "high imports numba when it is imported"),
+        ("high/__init__.py", "def f():\n    import torch", "high imports torch in a function"),
+        ("nowhere.py", "import math", "nowhere has no row in the table"),
     ],
 )
-def test_a_planted_import_is_found(module, source, fault):
-    assert faults(source, module) == [fault]
-
-
-def test_a_module_without_a_line_is_a_fault():
-    assert faults("import math", "nowhere") == ["nowhere has no line in the table"]
+def test_a_planted_import_is_found(file, source, fault):
+    assert faults(file, source, {*MADE, file}, ROWS) == [fault]
 
 
 @pytest.mark.parametrize(
-    ("module", "source"),
+    ("added", "circle"),
     [
-        ("kernels", "from .jit import kernel\nfrom . import matmul\nimport numba\nfrom numba.core import event"),
-        ("ops", "from . import kernels\nfrom .graph import Tensor\nimport numpy as np\nimport fastmlp.operation"),
-        ("plots", "def draw():\n    from matplotlib.figure import Figure"),
-        ("plots", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..train import History"),
-        ("__init__", "from .train import fit\nfrom . import nn, plots"),
+        ({"middle/first.py": "from .second import f"}, "middle: first -> second -> first"),
+        ({"middle/first.py": "from . import second"}, "middle: first -> second -> first"),
+        ({"middle/first.py": "import fastmlp.middle.second"}, "middle: first -> second -> first"),
+        ({"middle/first.py": "def f():\n    from .second import f"}, "middle: first -> second -> first"),
+        ({"middle/first.py": "class A:\n    def f(self):\n        if self:\n            from .deep import t"},
+         "middle: deep -> second -> first -> deep"),
+        ({"middle/first.py": "from . import f"}, "middle: __init__ -> first -> __init__"),  # f is a name in __init__
+        ({"middle/deep/base.py": "from .top import t"}, "middle/deep: base -> top -> base"),
+        ({"middle/deep/base.py": "def f():\n    from . import top"}, "middle/deep: base -> top -> base"),
+        ({"middle/deep/base.py": "def f():\n    from . import t"}, "middle/deep: __init__ -> top -> base -> __init__"),
+        ({"middle/deep/top.py": "from ..third import t"}, "middle: deep -> third -> deep"),  # no circle of files
+        ({"middle/second.py": "def f():\n    from .deep import t"}, "middle: deep -> second -> deep"),
+        ({"low/new.py": "from ..middle import f"}, "rooms: low -> middle -> low"),
     ],
-)
-def test_what_the_table_allows_is_no_fault(module, source):
-    assert faults(source, module) == []
+)  # fmt: skip
+def test_a_planted_circle_is_found(added, circle):
+    changed = {file: f"{MADE.get(file, '')}\n{source}" for file, source in added.items()}
+    assert circles(MADE | changed) == [circle]
+
+
+def test_a_type_alone_makes_no_circle():
+    assert circles(MADE | {"middle/first.py": "if TYPE_CHECKING:\n    from .second import f"}) == []
+
+
+@pytest.mark.parametrize("name", ["high", "middle", "nowhere"])
+def test_a_row_that_names_a_room_above_it_is_found(name):
+    rows = ROWS | {"middle": Room("", f"low {name}")}
+    assert order_faults(rows) == [f"middle names {name}, which is no room before it"]
+
+
+# --- CONTRIBUTING ----------------------------------------------------------------------------------------------------
+
+
+def test_contributing_shows_the_table():
+    """Else: python scripts/rooms.py."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert rooms.rendered(text) == text
+
+
+def test_what_is_between_the_markers_is_written_anew_and_nothing_else():
+    text = f"# Head\n{rooms.START}what stood here\n{rooms.END}\ntail\n"
+    made = rooms.rendered(text)
+    assert made.startswith(f"# Head\n{rooms.START}")
+    assert made.endswith(f"{rooms.END}\ntail\n")
+    assert rooms.table() in made
+    assert "what stood here" not in made
+    assert rooms.rendered(made) == made
+
+
+@pytest.mark.parametrize("text", ["", rooms.START, rooms.END, rooms.END + rooms.START, 2 * (rooms.START + rooms.END)])
+def test_a_page_without_the_markers_is_refused(text):
+    with pytest.raises(ValueError, match="once, in this order"):
+        rooms.rendered(text)
+
+
+def test_the_picture_leaves_out_what_follows(monkeypatch):
+    monkeypatch.setattr(rooms, "ROOMS", ROWS)
+    assert rooms.arrows() == [("middle", "low"), ("high", "middle"), ("single", "high")]
+    lines = rooms.picture().splitlines()
+    assert lines[2] == '    single_["single"]'
+    assert "    high_ --> middle_" in lines
+    assert "    high_ --> low_" not in lines
+
+
+# --- scripts ---------------------------------------------------------------------------------------------------------
 
 
 def script_faults(source: str) -> list[str]:

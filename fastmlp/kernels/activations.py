@@ -69,3 +69,23 @@ def sigmoid_backward(dy, y, dx, numbers, lo, hi):
         above, result, below = dy[n, lo:hi], y[n, lo:hi], dx[n, lo:hi]
         for o in range(hi - lo):
             below[o] = above[o] * result[o] * (one - result[o])
+
+
+@kernel
+def leaky_relu_forward(x, y, numbers, lo, hi):
+    """y = x where x > 0, else slope x.    numbers: (slope,)"""
+    slope = x.dtype.type(numbers[0])
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            target[o] = source[o] if source[o] > 0 else source[o] * slope
+
+
+@kernel
+def leaky_relu_backward(dy, x, dx, numbers, lo, hi):
+    """dx = dy where x > 0, else slope dy: the gradient at the kink is that of the left side."""
+    slope = x.dtype.type(numbers[0])
+    for n in range(x.shape[0]):
+        above, source, below = dy[n, lo:hi], x[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            below[o] = above[o] if source[o] > 0 else above[o] * slope

@@ -3,7 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from .activations import ACTIVATIONS, ReLU, Sigmoid, Tanh
+from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
@@ -29,6 +29,7 @@ __all__ = [
     "Elementwise",
     "ElementwiseNode",
     "Layer",
+    "LeakyReLU",
     "Linear",
     "Loss",
     "LossNode",

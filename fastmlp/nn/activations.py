@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from .. import check
 from ..graph import Tensor
 from ..graph.operation import flushed
 from ..kernels.activations import (
+    leaky_relu_backward,
+    leaky_relu_forward,
     relu_backward,
     relu_forward,
     sigmoid_backward,
@@ -93,6 +96,40 @@ class Sigmoid(Elementwise):
     formula = "1 / (1 + Math.exp(-v))"
 
 
+class LeakyReluBackward0(ElementwiseNode):
+    """y = x where x > 0, else slope x."""
+
+    equation = "dx = dy where x > 0, else slope dy"
+    pair = (leaky_relu_forward, leaky_relu_backward)
+    keeps = {"x": "its sign says which slope"}
+    twin = "torch.nn.functional.leaky_relu"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """y = x where x > 0, else negative_slope x; the gradient at 0 is negative_slope.
+
+    x, y: any shape, float32 or float64
+
+    Error: TypeError for other dtypes. Source: Maas, Hannun, Ng, ICML 2013.
+    """
+    return elementwise("leaky_relu", LeakyReluBackward0, x, negative_slope)
+
+
+class LeakyReLU(Elementwise):
+    """y = x where x > 0, else negative_slope x; the gradient at 0 is negative_slope. Source: Maas et al., ICML 2013."""
+
+    node, function = LeakyReluBackward0, staticmethod(leaky_relu)
+    numbers = ("negative_slope",)
+    formula = "v > 0 ? v : l.negative_slope * v"
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__()
+        check.number("LeakyReLU: negative_slope", negative_slope)
+        self.negative_slope = float(negative_slope)
+
+
 ACTIVATIONS: dict[str, type[Elementwise]] = {  # by the names of their operations
-    layer.function.__name__: layer for layer in (ReLU, Tanh, Sigmoid)
+    layer.function.__name__: layer for layer in (ReLU, Tanh, Sigmoid, LeakyReLU)
 }

@@ -24,6 +24,7 @@ from ..graph import Array, Tensor, no_grad
 from ..optim import SGD, Adam, Optimizer
 from ..training.metrics import softmax
 from ..training.train import evaluate, fit
+from . import batchnorm_figures as figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -314,9 +315,10 @@ def table(numbers: dict[str, float]) -> str:
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     """The figures "batchnorm_spread" and "batchnorm_trains"."""
-    from . import batchnorm_figures as figures
-
-    return {"batchnorm_spread": figures.spread(measured), "batchnorm_trains": figures.trains(measured)}
+    return {
+        "batchnorm_spread": figures.spread(measured),
+        "batchnorm_trains": figures.trains(measured, RATES, SETTINGS, len(DEEP)),
+    }
 
 
 def tolerance(name: str, value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,18 +42,16 @@ def spread(measured: dict[str, Any]) -> Any:
 
 
 @styled
-def trains(measured: dict[str, Any]) -> Any:
-    """Above: accuracy against the learning rate. Below: the deep sigmoid net, a line for each optimizer."""
+def trains(measured: dict[str, Any], rates: Sequence[float], settings: Sequence[str], layers: int) -> Any:
+    """Above: accuracy against the learning rate. Below: the sigmoid net of so many layers, a line a setting."""
     from matplotlib.ticker import PercentFormatter
-
-    from .batchnorm import DEEP, RATES, SETTINGS
 
     colours = palette()
     figure = new_figure(7.0)
     above, below = (frame(ax) for ax in figure.subplots(2, 1))
     for word, colour, marker in (("without", colours.train, "o"), ("with", colours.held_out, "s")):
-        accuracies = [measured[f"{word}_accuracy_{rate:g}"] for rate in RATES]
-        above.plot(RATES, accuracies, marker + "-", color=colour, lw=2.2, ms=6)
+        accuracies = [measured[f"{word}_accuracy_{rate:g}"] for rate in rates]
+        above.plot(rates, accuracies, marker + "-", color=colour, lw=2.2, ms=6)
         below.plot([], [], marker + "-", color=colour, lw=2.2, label=f"{word} batch norm")
         curves = measured[f"{word}_deep"]
         epochs = np.arange(1, curves.shape[1] + 1)
@@ -61,12 +60,12 @@ def trains(measured: dict[str, Any]) -> Any:
     for curve, line in zip(measured["chosen_deep"], ("-", "--", "-.", ":"), strict=True):
         below.plot(epochs, curve, line, marker="^", color=colours.layers[2], lw=2.0, ms=5)
     below.plot([], [], "^-", color=colours.layers[2], lw=2.2, label="without, 4 × Xavier")
-    for setting, line in zip(SETTINGS, ("-", "--", "-.", ":"), strict=True):
+    for setting, line in zip(settings, ("-", "--", "-.", ":"), strict=True):
         below.plot([], [], line, color=colours.muted, lw=2.0, label=setting)
     above.set(xscale="log", xlabel="learning rate of SGD")
     above.set_title("Learning rates that still train", loc="left")
     below.set(xlabel="epoch")
-    below.set_title(f"{len(DEEP)} hidden layers of sigmoids", loc="left")
+    below.set_title(f"{layers} hidden layers of sigmoids", loc="left")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="center", ncols=2, fontsize=LETTERS - 2.5)
     for ax in (above, below):

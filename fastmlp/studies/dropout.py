@@ -28,6 +28,7 @@ from ..graph import Array, Tensor, no_grad
 from ..training.history import History
 from ..training.metrics import softmax
 from ..training.train import evaluate, fit
+from . import dropout_figures as figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -280,9 +281,10 @@ COLUMNS = (("one", 19), ("two", 20))
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     """The figures "dropout_average" and "dropout_curves"."""
-    from . import dropout_figures
-
-    return {"dropout_average": dropout_figures.average(measured), "dropout_curves": dropout_figures.curves(measured)}
+    return {
+        "dropout_average": figures.average(measured, WORDS, COUNTS),
+        "dropout_curves": figures.curves(measured, RATES, TRAINING_ROWS),
+    }
 
 
 def tolerance(name: str, value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ FLOOR = 1e-17  # where a difference of 0 is drawn on a logarithmic axis
 
 
 @styled
-def average(measured: dict[str, Any]) -> Any:
-    """Above: for each digit, how far the one pass is from either mean of the thinned nets. Below: random masks."""
-    from .dropout import COUNTS, NETS, WORDS
+def average(measured: dict[str, Any], nets: Iterable[str], counts: Sequence[int]) -> Any:
+    """Above: for each digit, how far the one pass is from either mean of the thinned nets. Below: random masks.
 
+    nets: the three by their names in `measured`; counts: numbers of random masks.
+    """
     colours = palette()
     figure = new_figure(7.4)
     above, below = (frame(ax) for ax in figure.subplots(2, 1, height_ratios=(1.15, 1)))
     rng = np.random.default_rng(0)  # of the places across a strip, which mean nothing
     kinds = (("geometric", 0.18, colours.train), ("arithmetic", -0.18, colours.held_out))
-    for at, name in enumerate(WORDS):
+    for at, name in enumerate(nets):
         for kind, side, colour in kinds:
             gaps = np.maximum(measured[f"{name}_{kind}"], FLOOR)
             y = side - at + rng.uniform(-0.12, 0.12, len(gaps))
@@ -42,27 +44,25 @@ def average(measured: dict[str, Any]) -> Any:
         ("two", "two", colours.held_out, "s"),
     ):
         spread, off = measured[f"{name}_spread"], measured[f"{name}_pass_error"]
-        below.plot(COUNTS, spread / np.sqrt(COUNTS), "-", color=colour, lw=1.4, alpha=0.7)
-        below.plot(COUNTS, measured[f"{name}_errors"], marker, ms=7, color=colour, label=f"n random masks, {words}")
+        below.plot(counts, spread / np.sqrt(counts), "-", color=colour, lw=1.4, alpha=0.7)
+        below.plot(counts, measured[f"{name}_errors"], marker, ms=7, color=colour, label=f"n random masks, {words}")
         below.axhline(off, color=colour, lw=1.8, ls="--", label=f"the one pass, {words}")
     below.set(xscale="log", yscale="log", xlabel="n, masks averaged", ylabel="error (rms)")
     below.set_title("Error against the exact arithmetic mean\n(thin line: exact spread / √n)", loc="left")
-    below.set_ylim(bottom=min(measured[f"{name}_errors"].min() for name in NETS) / 6)  # room for the legend
+    below.set_ylim(bottom=min(measured[f"{name}_errors"].min() for name in ("one", "two")) / 6)  # room for the legend
     below.legend(loc="lower left", fontsize=LETTERS - 2.5, borderaxespad=0.2)
     return figure
 
 
 @styled
-def curves(measured: dict[str, Any]) -> Any:
-    """Loss and accuracy over the epochs for each p: the mean of the runs, and a band from the least to the most."""
+def curves(measured: dict[str, Any], rates: Sequence[float], training_rows: int) -> Any:
+    """Loss and accuracy over the epochs for each p of `rates`: the mean of the runs, and a band from least to most."""
     from matplotlib.ticker import PercentFormatter
-
-    from .dropout import RATES, TRAINING_ROWS
 
     colours = palette()
     figure = new_figure(6.8)
     above, below = (frame(ax) for ax in figure.subplots(2, 1, sharex=True))
-    for p, colour in zip(RATES, colours.layers, strict=False):
+    for p, colour in zip(rates, colours.layers, strict=False):
         panels = ((above, "validation", "-"), (above, "train", ":"), (below, "accuracy", "-"))
         for ax, kind, line in panels:
             runs = measured[f"{kind}_{p:g}"]
@@ -70,13 +70,13 @@ def curves(measured: dict[str, Any]) -> Any:
             label = f"p = {p:g}" if kind != "train" else None
             ax.plot(epochs, runs.mean(axis=0), line, color=colour, lw=2.2, label=label)
             ax.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.18, lw=0)
-    held = measured[f"validation_{RATES[0]:g}"]
+    held = measured[f"validation_{rates[0]:g}"]
     above.set_ylim(0, 1.35 * max(held[:, -1].max(), held.min()))
     above.plot([], [], ":", color=colours.muted, lw=2.2, label="training, all units")
     above.set(ylabel="cross-entropy (nats)")
-    above.set_title(f"Validation loss after training on {TRAINING_ROWS:,} digits", loc="left")
+    above.set_title(f"Validation loss after training on {training_rows:,} digits", loc="left")
     above.legend(loc="upper right", ncols=2, fontsize=LETTERS - 2.5)
-    final = np.concatenate([measured[f"accuracy_{p:g}"][:, len(epochs) // 4 :].ravel() for p in RATES])
+    final = np.concatenate([measured[f"accuracy_{p:g}"][:, len(epochs) // 4 :].ravel() for p in rates])
     below.set_ylim(final.min() - 0.02, final.max() + 0.008)
     below.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     below.set(xlabel="epoch", xlim=(0.5, epochs[-1] + 0.5), ylabel="accuracy")

@@ -10,6 +10,7 @@ import numpy as np
 from .. import nn, ops
 from ..data import mnist
 from ..graph import Array, Tensor, no_grad
+from .gradients_figures import draw_check, draw_depth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -271,6 +272,7 @@ def tolerance(name: str, value: float) -> float:
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     """Two figures: gradients by depth, and the error of the check by step."""
-    from .gradients_figures import draw_check, draw_depth
-
-    return {"gradients_depth": draw_depth(measured["series"]), "gradients_check": draw_check(measured)}
+    return {
+        "gradients_depth": draw_depth(measured["series"], TITLES, DEPTHS),
+        "gradients_check": draw_check(measured, STEPS),
+    }

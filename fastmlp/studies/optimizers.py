@@ -14,6 +14,7 @@ from ..optim import SGD, Adam, AdamW, Optimizer
 from ..running.nodes import batches
 from ..training.train import fit
 from . import optimizers_quadratic as quadratic
+from .optimizers_figures import draw_paths, draw_steps, draw_training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -339,11 +340,9 @@ def tolerance(name: str, value: float) -> float:
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
     """Three figures: trainings, step sizes, paths."""
-    from .optimizers_figures import draw_paths, draw_steps, draw_training
-
     series = measured["series"]
     return {
-        "optimizers_training": draw_training(series),
-        "optimizers_steps": draw_steps(series),
-        "optimizers_paths": draw_paths(series, measured),
+        "optimizers_training": draw_training(series, TITLES, RATES, USEFUL),
+        "optimizers_steps": draw_steps(series, TITLES, USUAL, SCALE),
+        "optimizers_paths": draw_paths(series, measured, TITLES),
     }

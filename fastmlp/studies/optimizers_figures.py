@@ -2,68 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..show.plots.style import LETTERS, frame, ink, new_figure, palette, styled
-from . import optimizers as study
 from . import optimizers_quadratic as quadratic
 
 
 @styled
-def draw_training(series: dict[str, Any]) -> Any:
-    """Training loss over the epochs, each rule at its best rate; below, the last loss over the learning rates."""
+def draw_training(series: dict[str, Any], titles: Mapping[str, str], rates: Sequence[float], useful: float) -> Any:
+    """Training loss over the epochs, each rule at its best rate; below, the last loss over the learning rates.
+
+    titles: of the rules, by their names in the series; useful: a loss that is marked.
+    """
     figure = new_figure(6.6)
     above, below = (frame(ax) for ax in figure.subplots(2, 1))
-    for i, (rule, title) in enumerate(study.TITLES.items()):
+    for i, (rule, title) in enumerate(titles.items()):
         form = _form(i)
         curve, final = series["curves"][rule], series["sweep"][rule]
-        rate = study.RATES[int(final.argmin())]
-        above.plot(range(1, study.EPOCHS + 1), curve, label=f"{title}, lr {rate:g}", **form)
-        below.plot(study.RATES, np.where(np.isfinite(final), final, np.nan), label=title, **form)
+        rate = rates[int(final.argmin())]
+        above.plot(range(1, len(curve) + 1), curve, label=f"{title}, lr {rate:g}", **form)
+        below.plot(rates, np.where(np.isfinite(final), final, np.nan), label=title, **form)
     above.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log", title="training loss, each at its best rate")
     _plain_ticks(above, (0.1, 0.2, 0.5, 1))
     above.xaxis.get_major_locator().set_params(integer=True)
-    below.axhline(study.USEFUL, color=ink(below), lw=1.2, ls="--")
+    below.axhline(useful, color=ink(below), lw=1.2, ls="--")
     below.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="cross-entropy (nats)")
     _plain_ticks(below, (0.1, 0.2, 0.5, 1, 2))
-    below.set_title(f"loss of the last epoch (dashed: {study.USEFUL})")
+    below.set_title(f"loss of the last epoch (dashed: {useful})")
     above.legend()
     return figure
 
 
 @styled
-def draw_steps(series: dict[str, Any]) -> Any:
-    """|step| of the weights over time, a panel a rule, plain and scaled loss; below, what bias correction changes."""
+def draw_steps(series: dict[str, Any], titles: Mapping[str, str], usual: Mapping[str, float], scale: float) -> Any:
+    """|step| of the weights over time, a panel a rule, plain and scaled loss; below, what bias correction changes.
+
+    usual: the learning rate of each rule; scale: of the loss.
+    """
     figure = new_figure(8.6)
     grid = figure.add_gridspec(4, 2, height_ratios=(1, 1, 1, 1.25))
     panels = [figure.add_subplot(grid[i // 2, i % 2]) for i in range(6)]
-    steps = np.arange(1, study.STEPS + 1)
-    for ax, (rule, title) in zip(panels, study.TITLES.items(), strict=False):
+    for ax, (rule, title) in zip(panels, titles.items(), strict=False):
         for word, colour, line in (("plain", palette().train, "-"), ("scaled", palette().held_out, "--")):
             low, middle, high = series["steps"][rule, word].T
+            steps = np.arange(1, len(middle) + 1)
             frame(ax).fill_between(steps, low, high, color=colour, alpha=0.25, lw=0)
             ax.plot(steps, middle, line, color=colour, lw=1.8)
             if series["ends"][rule, word]:
                 last = int(np.flatnonzero(np.isfinite(middle))[-1])
                 ax.annotate(series["ends"][rule, word], (steps[last] + 5, 30), fontsize=LETTERS - 1.5)
-        ax.set(yscale="log", ylim=(1e-6, 1e5), xlim=(0, study.STEPS + 1), xticks=(1, 40, 80, 120))
+        ax.set(yscale="log", ylim=(1e-6, 1e5), xlim=(0, len(steps) + 1), xticks=(1, 40, 80, 120))
         ax.set_yticks([1e-5, 1e-3, 1e-1, 1e1, 1e3])
         ax.minorticks_off()
-        ax.set_title(f"{title}, lr {study.USUAL[rule]:g}", fontsize=LETTERS - 1)
+        ax.set_title(f"{title}, lr {usual[rule]:g}", fontsize=LETTERS - 1)
     legend = panels[-1]
     legend.axis("off")
     for label, colour, line in (
         ("loss", palette().train, "-"),
-        (f"loss × {study.SCALE:.0f}", palette().held_out, "--"),
+        (f"loss × {scale:.0f}", palette().held_out, "--"),
     ):
         legend.plot([], [], line, color=colour, lw=1.8, label=label)
     legend.legend(loc="upper center", title="line: median\nshade: 10 to 90 %", title_fontsize=LETTERS - 1.5)
     panels[2].set_ylabel("|change of a weight|")
     panels[4].set_xlabel("step")
     below = frame(figure.add_subplot(grid[3, :]))
-    t = np.arange(1, study.FIRST + 1)
+    t = np.arange(1, len(series["ratios"]) + 1)
     below.plot(t, series["equation"], color=palette().layers[0], lw=2.2, label="equations")
     below.plot(t, series["ratios"], "o", color=palette().layers[1], ms=6, label="measured, median")
     below.axhline(1, color=ink(below), lw=1.2, ls="--")
@@ -75,7 +81,7 @@ def draw_steps(series: dict[str, Any]) -> Any:
 
 
 @styled
-def draw_paths(series: dict[str, Any], numbers: dict[str, float]) -> Any:
+def draw_paths(series: dict[str, Any], numbers: dict[str, float], titles: Mapping[str, str]) -> Any:
     """The path of four rules from one start: the ellipse along the axes, and turned by 45°."""
     figure = new_figure(5.6)
     rules = ("sgd", "momentum", "nesterov", "adam")
@@ -90,7 +96,7 @@ def draw_paths(series: dict[str, Any], numbers: dict[str, float]) -> Any:
         for rule in pair:
             form = _form(rules.index(rule))
             points = series["quadratic"][rule, place]
-            label = f"{study.TITLES[rule].split()[0]}: {numbers[f'{rule}_steps_{place}']:.0f}"
+            label = f"{titles[rule].split()[0]}: {numbers[f'{rule}_steps_{place}']:.0f}"
             ax.plot(*points[:60].T, lw=1.4, ms=3.2, color=form["color"], marker=form["marker"], label=label)
         ax.plot(0, 0, "+", color=ink(ax), ms=11, mew=2)
         ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")

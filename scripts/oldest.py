@@ -1,0 +1,23 @@
+"""Print the oldest release of each dependency that pyproject.toml allows, a line each, as pip's --constraint takes it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+
+def pins(project: str) -> list[str]:
+    """`name==release` for each `name>=release` among the dependencies in the text of a pyproject.toml.
+
+    Error: ValueError for a dependency without a lower bound.
+    """
+    found = []
+    for line in tomllib.loads(project)["project"]["dependencies"]:
+        match = re.fullmatch(r"([\w.-]+)>=([\d.]+)", line)
+        if not match:
+            raise ValueError(f"oldest: {line!r} has no lower bound; it must be name>=release")
+        found.append(f"{match[1]}=={match[2]}")
+    return found
+
+
+if __name__ == "__main__":
+    print("\n".join(pins((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8"))))
