@@ -170,6 +170,12 @@ def _batchnorm(s, x, dy) -> LayerTwin:
     return LayerTwin(y, dx, {"weight": dweight, "bias": dbias})
 
 
+def _layernorm(s, x, dy) -> LayerTwin:
+    now = oracles.layernorm(x, s.weight, s.bias, s.eps)
+    dx, dweight, dbias = oracles.layernorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
+    return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias})
+
+
 LAYERS: dict[str, LayerEntry] = {
     "Linear": LayerEntry(
         options={"plain": {}, "no bias": {"bias": False}},
@@ -202,6 +208,13 @@ LAYERS: dict[str, LayerEntry] = {
         twin=_batchnorm,
         points=_normal,
         peer="torch.nn.BatchNorm1d",
+    ),
+    "LayerNorm": LayerEntry(
+        options={"plain": {}, "wide": {"eps": 0.1}},
+        make=lambda I, O, **options: fm.nn.LayerNorm(I, **options),
+        twin=_layernorm,
+        points=_normal,
+        peer="torch.nn.LayerNorm",
     ),
 }
 

@@ -166,6 +166,21 @@ def batchnorm_eval_backward(dy, x, gamma, running_mean, running_var, eps: float)
     return dy * f64(gamma) / spread, (dy * hat).sum(axis=0), dy.sum(axis=0)
 
 
+def layernorm(x, gamma, beta, eps: float) -> dict[str, np.ndarray]:
+    x = f64(x)
+    mean = x.mean(axis=1, keepdims=True)
+    rstd = 1 / np.sqrt(((x - mean) ** 2).mean(axis=1, keepdims=True) + eps)
+    return {"mean": mean, "rstd": rstd, "y": (x - mean) * rstd * f64(gamma) + f64(beta)}
+
+
+def layernorm_backward(dy, x, gamma, mean, rstd) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta) by the whole Jacobian of each row: ∂x̂ᵢ/∂xⱼ = rstd (δᵢⱼ - 1/C - x̂ᵢ x̂ⱼ/C)."""
+    dy, hat = f64(dy), (f64(x) - mean) * rstd
+    C = dy.shape[1]
+    jacobian = (np.eye(C) - 1 / C - hat[:, :, None] * hat[:, None, :] / C) * f64(rstd)[:, :, None]
+    return np.einsum("ni,nij->nj", dy * f64(gamma), jacobian), (dy * hat).sum(axis=0), dy.sum(axis=0)
+
+
 # ---------------------------------------------------------------- loss
 
 

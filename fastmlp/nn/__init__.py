@@ -11,7 +11,7 @@ from .loss import Loss, LossNode, Score, row_loss
 from .losses import LOSSES, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, manual_seed
-from .norms import NORMS, BatchNorm1d, Norm
+from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer for layer in (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
@@ -29,6 +29,7 @@ __all__ = [
     "Elementwise",
     "ElementwiseNode",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "Loss",

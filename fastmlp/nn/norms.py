@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..kernels import layernorm
 from .layer import Layer
 
 
@@ -186,4 +187,103 @@ class BatchNorm1d(Norm):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
-NORMS: dict[str, type[Norm]] = {"batch": BatchNorm1d}  # by the names that `MLP(norm=...)` takes
+class NativeLayerNormBackward0(Operation):
+    """y = gamma x̂ + beta,  x̂ = (x - mean) rstd, row by row."""
+
+    equation = "dgamma = Σₙ dy x̂,  dbeta = Σₙ dy,  dx = rstd (d - Σ_c d / C - x̂ Σ_c d x̂ / C),  d = gamma dy"
+    operands = ("x", "gamma", "beta")
+    keeps = {
+        "x": "x̂ = (x - mean) rstd is made again from it",
+        "gamma": "dx is scaled by it",
+        "mean": "the mean of each row, to make x̂ again",
+        "rstd": "1 / √(variance + eps) of each row, to make x̂ again and to scale dx",
+    }
+    twin = "torch.nn.functional.layer_norm"
+    twin_saved = {"x": "input", "gamma": "weight", "mean": "result1", "rstd": "result2"}
+
+    def run(self, dy: Array) -> tuple[Array | None, ...]:
+        x, gamma, (N, C), numbers = self.saved["x"], self.saved["gamma"], self.saved["x"].shape, np.zeros(1)
+        dy, dx, dweights = kernel_array(dy), np.empty_like(x), np.empty((2, C), x.dtype)
+        state = np.stack([self.saved["mean"].reshape(N), self.saved["rstd"].reshape(N)])
+        layernorm.layernorm_backward(dy, x, dx, np.stack([gamma, gamma]), dweights, state, numbers, C, 0, N)
+        layernorm.layernorm_weights(dy, x, dweights, state, numbers, C, 0, C)
+        return dx, *dweights
+
+
+@flushed
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """y = weight (x - mean) / √(variance + eps) + bias, row by row, with the biased variance.    x, y: (N, C)
+
+    weight, bias: (C,). Errors: ValueError for shapes that do not fit, TypeError for dtypes that differ.
+    Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
+    """
+    require_tensor("layer_norm: weight", weight), require_tensor("layer_norm: bias", bias)
+    same_float("layer_norm", x=require_tensor("layer_norm: x", x), weight=weight, bias=bias)
+    if x.ndim != 2 or not x.shape[1] or weight.shape != x.shape[1:] or bias.shape != x.shape[1:]:
+        raise ValueError(
+            f"layer_norm: x is {x.shape}, weight and bias are {weight.shape} and {bias.shape}; x must be (N, C) and "
+            "they (C,)"
+        )
+    x_array, gamma, (N, C) = kernel_array(x.data), kernel_array(weight.data), x.shape
+    y, state = np.empty_like(x_array), np.empty((2, N), x.dtype)
+    layernorm.layernorm_forward(x_array, y, np.stack([gamma, bias.data]), state, np.array([eps]), C, 0, N)
+    save = {"x": x_array, "gamma": gamma, "mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
+    return output(NativeLayerNormBackward0, (x, weight, bias), y, save)
+
+
+class LayerNorm(Norm):
+    """y = weight (x - mean) / √(variance + eps) + bias, each row on its own.    x, y: (N, normalized_shape)
+
+    The variance is the biased one. weight starts at 1, bias at 0. Training and evaluation are the same.
+    Errors: ValueError for x of another shape, for a normalized_shape that is no whole number, for eps <= 0.
+    Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
+    """
+
+    by_rows = True
+    kernels = {
+        "forward": layernorm.layernorm_forward,
+        "evaluate": layernorm.layernorm_eval_forward,
+        "backward": layernorm.layernorm_backward,
+        "weights": layernorm.layernorm_weights,
+    }
+    numbers, arguments = ("eps",), ("normalized_shape", "eps")
+    weights, state = ("weight", "bias"), ("mean", "rstd")
+    page = """
+  // y = weight (x - mean) / √(variance + eps) + bias, with the mean and variance of the row
+  LayerNorm({ weight, bias, eps }, x) {
+    const mean = x.reduce((a, b) => a + b, 0) / x.length;
+    const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
+    return x.map((v, i) => (weight[i] * (v - mean)) / Math.sqrt(variance + eps) + bias[i]);
+  }"""
+
+    def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
+        super().__init__()
+        check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
+        if not eps > 0:
+            raise ValueError(f"LayerNorm: eps is {eps}; it must be above 0")
+        self.normalized_shape, self.eps = int(normalized_shape), eps
+        self.weight = Parameter(np.ones(normalized_shape, dtype))
+        self.bias = Parameter(np.zeros(normalized_shape, dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, normalized_shape) -> the same shape."""
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+    def columns(self, columns: int, place: int) -> int:
+        """normalized_shape, where as many columns come."""
+        if self.normalized_shape != columns:
+            raise ValueError(
+                f"layer_norm: layer {place} has normalized_shape {self.normalized_shape}; {columns} columns come to it"
+            )
+        return columns
+
+    def equation(self) -> str:
+        """With the mean and the variance of the row."""
+        return "y = w (x − μ) / √(σ² + ε) + b"
+
+    def detail(self) -> str:
+        """The shapes."""
+        return f"w, b ({self.normalized_shape},); μ, σ² of the row"
+
+
+NORMS: dict[str, type[Norm]] = {"batch": BatchNorm1d, "layer": LayerNorm}  # by the names that `MLP(norm=...)` takes
