@@ -13,7 +13,7 @@ from fastmlp.running import nodes
 from fastmlp.running.plan import obstacle
 
 # The same examples each run; a first call compiles.
-NETS = settings(deadline=None, max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
+NETS = settings(deadline=None, max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
 DTYPES = [np.float32, np.float64]
 ROWS = 33  # two batches: more threads than there are cores take long for a step
 KINDS = [np.uint8, np.float32, np.float64]

@@ -246,9 +246,12 @@ def test_the_page_has_javascript_for_it(name, chosen):
     assert page in embed.forward_script(model)
 
 
-@pytest.mark.skipif(
+needs_node = pytest.mark.skipif(
     shutil.which("node") is None, reason="node is not installed; test_report_page runs the page in a browser"
 )
+
+
+@needs_node
 @every_layer
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_the_page_computes_what_the_predictor_computes(name, chosen, kind):
@@ -260,6 +263,15 @@ def test_the_page_computes_what_the_predictor_computes(name, chosen, kind):
     assert outputs.shape == expected.shape
     # float32 sums in another order than Python's
     assert np.abs(outputs - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+@needs_node
+def test_a_page_that_computes_something_else_is_noticed(monkeypatch):
+    model = net("Tanh", "plain", 64)
+    data = fm.Dataset(np.random.default_rng(5).standard_normal((7, 8, 8)), np.arange(7) % 4)
+    right = page_outputs(model, data)
+    monkeypatch.setattr(fm.nn.Tanh, "page", "Tanh: (l, x) => x.map((v) => Math.tanh(v * 1.001))")
+    assert np.abs(page_outputs(model, data) - right).max() > 1e-5
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

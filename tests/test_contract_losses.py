@@ -96,10 +96,10 @@ def test_nan_stays_nan(name, chosen, dtype):
 def test_what_is_measured_is_the_loss_and_the_score_of_the_twin(name, chosen, dtype, shape):
     loss, z, targets = drawn(name, chosen, shape, dtype)
     wide = kernel_targets(targets)
-    total, score = loss.measure(z, wide, loss.score.numbers(wide))
+    total, terms = loss.measure(z, wide, loss.score.numbers(wide))
     expected, _ = contract.LOSSES[name].twin(z.astype(np.float64), targets, contract.LOSSES[name].options[chosen])
     contract.agree("the loss", np.asarray(total / len(z), dtype), expected)
-    found, wanted = loss.score.start + score / len(z), contract.LOSSES[name].score(z, targets)
+    found, wanted = loss.score.start + terms.sum() / len(z), contract.LOSSES[name].score(z, targets)
     contract.agree("the score", np.asarray(found, dtype), wanted)
 
 
