@@ -226,6 +226,13 @@ LOSSES: dict[str, LossEntry] = {
         points=_normal,
         peer="torch.nn.CrossEntropyLoss",
     ),
+    "mse_loss": LossEntry(
+        options={"plain": {}},
+        twin=lambda z, targets, o: oracles.mse(z, targets),
+        score=oracles.r2,
+        points=_normal,
+        peer="torch.nn.MSELoss",
+    ),
 }
 
 

@@ -290,3 +290,18 @@ def lion(p, g, m, lr: float, beta1: float, beta2: float, weight_decay: float) ->
     p, g, m = f64(p), f64(g), f64(m)
     c = beta1 * m + (1 - beta1) * g
     return p - lr * (np.sign(c) + weight_decay * p), beta2 * m + (1 - beta2) * g
+
+
+def mse(z, targets) -> tuple[float, np.ndarray]:
+    """(mean over all numbers of (z - t)², dz)."""
+    apart = f64(z) - f64(targets)
+    return float((apart**2).sum() / apart.size), 2 * apart / apart.size
+
+
+def r2(z, targets) -> float:
+    """1 - Σ (z - t)² / Σ (t - mean)², the mean over the columns; NaN where a column's targets are all the same."""
+    scores = []
+    for ours, t in zip(f64(z).T, f64(targets).T, strict=True):
+        spread = ((t - t.mean()) ** 2).sum()
+        scores.append(1 - ((ours - t) ** 2).sum() / spread if spread > 0 else math.nan)
+    return sum(scores) / len(scores)

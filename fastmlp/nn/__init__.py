@@ -8,7 +8,7 @@ from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss, LossNode, Score, row_loss
-from .losses import LOSSES, CrossEntropyLoss
+from .losses import LOSSES, CrossEntropyLoss, MSELoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
@@ -34,6 +34,7 @@ __all__ = [
     "Linear",
     "Loss",
     "LossNode",
+    "MSELoss",
     "Module",
     "Norm",
     "ReLU",
