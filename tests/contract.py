@@ -304,6 +304,12 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         twin=lambda start, done, total, o: oracles.step_lr(start, done, o.step_size, o.gamma),
         peer="torch.optim.lr_scheduler.StepLR",
     ),
+    "CosineAnnealingLR": ScheduleEntry(
+        options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
+        twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),
+        peer="torch.optim.lr_scheduler.CosineAnnealingLR",
+        peer_options=lambda options, total: {"T_max": total} | dict(options),
+    ),
 }
 
 

@@ -305,3 +305,8 @@ def r2(z, targets) -> float:
         spread = ((t - t.mean()) ** 2).sum()
         scores.append(1 - ((ours - t) ** 2).sum() / spread if spread > 0 else math.nan)
     return sum(scores) / len(scores)
+
+
+def cosine_annealing(start: float, done: int, T_max: int, eta_min: float) -> float:
+    """Half a period of the cosine from start to eta_min: cos² of the half angle."""
+    return eta_min + (start - eta_min) * math.cos(math.pi * done / T_max / 2) ** 2

@@ -6,9 +6,21 @@
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
-from .schedules import SCHEDULES, Rates, Schedule, StepLR
+from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
 from .sgd import SGD
 
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
 
-__all__ = ["RULES", "SCHEDULES", "SGD", "Adam", "AdamW", "Lion", "Optimizer", "Rates", "Schedule", "StepLR"]
+__all__ = [
+    "RULES",
+    "SCHEDULES",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "Lion",
+    "Optimizer",
+    "Rates",
+    "Schedule",
+    "StepLR",
+]

@@ -5,6 +5,7 @@ A schedule knows no rule, and a rule no schedule: the rate of a step is an argum
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,27 @@ class StepLR(Schedule):
         return start * self.gamma ** (done // self.step_size)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {schedule.__name__: schedule for schedule in (StepLR,)}
+class CosineAnnealingLR(Schedule):
+    """rate = η + (start - η)(1 + cos(π t / T_max)) / 2  after t epochs or steps.    η eta_min
+
+    T_max  epochs or steps to the lowest rate; all of the training where None
+    Errors: ValueError for a T_max below 1 or an eta_min below 0. Source: Loshchilov and Hutter, SGDR, ICLR 2017,
+    without restarts; PyTorch's documentation of torch.optim.lr_scheduler.CosineAnnealingLR.
+    """
+
+    def __init__(self, T_max: int | None = None, eta_min: float = 0.0) -> None:
+        if T_max is not None:
+            check.whole("CosineAnnealingLR: T_max", T_max, 1, ", or None")
+        check.number("CosineAnnealingLR: eta_min", eta_min, 0)
+        self.T_max, self.eta_min = T_max, eta_min
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """As the class says."""
+        half = (1 + math.cos(math.pi * done / (self.T_max or total))) / 2
+        return self.eta_min + (start - self.eta_min) * half
+
+
+SCHEDULES: dict[str, type[Schedule]] = {schedule.__name__: schedule for schedule in (StepLR, CosineAnnealingLR)}
 
 
 class Rates:
