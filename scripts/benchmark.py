@@ -307,12 +307,12 @@ def product_jobs(dtype: Any, rows: int, inputs: int, outputs: int) -> tuple[dict
     x, dy = filled(rows, inputs), filled(rows, kernels.padded(outputs, dtype))
     w, dw = (filled(*kernels.packed_shape(outputs, inputs, dtype)) for _ in range(2))
     y, dx = filled(*dy.shape), filled(rows, kernels.padded(inputs, dtype))
-    scratch = filled(kernels.scratch_size(dtype))
+    scratch, tiles = filled(kernels.scratch_size(dtype)), kernels.tiles(dtype)
     times = max(1, round(2e9 / (2 * rows * inputs * outputs)))
     jobs = {
-        "y = x w": repeated(kernels.product, x, w, y, 0, outputs),
-        "dw = xT dy": repeated(kernels.product_dw, x, dy, dw, 0, outputs),
-        "dx = dy wT": repeated(kernels.product_dx, dy, w, scratch, dx, 0, inputs),
+        "y = x w": repeated(kernels.product, x, w, y, tiles, 0, outputs),
+        "dw = xT dy": repeated(kernels.product_dw, x, dy, dw, tiles, 0, outputs),
+        "dx = dy wT": repeated(kernels.product_dx, dy, w, scratch, dx, tiles, 0, inputs),
     }
     return jobs, times * 2.0 * rows * inputs * outputs
 

@@ -224,11 +224,18 @@ def cross_entropy(z, labels, smoothing: float) -> tuple[float, np.ndarray]:
     return nll_loss(y, labels, r, smoothing), log_softmax_backward(dy, np.exp(y))
 
 
+def hits(z, labels) -> np.ndarray:
+    """1 for each row whose label has the largest logit, the first of equal ones; NaN counts as the largest."""
+    found = []
+    for row, label in zip(f64(z).tolist(), labels, strict=True):
+        nan = [c for c, value in enumerate(row) if math.isnan(value)]
+        found.append(float((nan[0] if nan else row.index(max(row))) == label))
+    return np.array(found)
+
+
 def accuracy(z, labels) -> float:
-    """The share of rows whose label has the largest logit, the first of equal ones."""
-    return sum(row.tolist().index(max(row.tolist())) == label for row, label in zip(f64(z), labels, strict=True)) / len(
-        labels
-    )
+    """The share of rows that hit."""
+    return float(hits(z, labels).mean())
 
 
 # ---------------------------------------------------------------- schedules
@@ -258,7 +265,7 @@ def sgd(p, g, b, lr, momentum, dampening, weight_decay, nesterov) -> tuple[np.nd
 def adam(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(p, m, v) after step t: Kingma and Ba, ICLR 2015, Algorithm 1, line by line; the decay is added to g."""
     p, g, m, v = f64(p), f64(g), f64(m), f64(v)
-    g = g + weight_decay * p
+    g = g + weight_decay * p if weight_decay else g  # 0 · NaN would pass from p into m
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
     m_hat = m / (1 - beta1**t)

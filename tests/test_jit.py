@@ -27,7 +27,7 @@ from fastmlp import kernels
 from fastmlp.kernels import jit
 lines, y = [], np.empty((1, 3), np.float32)
 with kernels.announce_compiling(lines.append):
-    kernels.relu_forward(np.float32([[-1, 0, 2]]), y, 0, 3)
+    kernels.relu_forward(np.float32([[-1, 0, 2]]), y, np.zeros(0), 0, 3)
 folder = jit.CACHE_FOLDER
 print(json.dumps({"y": y.tolist(), "lines": lines, "folder": folder and str(folder), "numba": numba.config.CACHE_DIR}))
 """  # relu is compiled in half a second
@@ -310,9 +310,10 @@ def use_everything(features: int, hidden: tuple[int, ...], rows: int) -> None:
     """Each activation, each optimizer, batch norm, dropout; the graph, `fit` and `evaluate`."""
     for activation in nn.ACTIVATIONS:
         model = mlp(features, hidden, activation=activation, dropout=0.1, batch_norm=True)
-        for kind in (optim.SGD, optim.Adam, optim.AdamW):
+        for kind in optim.RULES.values():
             graph_step(model, kind(model.parameters()), rows, features)
-        fm.fit(model, dataset(features), epochs=1, batch_size=rows, validation=0.2, progress=False)
+            engine = {"optimizer": kind(model.parameters()), "batch_size": rows, "validation": 0.2}
+            fm.fit(model, dataset(features), epochs=1, progress=False, **engine)
         fm.evaluate(model, dataset(features))
 
 
@@ -332,6 +333,8 @@ def test_the_count_sees_a_compilation(monkeypatch):
 def test_a_second_step_and_a_new_architecture_compile_nothing():
     use_everything(9, (16,), 32)
     before = signatures()
+    assert before["fastmlp.kernels.steps.train_steps"] > 0
+    assert before["fastmlp.kernels.steps.predict_rows"] > 0
     use_everything(9, (16,), 32)
     assert signatures() == before
     for features, hidden, rows in (

@@ -54,10 +54,11 @@ def products(dtype, N: int, I: int, O: int) -> dict[str, np.ndarray]:
     dweight, back = np.empty_like(weight), np.empty_like(weight)
     k.pack(weight, w, 0, O)
     k.unpack(w, back, 0, O)
-    k.product(x, w, y, 0, O)
-    k.product_dw(x, dy, dw, 0, O)
+    tiles = k.tiles(dtype)
+    k.product(x, w, y, tiles, 0, O)
+    k.product_dw(x, dy, dw, tiles, 0, O)
     k.unpack(dw, dweight, 0, O)
-    k.product_dx(dy, w, k.empty((k.scratch_size(dtype),), dtype), dx, 0, I)
+    k.product_dx(dy, w, k.empty((k.scratch_size(dtype),), dtype), dx, tiles, 0, I)
     return {"y": y[:, :O], "dweight": dweight, "dx": dx[:, :I], "weight": back}
 
 
@@ -68,7 +69,7 @@ def everything(folder: Path) -> None:
         for shape in SHAPES:
             for name, array in products(np.dtype(dtype), *shape).items():
                 results[f"{dtype} {shape} {name}"] = array
-    for signature, text in k.matmul.multiply.inspect_asm().items():
+    for signature, text in k.matmul.tile_addresses.inspect_asm().items():
         code[str(signature[0].dtype)] = text
     np.savez(folder / "results.npz", **results)
     unit = (simd.VECTOR_BYTES, simd.TILE_ROWS, simd.TILE_VECTORS, simd.FUSED)

@@ -1,0 +1,128 @@
+"""Cases of the losses and the scores."""
+
+import numpy as np
+import oracles
+from cases_layers import NONE
+from kernel_cases import UNTOUCHED, Case
+from strategies import Source
+
+from fastmlp import kernels as k
+
+SMOOTHING = np.array([0.1])
+
+
+def log_softmax_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """The sum of C exponentials is off by (C + 8) eps of itself, its logarithm by as much absolutely.
+
+    z - top is off by eps |z - top|, and its exponential by as much of itself.
+    """
+    z = oracles.f64(a.z)
+    below = np.abs(z - z.max(axis=1, keepdims=True))
+    return {
+        "y": (z.shape[1] + 8) * eps + 3 * eps * (below + np.abs(want["y"])),
+        "p": np.where(want["p"] > 0, (z.shape[1] + 8 + below) * eps * want["p"], 0),
+    }
+
+
+def cross_entropy_twin(a) -> dict[str, np.ndarray]:
+    y = oracles.log_softmax(a.z)
+    losses = [oracles.nll_loss(y[n : n + 1], labels_of(a)[n : n + 1], a.r[n : n + 1], 0.1) for n in range(a.N)]
+    return {"kept": np.concatenate([y, np.exp(y)]), "terms": np.stack([losses, np.full(a.N, UNTOUCHED)])}
+
+
+def cross_entropy_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """y and p as in `log_softmax_bound`; a term inherits y's error, and adds n eps Σ|terms|."""
+    y, p = want["kept"][: a.N], want["kept"][a.N :]
+    kept = log_softmax_bound(a, {"y": y, "p": p}, eps)
+    q = oracles.smoothed(labels_of(a), a.O, 0.1)
+    term = a.r * (q * (kept["y"] + (a.O + 4) * eps * np.abs(y))).sum(axis=1)
+    return {"kept": np.concatenate([kept["y"], kept["p"]]), "terms": np.stack([term, np.zeros(a.N)])}
+
+
+def cross_entropy_gradient_twin(a) -> dict[str, np.ndarray]:
+    dy = oracles.nll_loss_backward(1.0, labels_of(a), a.r, 0.1, a.O)
+    return {"dz": oracles.log_softmax_backward(dy, a.kept[a.N :])}
+
+
+def cross_entropy_gradient_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """As the bounds of nll_loss_backward (three roundings of dy) and log_softmax_backward."""
+    dy = np.abs(oracles.nll_loss_backward(1.0, labels_of(a), a.r, 0.1, a.O))
+    return {"dz": 4 * eps * dy + (a.O + 7) * eps * dy.sum(axis=1, keepdims=True)}
+
+
+def labels_of(a) -> np.ndarray:
+    return a.targets[:, 0].astype(int)
+
+
+def classes(s: Source, N: int, O: int) -> np.ndarray:
+    """Labels as the losses' kernels take them."""
+    return s.rng.integers(0, O, (N, 1)).astype(np.float64)
+
+
+CASES = [
+    Case(
+        "log_softmax_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O)},
+        outputs={"y": "NO", "p": "NO"},
+        run=lambda a, lo, hi: k.log_softmax_forward(a.z, a.y, a.p, a.O, lo, hi),
+        twin=lambda a: {"y": oracles.log_softmax(a.z), "p": np.exp(oracles.log_softmax(a.z))},
+        bound=log_softmax_bound,
+        infinite=("z",),
+        of_rows=True,
+    ),
+    Case(
+        "log_softmax_backward",
+        inputs=lambda s, N, O: {"dy": s.array(N, O), "p": np.exp(oracles.log_softmax(s.array(N, O))).astype(s.dtype)},
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: k.log_softmax_backward(a.dy, a.p, a.dz, a.O, lo, hi),
+        twin=lambda a: {"dz": oracles.log_softmax_backward(a.dy, a.p)},
+        # n eps Σ|dy|, times a softmax of at most 1, and one difference
+        bound=lambda a, want, eps: {
+            "dz": eps * np.abs(a.dy) + (a.O + 4) * eps * np.abs(oracles.f64(a.dy)).sum(axis=1, keepdims=True)
+        },
+        of_rows=True,
+    ),
+    Case(
+        "nll_loss_backward",
+        inputs=lambda s, N, O: {"labels": s.rng.integers(0, O, N), "r": s.positive(N)},
+        outputs={"dy": "NO"},
+        run=lambda a, lo, hi: k.nll_loss_backward(1.5, a.labels, a.r, 0.1, a.dy, a.O, lo, hi),
+        twin=lambda a: {"dy": oracles.nll_loss_backward(1.5, a.labels, a.r, 0.1, a.O)},
+        bound=lambda a, want, eps: {"dy": 3 * eps * np.abs(want["dy"])},  # q from three numbers, two products
+        of_rows=True,
+    ),
+    Case(
+        "cross_entropy_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": classes(s, N, O), "r": s.positive(N)},
+        outputs={"kept": "DO", "terms": "2N"},
+        run=lambda a, lo, hi: k.cross_entropy_forward(a.z, a.targets, a.r, a.kept, a.terms, SMOOTHING, a.O, lo, hi),
+        twin=cross_entropy_twin,
+        bound=cross_entropy_bound,
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "cross_entropy_backward",
+        inputs=lambda s, N, O: {
+            "z": s.array(N, O), "targets": classes(s, N, O), "r": s.positive(N),
+            "kept": np.concatenate([y := oracles.log_softmax(s.array(N, O)), np.exp(y)]).astype(s.dtype),
+        },
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: k.cross_entropy_backward(a.z, a.targets, a.r, a.kept, a.dz, SMOOTHING, a.O, lo, hi),
+        twin=cross_entropy_gradient_twin,
+        bound=cross_entropy_gradient_bound,
+        of_rows=True,
+    ),
+    Case(
+        "accuracy_score",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": classes(s, N, O)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: k.accuracy_score(a.z, a.targets, a.terms, NONE, a.O, lo, hi),
+        twin=lambda a: {"terms": np.stack([np.full(a.N, UNTOUCHED), oracles.hits(a.z, labels_of(a))])},
+        bound=lambda a, want, eps: {"terms": 0},  # 1 or 0
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+]  # fmt: skip

@@ -1,0 +1,91 @@
+"""Cases of the update rules: a step after the first, on pieces of flat arrays."""
+
+from collections.abc import Callable
+
+import numpy as np
+import oracles
+from kernel_cases import Case
+from strategies import Source
+
+from fastmlp import kernels as k
+
+# The options of the rules, in the order of their classes, and a later step, where every term counts.
+SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1]), 3
+
+
+def scaled(scale: Callable, option: np.ndarray) -> np.ndarray:
+    numbers = np.zeros(k.SCALES)
+    scale(option, option[0], STEP, numbers)
+    return numbers
+
+
+def rule_inputs(s: Source, O: int, arrays: int) -> dict[str, np.ndarray]:
+    """v is positive, as a mean of squares."""
+    return {"p": s.array(O), "g": s.array(O), "m": s.array(O)} | ({"v": s.positive(O)} if arrays == 2 else {})
+
+
+def sgd_twin(p, g, m) -> dict[str, np.ndarray]:
+    lr, momentum, dampening, decay, nesterov = SGD
+    return dict(zip(("p", "m"), oracles.sgd(p, g, m, lr, momentum, dampening, decay, bool(nesterov)), strict=True))
+
+
+def sgd_bound(p, g, m, eps, off=0.0) -> dict[str, np.ndarray]:
+    """At most eight roundings of the terms that were added up; `off` is the error of g."""
+    added = np.abs(oracles.f64(g)) + 0.1 * np.abs(oracles.f64(p)) + np.abs(oracles.f64(m))
+    return {"p": 4 * eps * (np.abs(oracles.f64(p)) + 0.1 * added) + 0.05 * off, "m": 4 * eps * added + off}
+
+
+def adam_twin(twin: Callable, a) -> dict[str, np.ndarray]:
+    return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM, STEP), strict=True))
+
+
+def adam_bound(a, want, eps, decay) -> dict[str, np.ndarray]:
+    """m: eight roundings of the terms. v: g² has two roundings of g, and positive terms.
+
+    p: m's error and ten roundings of the step (v is at least 0.1: its error is a relative one); in float64, powers
+    that differ by a few units in the last place, of which 1 - β₂ᵗ leaves few digits when t is small.
+    """
+    p = oracles.f64(a.p)
+    gradient = np.abs(oracles.f64(a.g)) + (decay * np.abs(p) if decay else 0)
+    terms_m = 0.9 * np.abs(oracles.f64(a.m)) + 0.1 * gradient
+    step = 0.003 / (1 - 0.9**STEP) * terms_m / (np.sqrt(want["v"] / (1 - 0.999**STEP)) + 1e-8)
+    roundings = 14 * eps * (1 + 0.001 * gradient**2) + 4 * 2**-52 / (1 - 0.999**STEP)
+    return {
+        "p": eps * (np.abs(want["p"]) + np.abs(p)) + roundings * step,
+        "m": 4 * eps * terms_m,
+        "v": 4 * eps * (want["v"] + 0.001 * gradient**2),
+    }
+
+
+def run_rule(update: Callable, scale: np.ndarray, option: np.ndarray, a, lo: int, hi: int) -> None:
+    """The rule's step on a piece of the flat arrays."""
+    kept = [getattr(a, name)[lo:hi] if hasattr(a, name) else a.p[:0] for name in "mvu"]
+    update(a.p[lo:hi], a.g[lo:hi], *kept, option, scale)
+
+
+CASES = [
+    Case(
+        "sgd_update",
+        inputs=lambda s, N, O: rule_inputs(s, O, 1),
+        outputs={"p": "O", "m": "O"},
+        run=lambda a, lo, hi: run_rule(k.sgd_update, scaled(k.sgd_scale, SGD), SGD, a, lo, hi),
+        twin=lambda a: sgd_twin(a.p, a.g, a.m),
+        bound=lambda a, want, eps: sgd_bound(a.p, a.g, a.m, eps),
+    ),
+    Case(
+        "adam_update",
+        inputs=lambda s, N, O: rule_inputs(s, O, 2),
+        outputs={"p": "O", "m": "O", "v": "O"},
+        run=lambda a, lo, hi: run_rule(k.adam_update, scaled(k.adam_scale, ADAM), ADAM, a, lo, hi),
+        twin=lambda a: adam_twin(oracles.adam, a),
+        bound=lambda a, want, eps: adam_bound(a, want, eps, decay=0.1),
+    ),
+    Case(
+        "adamw_update",
+        inputs=lambda s, N, O: rule_inputs(s, O, 2),
+        outputs={"p": "O", "m": "O", "v": "O"},
+        run=lambda a, lo, hi: run_rule(k.adamw_update, scaled(k.adam_scale, ADAM), ADAM, a, lo, hi),
+        twin=lambda a: adam_twin(oracles.adamw, a),
+        bound=lambda a, want, eps: adam_bound(a, want, eps, decay=0.0),
+    ),
+]  # fmt: skip

@@ -1,0 +1,60 @@
+"""Batches gathered from a data set, and the fingerprint of an array."""
+
+import numpy as np
+import oracles
+import strategies as our
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_cases import UNTOUCHED, assert_close, guards, placed, same_bits
+from strategies import CHECKED
+
+from fastmlp import kernels as k
+
+
+@CHECKED
+@given(source=our.sources, N=our.rows, I=our.columns, feature_type=st.sampled_from([np.uint8, np.float32, np.float64]))
+def test_gather(source, N, I, feature_type):
+    """Rows in shuffled order, from `start`, as scaled floats; columns past the features stay as they are."""
+    features = (source.rng.integers(0, 256, (50, I)) if feature_type is np.uint8 else source.array(50, I)).astype(
+        feature_type
+    )
+    order, x = source.rng.permutation(50), placed(np.full((N, I + 3), UNTOUCHED, source.dtype), 1)
+    start = int(source.rng.integers(0, 51 - N))
+    before = x.copy()
+    k.gather(features, order, start, 1 / 255, x)
+    want = oracles.gather(features, order, start, 1 / 255, N)
+    assert_close(
+        x[:, :I], want, 1.5 * np.finfo(source.dtype).eps * np.abs(want)
+    )  # number, scale, product: three roundings
+    assert np.all(x[:, I:] == UNTOUCHED)
+    assert np.all(guards(x) == UNTOUCHED)
+    by_address = placed(before, 1)  # as the engine calls it: features by their address, and the kernel by its
+    source_numbers = np.array([features.ctypes.data, *features.shape, I * features.itemsize], np.int64)
+    k.GATHER[features.dtype](source_numbers, order, start, 1 / 255, by_address)
+    assert same_bits(by_address, x)
+    assert np.all(guards(by_address) == UNTOUCHED)
+
+
+def test_there_is_a_gather_for_each_dtype_of_features():
+    assert {dtype.name: kernel.__name__ for dtype, kernel in k.GATHER.items()} == {
+        name: f"gather_{name}" for name in ("uint8", "float32", "float64")
+    }
+
+
+@CHECKED
+@given(source=our.sources, size=st.integers(1, 60), data=st.data())
+def test_fingerprint(source, size, data):
+    """The twin's sum; one flipped bit changes it; so do two float32 numbers that swap places."""
+    array = source.array(size)
+    before = k.fingerprint(array)
+    assert int(before) % 2**64 == oracles.fingerprint(array)
+    assert k.fingerprint(array.copy()) == before
+    bits = array.view(np.uint8)
+    spot = data.draw(st.integers(0, bits.size - 1))
+    bits[spot] ^= 1 << data.draw(st.integers(0, 7))
+    assert k.fingerprint(array) != before
+    i, j = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))
+    swapped = array.copy()
+    swapped[[i, j]] = array[[j, i]]
+    if source.dtype == np.float32 and not same_bits(swapped, array):
+        assert k.fingerprint(swapped) != k.fingerprint(array)
