@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +15,8 @@ from hypothesis import strategies as st
 import fastmlp as fm
 from fastmlp.kernels import steps
 from fastmlp.running import engine as engines
+from fastmlp.running import nodes
+from fastmlp.running.pace import Fixed, Pace
 from fastmlp.running.plan import Plan, obstacle
 from fastmlp.training import train as training
 
@@ -23,7 +24,7 @@ CASES = settings(deadline=None, max_examples=12, derandomize=True, suppress_heal
 LAYERS = {"relu": fm.nn.ReLU, "tanh": fm.nn.Tanh, "sigmoid": fm.nn.Sigmoid}
 
 
-class Changing(engines.Pace):
+class Changing(Pace):
     """Another number of threads for each chunk, drawn from a seed."""
 
     def __init__(self, ceiling, seed):
@@ -96,18 +97,19 @@ def state_of(model, optimizer):
     return state
 
 
+def silent(rows, loss, score):
+    pass
+
+
 def train_on_graph(model, optimizer, data, epochs, batch):
     sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
-    report = training.Progress(False, epochs, len(data))
-    return [
-        training._graph_epoch(model, data, np.random.default_rng(e).permutation(len(data)), sizes, optimizer, report)
-        for e in range(epochs)
-    ]
+    orders = [np.random.default_rng(e).permutation(len(data)) for e in range(epochs)]
+    return [nodes.epoch(model, optimizer, fm.nn.CrossEntropyLoss(), data, order, sizes, silent) for order in orders]
 
 
 def train_on_engine(model, optimizer, data, epochs, batch, threads, pace=None, chunk=None):
     sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
-    pace = pace or engines.Fixed(threads)
+    pace = pace or Fixed(threads)
     with engines.Engine(model, optimizer, data.n_features, max(sizes), threads, pace, chunk) as engine:
         return [engine.epoch(data, np.random.default_rng(e).permutation(len(data)), sizes) for e in range(epochs)]
 
@@ -154,7 +156,7 @@ def test_wide_last_layer_that_threads_share():
     for how in (1, 2, 3):
         fm.manual_seed(0)
         model = fm.nn.MLP(30, (200,), 300)
-        assert Plan(model, 30, 16).rows[-1, steps.ALONE] == 0
+        assert Plan(model, 30, 16).rows[-1]["alone"] == 0
         optimizer = fm.optim.Adam(model.parameters())
         train_on_engine(model, optimizer, data_set(30, 300, 100), 2, 16, how)
         results.append(state_of(model, optimizer))
@@ -195,21 +197,47 @@ def test_large_layers_cross_every_block_edge():
     same_bits(*states)
 
 
-def test_stale_copies_of_the_last_layer_are_noticed():
-    """The check can fail: without the copies being brought up to date, a changing thread count changes the result."""
-    data, states = data_set(12, 4, 400), []
-    for keep_stale in (False, True):
+class Alternating(Pace):
+    """Two threads, then one, then two again."""
+
+    turns = 0
+
+    def threads(self, now):
+        self.turns += 1
+        return 2 - self.turns % 2
+
+
+class LeftBehind(engines.Engine):
+    """The fault: the other threads' copies are brought up to date before the first step of an epoch, never again."""
+
+    def level_copies(self, threads):
+        if self.step == 0:
+            super().level_copies(threads)
+
+
+@pytest.mark.parametrize("rule", ["adam", "nesterov"])
+def test_stale_copies_of_the_last_layer_are_noticed(rule):
+    """A number of threads that changes leaves copies behind; without their refreshing the result is another."""
+    data, order, sizes, states = data_set(12, 4, 400), np.arange(400), [8] * 50, {}
+    for kind, pace in (
+        (engines.Engine, Fixed(1)),
+        (engines.Engine, Alternating(2)),
+        (LeftBehind, Fixed(2)),
+        (LeftBehind, Alternating(2)),
+    ):
         fm.manual_seed(0)
         model = fm.nn.MLP(12, (32,), 4)
-        optimizer = fm.optim.Adam(model.parameters(), lr=0.05)
-        with engines.Engine(model, optimizer, 12, 8, 2, engines.Fixed(2), 10) as engine:
-            order, sizes = np.arange(400), [8] * 50
+        optimizer = make_optimizer(rule, model)
+        with kind(model, optimizer, 12, 8, 2, pace, 10) as engine:
+            assert engine.plan.rows[-1]["alone"] == 1
+            engine.patience = 10**9  # a thread that is late must not end a chunk before its tenth step
             engine.epoch(data, order, sizes)
-            if keep_stale:
-                engine.weights.own_p[0] += 1e-3  # what a copy left behind looks like
-            engine.epoch(data, order, sizes)
-        states.append(model.state_dict())
-    assert any(not np.array_equal(states[0][name], states[1][name]) for name in states[0])
+        states[kind, type(pace)] = state_of(model, optimizer)
+    expected = states[engines.Engine, Fixed]
+    same_bits(states[engines.Engine, Alternating], expected)
+    same_bits(states[LeftBehind, Fixed], expected)  # where the number stays, no copy is left behind
+    with pytest.raises(AssertionError):
+        same_bits(states[LeftBehind, Alternating], expected)
 
 
 def test_training_goes_on_where_an_optimizer_state_left_off():
@@ -220,7 +248,7 @@ def test_training_goes_on_where_an_optimizer_state_left_off():
         optimizer = fm.optim.Adam(model.parameters())
         training._seed_dropout(model, 0)
         for epochs in ((0,), (1,)) if split else ((0, 1),):
-            with engines.Engine(model, optimizer, 10, 20, 2, engines.Fixed(2)) as engine:
+            with engines.Engine(model, optimizer, 10, 20, 2, Fixed(2)) as engine:
                 for e in epochs:
                     engine.epoch(data, np.random.default_rng(e).permutation(60), [20] * 3)
         states.append(state_of(model, optimizer))
@@ -284,9 +312,9 @@ class Doubling(fm.nn.Module):
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        (fm.nn.Sequential(Doubling(), fm.nn.Linear(3, 2)), "Doubling is not one of fastmlp's own layers"),
+        (fm.nn.Sequential(Doubling(), fm.nn.Linear(3, 2)), "Doubling declares no kernels for its forward"),
         (fm.nn.Sequential(fm.nn.ReLU()), "there is no Linear layer"),
-        (Doubling(), "Doubling is not a Sequential"),
+        (Doubling(), "Doubling is not a Sequential of declared layers"),
     ],
 )
 def test_obstacle_says_why(model, why):
@@ -299,9 +327,14 @@ def test_obstacle_of_optimizers_and_parameters():
     assert "just the model's parameters" in obstacle(model, fm.optim.Adam([model[0].weight]))
 
     class Own(fm.optim.SGD):
-        pass
+        def step(self):
+            super().step()
 
-    assert "Own is not one of" in obstacle(model, Own(model.parameters()))
+    assert obstacle(model, Own(model.parameters())) == "Own declares no kernels for its step"
+    patched = fm.optim.SGD(model.parameters())
+    patched.step = lambda: None
+    assert obstacle(model, patched) == "SGD declares no kernels for its step"
+    assert obstacle(model, fm.optim.Optimizer(model.parameters(), {"lr": 0.1, "weight_decay": 0.0})) is not None
     model[0].bias.requires_grad = False
     assert "does not require grad" in obstacle(model, fm.optim.Adam(model.parameters()))
 
@@ -310,7 +343,7 @@ def test_fit_says_in_one_line_that_it_runs_on_the_graph(capsys):
     model = fm.nn.Sequential(fm.nn.Linear(6, 5), Doubling(), fm.nn.Linear(5, 2))
     fm.fit(model, data_set(6, 2, 30), epochs=1, progress="table")
     lines = [line for line in capsys.readouterr().out.splitlines() if "graph" in line]
-    assert lines == ["training on the graph, node by node: Doubling is not one of fastmlp's own layers"]
+    assert lines == ["training on the graph, node by node: Doubling declares no kernels for its forward"]
 
 
 def test_labels_beyond_the_model_are_refused_before_a_step():
@@ -386,7 +419,7 @@ def test_interrupt_leaves_whole_steps_behind():
         fm.manual_seed(0)
         model = fm.nn.MLP(12, (32,), 4)
         optimizer = fm.optim.Adam(model.parameters())
-        with engines.Engine(model, optimizer, 12, 10, 2, engines.Fixed(2), 3) as engine:
+        with engines.Engine(model, optimizer, 12, 10, 2, Fixed(2), 3) as engine:
             if interrupted:
                 with pytest.raises(KeyboardInterrupt):
                     engine.epoch(data, order, sizes, stop)
@@ -395,55 +428,6 @@ def test_interrupt_leaves_whole_steps_behind():
         states.append(state_of(model, optimizer))
     assert 0 < sum(chunks) < 4000
     same_bits(*states)
-
-
-def pace_of(speeds, chunks, pace=None, now=0.0):
-    """Run a pace where `speeds(now)` gives steps a second for each number of threads; returns what it chose."""
-    pace, used = pace or engines.Pace(4), []
-    for _ in range(chunks):
-        threads = pace.threads(now)
-        used.append(threads)
-        now += 0.05
-        pace.ran(threads, int(0.05 * speeds(now)[threads]), 0.05, now)
-    return used
-
-
-def test_pace_takes_the_fastest_count_and_tries_others_again():
-    used = pace_of(lambda now: {4: 1000, 2: 1800, 1: 1200}, 400)
-    assert used[:6] == [4, 4, 2, 2, 1, 1]  # one chunk for an estimate, one for the choice
-    assert used.count(2) > 0.85 * len(used)
-    assert 4 in used[200:]
-    assert 1 in used[200:]
-
-
-def test_pace_leaves_a_count_that_became_slow_and_comes_back():
-    used = pace_of(lambda now: {4: 100 if 5 < now < 20 else 3000, 2: 1000, 1: 1200}, 800)
-    times = np.arange(1, 801) * 0.05
-    assert np.mean(np.array(used)[(times > 5.5) & (times < 20)] == 4) < 0.1
-    assert np.mean(np.array(used)[times > 23] == 4) > 0.9
-
-
-def test_pace_forgives_one_short_stall():
-    pace = engines.Pace(2)
-    pace_of(lambda now: {2: 2000, 1: 1100}, 20, pace)
-    pace.ran(2, 1, 0.002, 1.0)  # a chunk left after 2 ms: one step
-    assert pace.best() == 2
-    for _ in range(20):  # but not the twentieth
-        pace.ran(2, 1, 0.002, 1.0)
-    assert pace.best() == 1
-
-
-def test_pace_does_not_judge_a_trial_by_one_short_chunk():
-    """On one thread since a busy time; in the next trial of two, only the first chunk is left after 3 ms."""
-    pace = engines.Pace(2)
-    pace_of(lambda now: {2: 300, 1: 1100}, 20, pace)
-    assert pace.best() == 1
-    now = 1.0 + pace.RETRY_SECONDS + 0.1
-    assert pace.threads(now) == 2
-    pace.ran(2, 1, 0.003, now)
-    assert pace.threads(now) == 2
-    pace.ran(2, 100, 0.05, now)
-    assert pace.best() == 2
 
 
 def test_a_thread_that_waits_in_vain_asks_all_to_leave():
@@ -462,17 +446,22 @@ def test_a_thread_that_waits_in_vain_asks_all_to_leave():
     same_bits(*states)
 
 
+class Known(Pace):
+    """The speed is known from the second chunk on: 1000 steps a second."""
+
+    def expected_speed(self, threads):
+        return 1000.0 if self.speed else 0.0
+
+
 def test_progress_is_never_far_from_a_call():
-    """A call takes about CHUNK_SECONDS once the speed is known; ten times that is far too long for Ctrl-C."""
-    model = fm.nn.MLP(50, (64,), 4)
-    times = []
-    with engines.Engine(model, fm.optim.Adam(model.parameters()), 50, 10, 1) as engine:
-        data = data_set(50, 4, 50_000)
-        engine.prepare(data)
-        engine.epoch(data, np.arange(50_000), [10] * 5000, lambda *_: times.append(time.perf_counter()))
-    gaps = np.diff(times)
-    assert np.median(gaps) < 10 * engines.CHUNK_SECONDS
-    assert len(gaps) >= 2
+    """The first call makes one step; then one makes as many as take CHUNK_SECONDS at the speed that is known."""
+    model, chunks = fm.nn.MLP(50, (64,), 4), []
+    with engines.Engine(model, fm.optim.Adam(model.parameters()), 50, 10, 1, Known(1)) as engine:
+        engine.epoch(data_set(50, 4, 2000), np.arange(2000), [10] * 200, lambda rows, *_: chunks.append(rows))
+    expected = [10] + [round(1000 * engines.CHUNK_SECONDS) * 10] * 200
+    assert chunks[:-1] == expected[: len(chunks) - 1]
+    assert 0 < chunks[-1] <= expected[1]
+    assert sum(chunks) == 2000
 
 
 def test_no_threads_stay_behind():
@@ -490,7 +479,7 @@ def test_predictor_equals_the_graph_in_evaluation_mode(architecture, rows, kind,
     for module in model.modules():
         if isinstance(module, fm.nn.BatchNorm1d):
             module.running_mean[:], module.running_var[:] = 0.3, 2.0
-    x, _ = next(training.batches(data, np.arange(rows), [rows], np.float32))
+    x, _ = next(nodes.batches(data, np.arange(rows), [rows], np.float32))
     model.eval()
     with fm.no_grad():
         expected = model(x).data

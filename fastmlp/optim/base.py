@@ -126,6 +126,12 @@ class Optimizer:
                 )
         return p, np.ascontiguousarray(g)
 
+    def runs_on_engine(self) -> bool:
+        """Whether its kernels say what its `step` does: not where a subclass has another step, or a hook."""
+        own = {"step": Optimizer.step, "_update": Optimizer._update}
+        replaced = any(name in self.__dict__ or getattr(type(self), name) is not own[name] for name in own)
+        return not replaced and hasattr(type(self), "update")
+
     def option_numbers(self, group: Group) -> list[float]:
         """The options of a group as the kernels take them."""
         found: list[float] = []

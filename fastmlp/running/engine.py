@@ -179,6 +179,11 @@ class Engine:
         now = perf_counter()
         self.pace.ran(threads, self.step - first, now - start, now)
 
+    def level_copies(self, threads: int) -> None:
+        """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
+        for own in (self.weights.own_p, *self.own_arrays):
+            own[1:threads] = own[0]
+
     def _run(
         self, threads: int, batches: steps.Batches, rates: Array | None, first: int, last: int, sums: Array
     ) -> int:
@@ -199,8 +204,7 @@ class Engine:
             ),
             first, last, sums,
         )  # fmt: skip
-        for own in (weights.own_p, *self.own_arrays):  # a chunk of fewer threads left the others' behind
-            own[1:threads] = own[0]
+        self.level_copies(threads)
         others = [self.pool.submit(_train_steps, thread, *arguments) for thread in range(1, threads)]
         came_to = _train_steps(0, *arguments)
         for other in others:

@@ -55,8 +55,8 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
     if not all(parameter.requires_grad and parameter.data.flags.carray for parameter in parameters):
         return "a parameter does not require grad, or is not contiguous"
     if optimizer is not None:
-        if not hasattr(type(optimizer), "update"):
-            return f"{type(optimizer).__name__} declares no kernels"
+        if not optimizer.runs_on_engine():
+            return f"{type(optimizer).__name__} declares no kernels for its step"
         if {id(p) for p in optimizer.parameters()} != {id(parameter) for parameter in parameters}:
             return "the optimizer does not hold just the model's parameters"
     return None
