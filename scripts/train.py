@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
     add("--batch-size", type=whole(1), default=64, metavar="N", help="rows a step")
-    add("--lr", type=real(0, above=True), default=None, metavar="X", help="learning rate (default: 1e-3; sgd: 0.1)")
+    add("--lr", type=real(0, above=True), default=None, metavar="X", help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)")
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
     add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
@@ -93,7 +93,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("argument --name: --out names the folder already; give one of them")
     if options.open and options.no_report:
         parser.error("argument --open: --no-report leaves nothing to open")
-    options.lr = options.lr if options.lr is not None else (0.1 if options.optimizer == "sgd" else 1e-3)
+    if options.lr is None:
+        rule = inspect.signature(fm.optim.RULES[options.optimizer]).parameters
+        options.lr = 0.1 if options.optimizer == "sgd" else rule["lr"].default
     if options.weight_decay is None:
         options.weight_decay = 0.01 if options.optimizer == "adamw" else 0.0
     if options.patience is not None and options.monitor is None:
