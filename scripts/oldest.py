@@ -1,4 +1,4 @@
-"""Print the oldest release of each dependency that pyproject.toml allows, a line each, as pip's --constraint takes it."""
+"""Print the oldest release of each dependency that pyproject.toml allows, as pip's --constraint takes them."""
 
 import re
 import tomllib

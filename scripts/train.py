@@ -48,7 +48,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
     add("--batch-size", type=whole(1), default=64, metavar="N", help="rows a step")
-    add("--lr", type=real(0, above=True), default=None, metavar="X", help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)")
+    add(
+        "--lr",
+        type=real(0, above=True),
+        default=None,
+        metavar="X",
+        help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)",
+    )
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
     add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
@@ -106,7 +112,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
     """The optimizer that the options name."""
     momentum = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
-    kind = fm.optim.RULES[options.optimizer]
+    kind: Any = fm.optim.RULES[options.optimizer]
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 

@@ -331,7 +331,7 @@ def matrix_product(a: Array, b: Array) -> Array:
     w = kernels.empty(kernels.packed_shape(N, K, b.dtype), b.dtype)
     kernels.pack(kernel_array(b.T), w, 0, N)
     c = kernels.empty((M, kernels.padded(N, b.dtype)), b.dtype)
-    kernels.product(kernel_array(a), w, c, 0, N)
+    kernels.product(kernel_array(a), w, c, kernels.tiles(b.dtype), 0, N)
     return np.ascontiguousarray(c[:, :N])
 
 

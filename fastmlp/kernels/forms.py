@@ -13,7 +13,6 @@ before the loop sees it. Why not a table of functions that the loop holds: it wo
 14.5 s, and a new kernel would be a new loop.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -58,7 +57,7 @@ def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
     return tuple(letters[letter] for letter in FORMS[form])
 
 
-def address(kernel: Callable[..., Any], form: str, dtype: DTypeLike) -> int:
+def address(kernel: Any, form: str, dtype: DTypeLike) -> int:
     """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache.
 
     Error: TypeError for what is no jitted function or does not have the form's arguments.

@@ -10,12 +10,11 @@ from .linear import Linear
 from .loss import Loss, LossNode, Score, row_loss
 from .losses import LOSSES, CrossEntropyLoss, MSELoss
 from .mlp import MLP, features_of
-from .module import Module, Sequential, manual_seed
+from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.__name__: layer for layer in (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
-}
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
+LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
     "ACTIVATIONS",
@@ -44,6 +43,7 @@ __all__ = [
     "Tanh",
     "elementwise",
     "features_of",
+    "generator",
     "manual_seed",
     "row_loss",
 ]

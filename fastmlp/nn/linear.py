@@ -183,7 +183,8 @@ class Linear(Layer):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DTypeLike = np.float32) -> None:
         super().__init__()
-        check.whole("Linear: in_features", in_features, 1), check.whole("Linear: out_features", out_features, 1)
+        check.whole("Linear: in_features", in_features, 1)
+        check.whole("Linear: out_features", out_features, 1)
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(in_features)
         draw = generator().uniform

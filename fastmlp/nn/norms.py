@@ -25,6 +25,9 @@ class Norm(Layer):
 
     form = "norm"
 
+    def __init__(self, columns: int, **options: Any) -> None:
+        super().__init__()
+
 
 class NativeBatchNormBackward0(Operation):
     """y = gamma x̂ + beta,  x̂ = (x - mean) rstd."""
@@ -130,7 +133,7 @@ class BatchNorm1d(Norm):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: DTypeLike = np.float32
     ) -> None:
-        super().__init__()
+        super().__init__(num_features)
         check.whole("BatchNorm1d: num_features", num_features, 1)
         self.num_features = int(num_features)
         if not eps > 0 or not 0 <= momentum <= 1:
@@ -257,7 +260,7 @@ class LayerNorm(Norm):
   }"""
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
-        super().__init__()
+        super().__init__(normalized_shape)
         check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
         if not eps > 0:
             raise ValueError(f"LayerNorm: eps is {eps}; it must be above 0")

@@ -63,8 +63,10 @@ class Engine:
         verify(plan)
         self.weights = Weights(plan, ceiling)
         kept = len(optimizer.arrays)
-        self.arrays = [zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3)]
-        self.own_arrays = [zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3)]
+        m, v, u = (zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3))
+        self.arrays: tuple[Array, Array, Array] = (m, v, u)
+        m, v, u = (zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3))
+        self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -77,15 +79,13 @@ class Engine:
         self.own_targets, self.own_r = np.zeros((ceiling, room, columns)), np.zeros((ceiling, room), dtype)
         self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, kernels.SCALES))
         self.net = steps.Net(plan.rows, plan.numbers, plan.lanes, plan.tiles)
-        self.rule_at = [
-            forms.address(getattr(type(optimizer), what), form, dtype)
-            for what, form in (("scale", "scale"), ("update", "rule"))
-        ]
-        self.loss_at = [
-            forms.address(self.loss.kernels["forward"], "loss_forward", dtype),
-            forms.address(self.loss.kernels["backward"], "loss_backward", dtype),
+        rule, pair = type(optimizer), self.loss.kernels
+        self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
+        self.loss_at = (
+            forms.address(pair["forward"], "loss_forward", dtype),
+            forms.address(pair["backward"], "loss_backward", dtype),
             forms.address(self.loss.score.kernel, "score", dtype),
-        ]
+        )
         self.patience = patience()
         self.pool = ThreadPoolExecutor(max_workers=ceiling, thread_name_prefix="fastmlp")
         self.refresh()

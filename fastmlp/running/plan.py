@@ -187,7 +187,8 @@ def verify(plan: Plan) -> None:
     before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
     by other owners. Error: RuntimeError that names the layer and what is wrong.
     """
-    room, taken = plan.room, {name: [] for name in plan.sizes}  # type: dict[str, list[tuple[int, int]]]
+    room = plan.room
+    taken: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.sizes}
 
     def occupy(i: int, what: str, buffer: str, at: int, size: int) -> None:
         if at < 0 or size < 0 or at + size > plan.sizes[buffer]:

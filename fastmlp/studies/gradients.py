@@ -79,7 +79,7 @@ def make_net(activation: str, init: str, depth: int, features: int, classes: int
     for layer in net:
         if isinstance(layer, nn.Linear) and init != "default":
             assert layer.bias is not None
-            rng = nn._generator
+            rng = nn.generator()
             std = deviation(init, layer.in_features, layer.out_features)
             layer.weight.data[...] = rng.normal(0, std, layer.weight.shape)
             layer.bias.data[...] = 0

@@ -69,9 +69,11 @@ def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -
     layers = model.flat() if isinstance(model, Sequential) else None
     if layers is None:
         return None, f"{type(model).__name__} computes in a way of its own, which the page does not know"
+    known: list[Layer] = []
     for layer in layers:
         if not (isinstance(layer, Layer) and layer.page and layer.runs_on_engine()):
             return None, f"{type(layer).__name__} is a layer that the page does not know"
+        known.append(layer)
     features = features_of(model)
     if features is None:
         return None, "the network has no Linear layer"
@@ -84,7 +86,7 @@ def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -
     flat: list[Array] = []
     entries: list[dict[str, Any]] = []
     start = 0
-    for layer in layers:
+    for layer in known:
         entry: dict[str, Any] = {"kind": type(layer).__name__, **layer.page_numbers()}
         for name, values in layer.page_arrays().items():
             entry[name] = [start, values.size]

@@ -34,10 +34,11 @@ def rows(model: Module) -> list[Row]:
     found: list[Row] = []
     width = features_of(model) or 1
     for layer in [model] if layers is None else layers:
-        declared = isinstance(layer, Layer) and layers is not None
-        equation, detail = (layer.equation(), layer.detail()) if declared else ("an equation of its own", "")
         inputs = width
-        width = layer.columns(inputs, 0) if declared else outputs_of(layer, inputs)
+        if isinstance(layer, Layer) and layers is not None:
+            equation, detail, width = layer.equation(), layer.detail(), layer.columns(inputs, 0)
+        else:
+            equation, detail, width = "an equation of its own", "", outputs_of(layer, inputs)
         count = sum(parameter.data.size for parameter in layer.parameters())
         found.append(Row(type(layer).__name__, equation, detail, inputs, width, count))
     return found
