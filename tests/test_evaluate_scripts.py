@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import fastmlp as fm
 
@@ -93,6 +94,7 @@ def place(tmp_path_factory) -> Path:
     (place / "run" / "config.json").write_text(json.dumps(config))
     (place / "bare").mkdir()
     shutil.copy(place / "run" / "model.safetensors", place / "bare")
+    save_file(model.state_dict(), place / "bare" / "old.safetensors")  # its header names no layers
     return place
 
 
@@ -137,7 +139,7 @@ def test_the_part_may_be_chosen(script, place):
 
 
 def test_a_bare_file_is_told_its_activation_or_says_what_it_takes(script, place):
-    bare = place / "bare" / "model.safetensors"
+    bare = place / "bare" / "old.safetensors"
     told = script("evaluate", "--model", bare, "--data", place / "idx", "--activation", "tanh")
     known = script("evaluate", "--model", place / "run", "--data", place / "idx")
     assert (told.code, told.err) == (0, "")
@@ -145,6 +147,9 @@ def test_a_bare_file_is_told_its_activation_or_says_what_it_takes(script, place)
     untold = script("evaluate", "--model", bare, "--data", place / "idx")
     assert untold.code == 0
     assert re.fullmatch(r"evaluate\.py: load_model: .*taken to be relu; --activation names it\n", untold.err)
+    named = script("evaluate", "--model", place / "bare" / "model.safetensors", "--data", place / "idx")
+    assert (named.code, named.err) == (0, "")
+    assert named.out.splitlines()[1:] == known.out.splitlines()[1:]
 
 
 def test_every_class_has_a_line_where_it_is_asked_for(script, tmp_path):

@@ -80,10 +80,10 @@ def test_everything_public_has_a_docstring():
 
 
 EQUATIONS = [
-    "ops.linear", "ops.relu", "ops.tanh", "ops.sigmoid", "ops.dropout", "ops.batch_norm", "ops.log_softmax",
-    "ops.cross_entropy", "nn.Linear", "nn.ReLU", "nn.Tanh", "nn.Sigmoid", "nn.Dropout", "nn.BatchNorm1d",
-    "optim.SGD", "optim.Adam", "optim.AdamW",
-]  # fmt: skip
+    *(f"ops.{name}" for name in fm.ops.__all__ if name not in ("pack_columns", "nll_loss")),  # halves of an operation
+    *(f"nn.{kind.__name__}" for kinds in (fm.nn.LAYERS, fm.nn.LOSSES) for kind in kinds.values()),
+    *(f"optim.{kind.__name__}" for kinds in (fm.optim.RULES, fm.optim.SCHEDULES) for kind in kinds.values()),
+]
 
 
 @pytest.mark.parametrize("name", EQUATIONS)
@@ -116,7 +116,13 @@ def text_files() -> list[Path]:
     def ours(path: Path) -> bool:
         parts = path.relative_to(ROOT).parts
         folders = not any(part.startswith(".") or part in NOT_OURS or part.endswith(".egg-info") for part in parts[:-1])
-        return folders and path.is_file() and path.suffix in TEXT and not path.name.startswith(".coverage")
+        return (
+            folders
+            and path.is_file()
+            and path.suffix in TEXT
+            and path.name != ".git"
+            and not path.name.startswith(".coverage")
+        )
 
     return sorted(path for path in ROOT.rglob("*") if ours(path))
 

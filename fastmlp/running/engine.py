@@ -243,8 +243,6 @@ class Engine:
         self.counts += done
         for i, slot in enumerate(self.plan.slots):
             group = optimizer.param_groups[self.groups[i]]
-            if not (optimizer.counts_steps or optimizer.keeps_arrays(group)):
-                continue
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))
             for name, flat in self._flat(slot):

@@ -32,7 +32,19 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
 
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = _declared(model)
-    write(path, serialize(state, ({LAYERS: json.dumps(layers)} if layers else {}) | (metadata or {}) or None))
+    named = ({LAYERS: json.dumps(layers)} if layers else {}) | (metadata or {})
+    write(path, _in_order(serialize(state, named or None)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """The file with its metadata by name: safetensors writes them in no order, and one state shall be one file."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # the arrays begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def _declared(model: Module) -> list[dict[str, Any]]:

@@ -28,6 +28,10 @@ class Epoch:
     train_score: float = math.nan
     validation_score: float = math.nan
 
+    def __post_init__(self) -> None:
+        if math.isnan(self.train_score) and math.isnan(self.validation_score):
+            self.train_score, self.validation_score = self.train_accuracy, self.validation_accuracy
+
 
 @dataclass
 class History:
