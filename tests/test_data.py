@@ -586,6 +586,20 @@ def test_labels_of_every_integer_type(dtype):
     assert dataset.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3)])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
+def test_floats_are_numbers_to_be_met(shape, dtype):
+    numbers = np.arange(np.prod(shape)).reshape(shape).astype(dtype) - 1
+    data = Dataset(ARRAY, numbers)
+    assert (data.kind, data.classes, data.targets.dtype) == ("numbers", 0, np.float64)
+    assert np.array_equal(data.targets, numbers)
+    assert np.array_equal(data[1:3].targets, numbers[1:3])
+    assert np.array_equal(data[2][1], numbers[2])
+    with pytest.raises(ValueError, match="Dataset: the targets are numbers; labels are for classes"):
+        data.labels  # noqa: B018
+    assert Dataset(ARRAY, classes(4)).kind == "classes"
+
+
 def test_memory_map_stays_one(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, images(8).astype("f4"))
@@ -619,7 +633,12 @@ BAD_DATASETS = [
     (np.ma.masked_equal(ARRAY, 3), classes(4), None, ("features is a masked array",)),
     (ARRAY, np.ma.masked_equal(classes(4), 1), None, ("labels is a masked array",)),
     ([[1.0, 2.0], [3.0]], classes(2), None, ("features is not an array", "inhomogeneous")),
-    (ARRAY, classes(4).astype("f8"), None, ("labels has the type float64", "integer")),
+    (ARRAY, classes(4).astype("f8"), 4, ("classes is 4", "labels has the type float64", "integers")),
+    (ARRAY, classes(4).astype("c8"), None, ("labels has the type complex64", "integer")),
+    (ARRAY, np.array([0, 1, np.nan, 2]), None, ("labels has nan in row 2", "finite")),
+    (ARRAY, np.array([[0, 1], [0, np.inf], [1, 2], [1, 2]], "f4"), None, ("inf] in row 1", "finite")),
+    (ARRAY, np.zeros((4, 0)), None, ("labels has the shape (4, 0)", "floats (N, T)")),
+    (ARRAY, np.zeros((4, 2, 1)), None, ("labels has the shape (4, 2, 1)", "floats (N, T)")),
     (ARRAY, classes(4) > 0, None, ("labels has the type bool", "integer")),
     (ARRAY, classes(4)[:, None], None, ("labels has the shape (4, 1)", "(N,)")),
     (ARRAY, np.uint8(1), None, ("labels has the shape ()", "(N,)")),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp.kernels import steps
-from fastmlp.running import engine as engines
 from fastmlp.running import nodes
+from fastmlp.running.engine import CHUNK_SECONDS, Engine
 from fastmlp.running.pace import Fixed, Pace
 from fastmlp.running.plan import Plan, obstacle
 from fastmlp.training import train as training
@@ -110,7 +110,7 @@ def train_on_graph(model, optimizer, data, epochs, batch):
 def train_on_engine(model, optimizer, data, epochs, batch, threads, pace=None, chunk=None):
     sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
     pace = pace or Fixed(threads)
-    with engines.Engine(model, optimizer, data.n_features, max(sizes), threads, pace, chunk) as engine:
+    with Engine(model, optimizer, data.n_features, max(sizes), threads, pace, chunk) as engine:
         return [engine.epoch(data, np.random.default_rng(e).permutation(len(data)), sizes) for e in range(epochs)]
 
 
@@ -207,7 +207,7 @@ class Alternating(Pace):
         return 2 - self.turns % 2
 
 
-class LeftBehind(engines.Engine):
+class LeftBehind(Engine):
     """The fault: the other threads' copies are brought up to date before the first step of an epoch, never again."""
 
     def level_copies(self, threads):
@@ -220,8 +220,8 @@ def test_stale_copies_of_the_last_layer_are_noticed(rule):
     """A number of threads that changes leaves copies behind; without their refreshing the result is another."""
     data, order, sizes, states = data_set(12, 4, 400), np.arange(400), [8] * 50, {}
     for kind, pace in (
-        (engines.Engine, Fixed(1)),
-        (engines.Engine, Alternating(2)),
+        (Engine, Fixed(1)),
+        (Engine, Alternating(2)),
         (LeftBehind, Fixed(2)),
         (LeftBehind, Alternating(2)),
     ):
@@ -233,8 +233,8 @@ def test_stale_copies_of_the_last_layer_are_noticed(rule):
             engine.patience = 10**9  # a thread that is late must not end a chunk before its tenth step
             engine.epoch(data, order, sizes)
         states[kind, type(pace)] = state_of(model, optimizer)
-    expected = states[engines.Engine, Fixed]
-    same_bits(states[engines.Engine, Alternating], expected)
+    expected = states[Engine, Fixed]
+    same_bits(states[Engine, Alternating], expected)
     same_bits(states[LeftBehind, Fixed], expected)  # where the number stays, no copy is left behind
     with pytest.raises(AssertionError):
         same_bits(states[LeftBehind, Alternating], expected)
@@ -248,7 +248,7 @@ def test_training_goes_on_where_an_optimizer_state_left_off():
         optimizer = fm.optim.Adam(model.parameters())
         training._seed_dropout(model, 0)
         for epochs in ((0,), (1,)) if split else ((0, 1),):
-            with engines.Engine(model, optimizer, 10, 20, 2, Fixed(2)) as engine:
+            with Engine(model, optimizer, 10, 20, 2, Fixed(2)) as engine:
                 for e in epochs:
                     engine.epoch(data, np.random.default_rng(e).permutation(60), [20] * 3)
         states.append(state_of(model, optimizer))
@@ -354,6 +354,54 @@ def test_labels_beyond_the_model_are_refused_before_a_step():
     assert np.array_equal(model[0].weight.data, before)
 
 
+@pytest.mark.parametrize(("row", "order"), [(30, [0, 30]), (-1, [2, -1]), (2**40, [2**40, 31]), (-9, [-9])])
+def test_row_numbers_outside_the_data_are_refused(row, order):
+    """A kernel would read whatever lies there."""
+    model, data = fm.nn.MLP(6, (5,), 2), data_set(6, 2, 30)
+    before = model[0].weight.data.copy()
+    with Engine(model, fm.optim.Adam(model.parameters()), 6, 2, 1) as engine:
+        with pytest.raises(IndexError, match=rf"Engine: row {row} is asked for; data has the rows 0\.\.29"):
+            engine.epoch(data, np.array(order), [len(order)])
+        engine.epoch(data, np.array([0, 29]), [2])
+    assert not np.array_equal(model[0].weight.data, before)
+    predictor = fm.Predictor(model)
+    with pytest.raises(IndexError, match=rf"evaluate: row {row} is asked for; data has the rows 0\.\.29"):
+        predictor.logits(data, np.array(order))
+    assert np.array_equal(predictor.logits(data, np.array([29, 0])), predictor(data.rows[[29, 0]]))
+
+
+class Scaled(fm.nn.ReLU):
+    """A declared layer with another forward: the kernels that it inherits say nothing of it."""
+
+    def forward(self, x):
+        return super().forward(x) * 3
+
+
+class Renamed(fm.nn.ReLU):
+    """A declared layer under another name."""
+
+
+def test_a_subclass_with_another_forward_runs_on_the_graph(capsys):
+    results = {}
+    for kind in (fm.nn.ReLU, Renamed, Scaled):
+        fm.manual_seed(0)
+        model = fm.nn.Sequential(fm.nn.Linear(6, 5), kind(), fm.nn.Linear(5, 2))
+        fm.fit(model, data_set(6, 2, 30), epochs=1, progress="table")
+        results[kind] = model.state_dict(), fm.evaluate(model, data_set(6, 2, 30)).loss, capsys.readouterr().out
+    same_bits(results[Renamed][0], results[fm.nn.ReLU][0])
+    assert "graph" not in results[fm.nn.ReLU][2] + results[Renamed][2]
+    line = "training on the graph, node by node: Scaled declares no kernels for its forward"
+    assert line in results[Scaled][2].splitlines()
+    model = fm.nn.Sequential(fm.nn.Linear(6, 5), Scaled(), fm.nn.Linear(5, 2)).eval()
+    model.load_state_dict(results[Scaled][0])
+    data = data_set(6, 2, 30)
+    assert fm.ops.cross_entropy(model(fm.Tensor(data.features)), data.labels).item() == pytest.approx(
+        results[Scaled][1], rel=1e-6  # the mean in float32
+    )  # fmt: skip
+    model[1].forward = fm.nn.Tanh().forward
+    assert obstacle(model) == "Scaled declares no kernels for its forward"
+
+
 def test_widths_that_do_not_fit_are_refused():
     model = fm.nn.Sequential(fm.nn.Linear(6, 5), fm.nn.ReLU(), fm.nn.Linear(4, 2))
     with pytest.raises(ValueError, match="layer 2 has in_features 4; 5 columns come to it"):
@@ -419,7 +467,7 @@ def test_interrupt_leaves_whole_steps_behind():
         fm.manual_seed(0)
         model = fm.nn.MLP(12, (32,), 4)
         optimizer = fm.optim.Adam(model.parameters())
-        with engines.Engine(model, optimizer, 12, 10, 2, Fixed(2), 3) as engine:
+        with Engine(model, optimizer, 12, 10, 2, Fixed(2), 3) as engine:
             if interrupted:
                 with pytest.raises(KeyboardInterrupt):
                     engine.epoch(data, order, sizes, stop)
@@ -438,7 +486,7 @@ def test_a_thread_that_waits_in_vain_asks_all_to_leave():
         fm.manual_seed(0)
         model = fm.nn.MLP(12, (32, 32), 4)
         optimizer = fm.optim.Adam(model.parameters())
-        with engines.Engine(model, optimizer, 12, 10, 2) as engine:
+        with Engine(model, optimizer, 12, 10, 2) as engine:
             if patience:
                 engine.patience = patience
             engine.epoch(data, order, sizes)
@@ -456,9 +504,9 @@ class Known(Pace):
 def test_progress_is_never_far_from_a_call():
     """The first call makes one step; then one makes as many as take CHUNK_SECONDS at the speed that is known."""
     model, chunks = fm.nn.MLP(50, (64,), 4), []
-    with engines.Engine(model, fm.optim.Adam(model.parameters()), 50, 10, 1, Known(1)) as engine:
+    with Engine(model, fm.optim.Adam(model.parameters()), 50, 10, 1, Known(1)) as engine:
         engine.epoch(data_set(50, 4, 2000), np.arange(2000), [10] * 200, lambda rows, *_: chunks.append(rows))
-    expected = [10] + [round(1000 * engines.CHUNK_SECONDS) * 10] * 200
+    expected = [10] + [round(1000 * CHUNK_SECONDS) * 10] * 200
     assert chunks[:-1] == expected[: len(chunks) - 1]
     assert 0 < chunks[-1] <= expected[1]
     assert sum(chunks) == 2000

@@ -500,6 +500,23 @@ def test_mlp_puts_its_layers_in_order():
     assert model(x32(6, 4)).shape == (6, 2)
 
 
+def test_batch_norm_has_two_spellings():
+    """batch_norm=True is norm="batch": the same layers, the same numbers; both at once are refused."""
+    states = []
+    for options in ({"batch_norm": True}, {"norm": "batch"}):
+        nn.manual_seed(0)
+        model = nn.MLP(4, (5, 6), 3, dropout=0.1, **options)
+        states.append((repr(model), {name: array.tobytes() for name, array in model.state_dict().items()}))
+    assert states[0] == states[1]
+    assert "BatchNorm1d(5" in states[0][0]
+    assert repr(nn.MLP(4, (5,), 3, norm=None)) == repr(nn.MLP(4, (5,), 3, batch_norm=False)) == repr(nn.MLP(4, (5,), 3))
+    for norm in nn.NORMS:
+        with pytest.raises(ValueError, match=r"MLP: batch_norm is True and norm is .*; one of them must be left out"):
+            nn.MLP(4, (5,), 3, batch_norm=True, norm=norm)
+    with pytest.raises(ValueError, match="MLP: norm is 'group'; it must be None or one of batch"):
+        nn.MLP(4, (5,), 3, norm="group")
+
+
 # --- doors: each message names the operation, the argument and what it must be ---------------------------------------
 
 W = Tensor(np.zeros((2, 4), np.float32))

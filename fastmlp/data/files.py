@@ -53,12 +53,17 @@ def _pair(name: str, train: Sequence[_Part], test: Sequence[_Part]) -> tuple[Dat
     x, y, classes = checked(x, y, None, "load", of_x, of_y)
     if not test:
         return Dataset._of(x, y, classes, name), None
-    (x_test, of_test), (y_test, of_y) = test
-    x_test, y_test, classes_test = checked(x_test, y_test, None, "load", of_test, of_y)
+    (x_test, of_test), (given, of_y_test) = test
+    x_test, y_test, classes_test = checked(x_test, given, None, "load", of_test, of_y_test)
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise ValueError(
             f"load: {of_test} has rows {x_test.shape[1:]} {x_test.dtype}; "
             f"they must be {x.shape[1:]} {x.dtype} as in {of_x}"
+        )
+    if y.shape[1:] != y_test.shape[1:] or y.dtype != y_test.dtype:
+        wanted = f"numbers {y.shape[1:]}" if y.dtype.kind == "f" else "an integer type"
+        raise ValueError(
+            f"load: {of_y_test} has the type {given.dtype} and rows {given.shape[1:]}; it must be {wanted} as in {of_y}"
         )
     classes = max(classes, classes_test)
     return Dataset._of(x, y, classes, f"{name} train"), Dataset._of(x_test, y_test, classes, f"{name} test")

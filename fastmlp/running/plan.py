@@ -150,8 +150,8 @@ class Plan:
     def _wait_back(self) -> None:
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
         for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
-            made_by_rows = above["by_rows"] and above["form"] != steps.LINEAR
-            row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or made_by_rows != row["by_rows"])
+            changes = _sends_by_rows(above) != row["by_rows"]
+            row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or changes)
         last = self.rows[-1]  # its dy is made by the loss, after which all have waited
         last["waits_back"] = last["form"] == steps.LINEAR and not last["alone"]
 
@@ -178,6 +178,11 @@ class Plan:
         if len(parameters) > 1:
             row["bias"] = self.take(buffer, width)
             self.slots.append(Slot(parameters[1], int(row["bias"]), alone, None))
+
+
+def _sends_by_rows(row: Any) -> bool:
+    """Whether each thread makes rows of the gradient that a layer sends down, or columns."""
+    return bool(row["by_rows"] and row["form"] != steps.LINEAR)
 
 
 def verify(plan: Plan) -> None:
@@ -208,6 +213,7 @@ def verify(plan: Plan) -> None:
             require(
                 i, 0 < row[name] <= row[wide] < row[name] + plan.lanes and row[wide] % plan.lanes == 0, f"{wide} is odd"
             )
+        require(i, below is None or row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
         occupy(i, "y", own + "act", int(row["y"]), room * int(row["width"]))
         occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
         if below is None:
@@ -216,10 +222,11 @@ def verify(plan: Plan) -> None:
         else:
             require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
             require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
-            require(i, row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
             require(i, row["waits"] or (row["form"] != steps.LINEAR and row["by_rows"] == below["by_rows"]) or
                     below["alone"], "it does not wait for its input")  # fmt: skip
-        linear = row["form"] == steps.LINEAR
+        linear, above = row["form"] == steps.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
+        others = linear or (above is not None and _sends_by_rows(above) != row["by_rows"])
+        require(i, row["waits_back"] or row["alone"] or not others, "it does not wait for its gradient")
         for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
             size = math.prod(slot.packed) if slot.packed else int(row["width"])
             require(i, slot.alone == bool(row["alone"]), "a parameter in another buffer")
