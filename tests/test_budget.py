@@ -16,7 +16,6 @@ LONGER = {
     "scripts/explain.py": "one walk through one step, read from top to bottom",
     "tests/test_data.py": "to be split at its rulers: IDX files, archives, Dataset",
     "tests/test_graph.py": "to be split at its rulers: edges, backward, arrays changed in place, arithmetic",
-    "tests/test_kernels.py": "to be split at its rulers: memory and cases, products, loss, updates",
     "tests/test_nn.py": "to be split at its rulers: modules, layers, what is refused",
     "tests/test_scripts.py": "to be split at its rulers: a run, what it writes, what is refused",
     "tests/test_train.py": "to be split at its rulers: the training by hand, callbacks, what is refused, evaluate",

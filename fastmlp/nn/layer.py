@@ -29,6 +29,7 @@ class Layer(Module):
     weights    names of its parameters, in the order in which the kernels take them
     state      names of the arrays that a "norm" keeps, rows of one array; those that are buffers are read and written
     by_rows    whether a thread owns rows of it (it needs whole rows), or columns
+    least_rows the fewest rows that it can be trained on at once
     arguments  names of its constructor's arguments, as they stand in files
     page       what it computes in prediction, as JavaScript: a property of an object, (layer, x) => y
     """
@@ -39,6 +40,7 @@ class Layer(Module):
     weights: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
     by_rows: ClassVar[bool] = False
+    least_rows: ClassVar[int] = 1
     arguments: ClassVar[tuple[str, ...]] = ()
     page: ClassVar[str] = ""
 

@@ -124,6 +124,7 @@ class BatchNorm1d(Norm):
         "backward": kernels.batchnorm_backward,
     }
     numbers, arguments = ("momentum", "eps"), ("num_features", "eps", "momentum")
+    least_rows = 2  # one row has no spread
     weights, state = ("weight", "bias"), ("running_mean", "running_var", "mean", "rstd")
     page = """
   // y = weight (x - mean) / √(variance + eps) + bias, with the running mean and variance

@@ -14,7 +14,7 @@ from .. import kernels
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
-from ..nn import LOSSES, BatchNorm1d, CrossEntropyLoss, Dropout, Loss, Module
+from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
@@ -97,7 +97,7 @@ def fit(
     loss = _checked_loss(loss, data, held_out)
     _seed_dropout(model, seed)
     report = Progress(progress, epochs, len(rows), loss.score.name)
-    batch_norm = any(isinstance(module, BatchNorm1d) for module in model.modules())
+    batch_norm = any(isinstance(module, Layer) and module.least_rows > 1 for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
         raise ValueError(
@@ -214,8 +214,9 @@ def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
 
 
 def _seed_dropout(model: Module, seed: int) -> None:
-    """Number the dropout layers and start their counters: the masks are a function of `seed` alone."""
-    for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
+    """Number the layers that draw and start their counters: the masks are a function of `seed` alone."""
+    drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.form == "random"]
+    for layer, module in enumerate(drawing):
         module.seed, module.layer, module.step = seed, layer, 0
 
 
