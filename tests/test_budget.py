@@ -14,11 +14,7 @@ LONGER = {
     "fastmlp/kernels/simd.py": "all LLVM IR in one place, so that no other file has any",
     "scripts/benchmark.py": "to be split: the session, and what it measures",
     "scripts/explain.py": "one walk through one step, read from top to bottom",
-    "tests/test_data.py": "to be split at its rulers: IDX files, archives, Dataset",
-    "tests/test_graph.py": "to be split at its rulers: edges, backward, arrays changed in place, arithmetic",
-    "tests/test_nn.py": "to be split at its rulers: modules, layers, what is refused",
     "tests/test_scripts.py": "to be split at its rulers: a run, what it writes, what is refused",
-    "tests/test_train.py": "to be split at its rulers: the training by hand, callbacks, what is refused, evaluate",
 }
 
 
