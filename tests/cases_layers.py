@@ -6,6 +6,7 @@ from kernel_cases import UNTOUCHED, Case
 from strategies import Source
 
 from fastmlp import kernels as k
+from fastmlp.kernels import activations, layernorm
 
 NONE = np.zeros(0)  # the numbers of a kind without options
 DROP = (0.3, 12345678901, 7, 2)  # p, seed, step, layer
@@ -52,6 +53,52 @@ def batchnorm_gradient_inputs(s: Source, N: int, O: int) -> dict[str, np.ndarray
         "dy": s.array(N, O), "x": s.array(N, O), "weights": np.stack([s.array(O), s.array(O)]),
         "state": np.stack([s.array(O), s.positive(O), s.array(O), s.positive(O)]),
     }  # fmt: skip
+
+
+SLOPE, EPS = np.array([0.3]), np.array([1e-5])  # of leaky ReLU, of layer norm
+
+
+def layernorm_inputs(s: Source, N: int, O: int) -> dict[str, np.ndarray]:
+    return {"x": s.array(N, O), "weights": np.stack([s.array(O), s.array(O)])}
+
+
+def layernorm_twin(a) -> dict[str, np.ndarray]:
+    found = oracles.layernorm(a.x, *a.weights, EPS[0])
+    return {"y": found["y"], "state": np.stack([found["mean"][:, 0], found["rstd"][:, 0]])}
+
+
+def layernorm_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """As of batch norm, row by row: the mean is off by delta = C eps Σ|x| / C."""
+    (gamma, beta), (mean, rstd) = oracles.f64(a.weights), want["state"]
+    delta = eps * np.abs(oracles.f64(a.x)).sum(axis=1)
+    off = (a.O + 8) * eps + (delta * rstd) ** 2
+    hat = np.abs(want["y"] - beta)
+    y = (delta * rstd * (1 + off))[:, None] * np.abs(gamma) + (off[:, None] + 4 * eps) * hat + eps * np.abs(want["y"])
+    return {"y": y, "state": np.stack([delta + eps * np.abs(mean), off * rstd])}
+
+
+def layernorm_gradient_inputs(s: Source, N: int, O: int) -> dict[str, np.ndarray]:
+    return {"dy": s.array(N, O), **layernorm_inputs(s, N, O), "state": np.stack([s.array(N), s.positive(N)])}
+
+
+def layernorm_gradients(a) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mean, rstd = oracles.f64(a.state)[:, :, None]
+    return oracles.layernorm_backward(a.dy, a.x, a.weights[0], mean, rstd)
+
+
+def layernorm_dx_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """n eps Σ|terms| of the two sums over the row; dx adds up three terms, of which two hold one."""
+    mean, rstd = oracles.f64(a.state)[:, :, None]
+    d, hat = np.abs(oracles.f64(a.dy) * oracles.f64(a.weights[0])), np.abs(oracles.f64(a.x) - mean) * rstd
+    total, along = d.mean(axis=1, keepdims=True), (d * hat).mean(axis=1, keepdims=True)
+    return {"dx": (a.O + 10) * eps * rstd * (d + total + hat * along)}
+
+
+def layernorm_weights_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """n eps Σ|terms|, and three roundings of each term."""
+    mean, rstd = oracles.f64(a.state)[:, :, None]
+    dy, hat = np.abs(oracles.f64(a.dy)), np.abs(oracles.f64(a.x) - mean) * rstd
+    return {"dweights": (a.N + 4) * eps * np.stack([(dy * hat).sum(axis=0), dy.sum(axis=0)])}
 
 
 def gradients(dx, dgamma, dbeta) -> dict[str, np.ndarray]:
@@ -195,5 +242,61 @@ CASES = [
         twin=lambda a: gradients(*oracles.batchnorm_eval_backward(a.dy, a.x, a.weights[0], *a.state[:2], 1e-5)),
         bound=batchnorm_eval_gradient_bound,
         least_rows=2,
+    ),
+    Case(
+        "leaky_relu_forward",
+        inputs=lambda s, N, O: {"x": s.array(N, O)},
+        outputs={"y": "NO"},
+        run=lambda a, lo, hi: activations.leaky_relu_forward(a.x, a.y, SLOPE, lo, hi),
+        twin=lambda a: {"y": oracles.leaky_relu(a.x, SLOPE[0])},
+        bound=lambda a, want, eps: {"y": eps * np.abs(want["y"])},  # the slope and the product: two roundings
+        infinite=("x",),
+    ),
+    Case(
+        "leaky_relu_backward",
+        inputs=lambda s, N, O: {"dy": s.array(N, O), "x": s.array(N, O)},
+        outputs={"dx": "NO"},
+        run=lambda a, lo, hi: activations.leaky_relu_backward(a.dy, a.x, a.dx, SLOPE, lo, hi),
+        twin=lambda a: {"dx": oracles.leaky_relu_backward(a.dy, a.x, SLOPE[0])},
+        bound=lambda a, want, eps: {"dx": eps * np.abs(want["dx"])},  # as forward
+        infinite=("dy",),
+    ),
+    Case(
+        "layernorm_forward",
+        inputs=layernorm_inputs,
+        outputs={"y": "NO", "state": "2N"},
+        run=lambda a, lo, hi: layernorm.layernorm_forward(a.x, a.y, a.weights, a.state, EPS, a.O, lo, hi),
+        twin=layernorm_twin,
+        bound=layernorm_bound,
+        of_rows=True,
+        wide=("state",),
+    ),
+    Case(
+        "layernorm_eval_forward",
+        inputs=layernorm_inputs,
+        outputs={"y": "NO"},
+        run=lambda a, lo, hi: layernorm.layernorm_eval_forward(a.x, a.y, a.weights, a.weights, EPS, a.O, lo, hi),
+        twin=lambda a: {"y": layernorm_twin(a)["y"]},
+        bound=lambda a, want, eps: {"y": layernorm_bound(a, layernorm_twin(a), eps)["y"]},
+        of_rows=True,
+    ),
+    Case(
+        "layernorm_backward",
+        inputs=layernorm_gradient_inputs,
+        outputs={"dx": "NO"},
+        run=lambda a, lo, hi: layernorm.layernorm_backward(
+            a.dy, a.x, a.dx, a.weights, a.weights, a.state, EPS, a.O, lo, hi
+        ),
+        twin=lambda a: {"dx": layernorm_gradients(a)[0]},
+        bound=layernorm_dx_bound,
+        of_rows=True,
+    ),
+    Case(
+        "layernorm_weights",
+        inputs=layernorm_gradient_inputs,
+        outputs={"dweights": "2O"},
+        run=lambda a, lo, hi: layernorm.layernorm_weights(a.dy, a.x, a.dweights, a.state, EPS, a.O, lo, hi),
+        twin=lambda a: {"dweights": np.stack(layernorm_gradients(a)[1:])},
+        bound=layernorm_weights_bound,
     ),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from kernel_cases import UNTOUCHED, Case
 from strategies import Source
 
 from fastmlp import kernels as k
+from fastmlp.kernels import loss
 
 SMOOTHING = np.array([0.1])
 
@@ -22,6 +23,25 @@ def log_softmax_bound(a, want, eps) -> dict[str, np.ndarray]:
         "y": (z.shape[1] + 8) * eps + 3 * eps * (below + np.abs(want["y"])),
         "p": np.where(want["p"] > 0, (z.shape[1] + 8 + below) * eps * want["p"], 0),
     }
+
+
+def numbers(s: Source, N: int, O: int) -> np.ndarray:
+    """Targets (N, C) in float64."""
+    return oracles.f64(s.array(N, O))
+
+
+def mse_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """A target and a difference are rounded once each, to eps of the larger; n eps Σ|terms| of the squares."""
+    z, t, r = oracles.f64(a.z), oracles.f64(a.targets), oracles.f64(a.r)
+    d, size = np.abs(z - t), np.abs(z) + np.abs(t)
+    term = r * ((a.O + 6) * eps * d**2 + 4 * eps * d * size + (eps * size) ** 2).sum(axis=1) / a.O
+    return {"terms": np.stack([term, np.zeros(a.N)])}
+
+
+def mse_dz_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """As of the forward: the difference is off by eps of the larger number, and three products follow."""
+    z, t, r = oracles.f64(a.z), oracles.f64(a.targets), oracles.f64(a.r)[:, None]
+    return {"dz": 2 * r / a.O * (eps * (np.abs(z) + np.abs(t)) + 4 * eps * np.abs(z - t))}
 
 
 def cross_entropy_twin(a) -> dict[str, np.ndarray]:
@@ -122,6 +142,42 @@ CASES = [
         twin=lambda a: {"terms": np.stack([np.full(a.N, UNTOUCHED), oracles.hits(a.z, labels_of(a))])},
         bound=lambda a, want, eps: {"terms": 0},  # 1 or 0
         infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "mse_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: loss.mse_forward(a.z, a.targets, a.r, a.z, a.terms, NONE, a.O, lo, hi),
+        twin=lambda a: {
+            "terms": np.stack(
+                [oracles.f64(a.r) * ((oracles.f64(a.z) - a.targets) ** 2).mean(axis=1), np.full(a.N, UNTOUCHED)]
+            )
+        },
+        bound=mse_bound,
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "mse_backward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: loss.mse_backward(a.z, a.targets, a.r, a.z, a.dz, NONE, a.O, lo, hi),
+        twin=lambda a: {"dz": 2 * oracles.f64(a.r)[:, None] * (oracles.f64(a.z) - a.targets) / a.O},
+        bound=mse_dz_bound,
+        of_rows=True,
+    ),
+    Case(
+        "r2_score",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "w": oracles.f64(s.positive(O))},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: loss.r2_score(a.z, a.targets, a.terms, a.w, a.O, lo, hi),
+        twin=lambda a: {
+            "terms": np.stack([np.full(a.N, UNTOUCHED), -(a.w * (oracles.f64(a.z) - a.targets) ** 2).sum(axis=1)])
+        },
+        # summed in float64: n roundings of 2⁻⁵³ of terms of one sign, doubled
+        bound=lambda a, want, eps: {"terms": (a.O + 4) * 2.0**-52 * np.abs(want["terms"])},
         of_rows=True,
         wide=("terms",),
     ),

@@ -8,6 +8,7 @@ from kernel_cases import Case
 from strategies import Source
 
 from fastmlp import kernels as k
+from fastmlp.kernels import updates
 
 # The options of the rules, in the order of their classes, and a later step, where every term counts.
 SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1]), 3
@@ -22,6 +23,20 @@ def scaled(scale: Callable, option: np.ndarray) -> np.ndarray:
 def rule_inputs(s: Source, O: int, arrays: int) -> dict[str, np.ndarray]:
     """v is positive, as a mean of squares."""
     return {"p": s.array(O), "g": s.array(O), "m": s.array(O)} | ({"v": s.positive(O)} if arrays == 2 else {})
+
+
+LION = np.array([0.003, 0.9, 0.99, 0.1])
+
+
+def lion_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """m: four roundings of two terms. p: three of its two terms.
+
+    Where c is as small as its rounding, its sign may be the other one, and p off by two steps.
+    """
+    p, g, m = (np.abs(oracles.f64(v)) for v in (a.p, a.g, a.m))
+    c = np.abs(0.9 * oracles.f64(a.m) + 0.1 * oracles.f64(a.g))
+    unsure = np.where(c <= 4 * eps * (0.9 * m + 0.1 * g), 2 * 0.003, 0)
+    return {"p": 2 * eps * (p + 0.003) + unsure, "m": 2 * eps * (0.99 * m + 0.01 * g)}
 
 
 def sgd_twin(p, g, m) -> dict[str, np.ndarray]:
@@ -87,5 +102,13 @@ CASES = [
         run=lambda a, lo, hi: run_rule(k.adamw_update, scaled(k.adam_scale, ADAM), ADAM, a, lo, hi),
         twin=lambda a: adam_twin(oracles.adamw, a),
         bound=lambda a, want, eps: adam_bound(a, want, eps, decay=0.0),
+    ),
+    Case(
+        "lion_update",
+        inputs=lambda s, N, O: rule_inputs(s, O, 1),
+        outputs={"p": "O", "m": "O"},
+        run=lambda a, lo, hi: run_rule(updates.lion_update, scaled(updates.lion_scale, LION), LION, a, lo, hi),
+        twin=lambda a: dict(zip(("p", "m"), oracles.lion(a.p, a.g, a.m, *LION), strict=True)),
+        bound=lion_bound,
     ),
 ]  # fmt: skip

@@ -148,3 +148,28 @@ def test_repr_names_its_options(name, chosen):
     assert repr(loss).startswith(f"{type(loss).__name__}(")
     for option, value in contract.LOSSES[name].options[chosen].items():
         assert f"{option}={value}" in repr(loss)
+
+
+def test_a_loss_with_another_forward_trains_on_the_graph_with_it(capsys):
+    class Doubled(fm.nn.MSELoss):
+        def forward(self, z, targets):
+            return super().forward(z, targets) * 2
+
+    assert fm.nn.MSELoss().runs_on_engine()
+    assert not Doubled().runs_on_engine()
+    rng = np.random.default_rng(0)
+    data = fm.Dataset(rng.normal(size=(40, 3)), rng.normal(size=40))
+    losses = {}
+    for loss in (fm.nn.MSELoss(), Doubled()):
+        fm.manual_seed(0)
+        model = fm.nn.MLP(3, (4,), 1).double()
+        history = fm.fit(
+            model, data, validation=data, loss=loss, optimizer=fm.optim.SGD(model.parameters(), lr=0.0), epochs=1,
+            progress="table",
+        )  # fmt: skip
+        losses[type(loss)] = history[0]
+    assert "Doubled declares no kernels for its forward" in capsys.readouterr().out
+    single, double = losses[fm.nn.MSELoss], losses[Doubled]
+    assert double.train_loss == pytest.approx(2 * single.train_loss, rel=1e-12)  # a product more
+    assert double.validation_loss == pytest.approx(2 * single.validation_loss, rel=1e-12)
+    assert double.train_score == single.train_score

@@ -162,7 +162,7 @@ def test_the_tests_of_another_kind_are_there():
         source = (Path(__file__).parent / file).read_text()
         bodies = {node.name: ast.get_source_segment(source, node) for node in ast.parse(source).body
                   if isinstance(node, ast.FunctionDef)}  # fmt: skip
-        assert f"k.{name}" in bodies[test], (name, place)
+        assert f".{name}" in bodies[test], (name, place)
 
 
 def test_the_tester_refuses_a_wrong_kernel():

@@ -14,6 +14,7 @@ from strategies import CHECKED, DTYPES
 
 from fastmlp import kernels as k
 from fastmlp import optim
+from fastmlp.kernels import updates
 
 
 def stepped(rule: type[optim.Optimizer], option: tuple, t: int, p, g, *state) -> None:
@@ -237,3 +238,8 @@ def test_adam_scale_by_hand():
     root = math.sqrt(7) / 4
     got = scale_of(k.adam_scale, [1.0, 0.8, 0.75, 0.01, 0.1], 0.5, 2)
     assert got == pytest.approx([0.5 * root / 0.36, 0.01 * root, 0.5], rel=1e-15 * 4)
+
+
+def test_lion_scale():
+    """The rate of the step, whatever step it is."""
+    assert [scale_of(updates.lion_scale, [1e-4, 0.9, 0.99, 0.1], 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3

@@ -20,6 +20,19 @@ from .module import Module
 Kernel = Callable[..., Any]
 
 
+def declares(thing: Any, method: str, *names: str) -> bool:
+    """Whether the class that has the last word on `method` declares one of `names` too, or a class below it does.
+
+    Else the method is another than the one that the declaration speaks of; so it is where the object has its own.
+    """
+    for kind in type(thing).__mro__:
+        if any(name in kind.__dict__ for name in names):
+            return method not in thing.__dict__
+        if method in kind.__dict__:
+            return False
+    return False
+
+
 class Layer(Module):
     """Base of the layers that run on the engine.
 
@@ -46,11 +59,7 @@ class Layer(Module):
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
-        order = type(self).__mro__
-        return "forward" not in self.__dict__ and next(
-            ("kernels" in kind.__dict__ or "node" in kind.__dict__ for kind in order
-             if {"kernels", "node", "forward"} & kind.__dict__.keys()), False,
-        )  # fmt: skip
+        return declares(self, "forward", "kernels", "node")
 
     def columns(self, columns: int, place: int) -> int:
         """How many columns it makes of so many; ValueError, with its place among the layers, where they do not fit."""

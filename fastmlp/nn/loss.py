@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
-from .layer import Kernel
+from .layer import Kernel, declares
 from .module import Module
 
 
@@ -64,6 +64,10 @@ class Loss(Module):
         """How many outputs a model must have at least for targets of so many classes, or of this width."""
         return classes if self.targets == "classes" else width
 
+    def runs_on_engine(self) -> bool:
+        """Whether its kernels say what its `forward` does: not where a subclass has another forward."""
+        return declares(self, "forward", "kernels")
+
     def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, Array]:
         """(sum of the rows' losses, the terms of their scores).    z: (N, C)  targets: (N, T) float64"""
         rows, columns = z.shape
@@ -71,6 +75,9 @@ class Loss(Module):
         r, z = np.ones(rows, z.dtype), kernel_array(z)
         self.kernels["forward"](z, targets, r, kept, terms, self.number_array(), columns, 0, rows)
         self.score.kernel(z, targets, terms, score_numbers, columns, 0, rows)
+        if not self.runs_on_engine():
+            whole = targets[:, 0].astype(np.int64) if self.targets == "classes" else targets
+            return self.forward(Tensor(z), whole).item() * rows, terms[1]
         return float(z.dtype.type(added(0.0, terms[0]))), terms[1]
 
     def __call__(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]

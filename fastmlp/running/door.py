@@ -71,7 +71,10 @@ def trainer(
 
     `say` gets a line where the graph runs, and why, and one where kernels must be compiled.
     """
-    if reason := obstacle(model, optimizer):
+    reason = obstacle(model, optimizer)
+    if not reason and not loss.runs_on_engine():
+        reason = f"{type(loss).__name__} declares no kernels for its forward"
+    if reason:
         say(f"training on the graph, node by node: {reason}")
         check_targets("fit", loss, data, None)
         yield lambda order, sizes, on_rows, rates=None: nodes.epoch(
