@@ -73,7 +73,7 @@ class Operation(Node):
 
 
 def _fingerprint(array: Array) -> int:
-    return kernels.fingerprint(kernel_array(array.reshape(-1)))
+    return kernels.fingerprint(kernel_array(array.reshape(-1)).view(np.uint32))
 
 
 def output(

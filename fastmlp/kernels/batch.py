@@ -58,12 +58,11 @@ def ask_for_rows(source, order, start, end):
 
 
 @kernel
-def fingerprint(array):
-    """A 64-bit sum over a 1-d array of 4- or 8-byte numbers: Σ bits[i] c (2i + 1)  modulo 2⁶⁴, with an odd c.
+def fingerprint(bits):
+    """A 64-bit sum over a 1-d array of uint32: Σ bits[i] c (2i + 1)  modulo 2⁶⁴, with an odd c.
 
     It changes when one number changes, in any bit; two changes that cancel out exactly go unseen.
     """
-    bits = array.view(np.uint32)
     total, odd = np.uint64(0), np.uint64(0x9E3779B97F4A7C15)
     for i in range(bits.size):
         total += np.uint64(bits[i]) * (odd * np.uint64(2 * i + 1))

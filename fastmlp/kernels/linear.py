@@ -56,7 +56,7 @@ def column_sums(dy, db, lo, hi):
 def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
     """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
 
-    The packed weight lies in p from `at` on, its state in m, v, u at the same places.
+    lo and hi are multiples of lanes. The packed weight lies in p from `at` on, its state in m, v, u at the same places.
     piece: (PIECE * TILE_VECTORS * lanes,)
     """
     lanes = piece.size // (PIECE * TILE_VECTORS)

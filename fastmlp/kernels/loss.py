@@ -21,6 +21,7 @@ import numpy as np
 
 from .exponential import exp, limits
 from .jit import kernel
+from .simd import view
 
 
 @kernel
@@ -39,7 +40,8 @@ def log_softmax_forward(z, y, p, classes, lo, hi):
         for c in range(width):
             out[c] = row[c] - top
     lowest, highest = limits(z)
-    numbers, powers = y.reshape(y.size)[lo * width : hi * width], p.reshape(p.size)[lo * width : hi * width]
+    size = (hi - lo) * width
+    numbers, powers = view(y, lo * width, (size,)), view(p, lo * width, (size,))
     for i in range(numbers.size):
         powers[i] = exp(numbers[i], lowest, highest)
     for n in range(lo, hi):
@@ -99,7 +101,7 @@ def nll_loss_backward(dloss, labels, r, smoothing, dy, classes, lo, hi):
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
     """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
     N = z.shape[0]
-    y, p, labels = kept[:N], kept[N : 2 * N], targets.reshape(targets.size)
+    y, p, labels = kept[:N], kept[N : 2 * N], view(targets, 0, (N,))
     log_softmax_forward(z, y, p, columns, lo, hi)
     for n in range(lo, hi):
         terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
@@ -109,7 +111,7 @@ def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
 def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
     """dz of it, through y."""
     N = z.shape[0]
-    nll_loss_backward(1.0, targets.reshape(targets.size), r, numbers[0], dz, columns, lo, hi)
+    nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
     log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
 
 

@@ -31,6 +31,7 @@ from .simd import (
     multiply_tile,
     prefetch,
     transpose_block,
+    view,
     write_tile_addresses,
 )
 
@@ -59,7 +60,8 @@ def panel_width(left):
 def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, tiles, M, vectors, K, accumulate):
     """c[M, vectors * lanes] = a[M, K] b[K, vectors * lanes], or += ; the steps are those of `multiply_tile`.
 
-    Walks over c in panels of up to TILE_VECTORS vectors, and down each panel in tiles of up to TILE_ROWS rows.
+    a, b, c are flat: one signature serves every product. Walks over c in panels of up to TILE_VECTORS vectors, and
+    down each panel in tiles of up to TILE_ROWS rows.
     """
     for k in range(0, K, K_BLOCK):
         depth = min(K - k, K_BLOCK)
@@ -90,8 +92,8 @@ def product(x, w, y, tiles, lo, hi):
     _, K, lanes = w.shape
     vectors = (hi - lo + lanes - 1) // lanes
     multiply(
-        x, 0, x.shape[1], 1, w, lo * K, lanes, K * lanes, y, lo, y.shape[1], lanes,
-        tiles, x.shape[0], vectors, K, False
+        view(x, 0, (x.size,)), 0, x.shape[1], 1, view(w, 0, (w.size,)), lo * K, lanes, K * lanes,
+        view(y, 0, (y.size,)), lo, y.shape[1], lanes, tiles, x.shape[0], vectors, K, False
     )  # fmt: skip
 
 
@@ -99,7 +101,7 @@ def product(x, w, y, tiles, lo, hi):
 def product_dw(x, dy, dw, tiles, lo, hi):
     """dw = xᵀ dy  for the columns [lo, hi) of dw.    x: (N, >= I)  dy: (N, blocks * lanes)  dw: (blocks, I, lanes)"""
     _, I, lanes = dw.shape
-    product_dw_rows(x, dy, dw.reshape(dw.size), lo * I, lanes, tiles, 0, I, lo, hi)
+    product_dw_rows(x, dy, view(dw, 0, (dw.size,)), lo * I, lanes, tiles, 0, I, lo, hi)
 
 
 @inner
@@ -107,7 +109,7 @@ def product_dw_rows(x, dy, dw, at, lanes, tiles, first, last, lo, hi):
     """The rows [first, last) of dw for the columns [lo, hi), as (blocks, last - first, lanes) from dw[at] on."""
     rows, vectors = last - first, (hi - lo + lanes - 1) // lanes
     multiply(
-        x, first, 1, x.shape[1], dy, lo, dy.shape[1], lanes,
+        view(x, 0, (x.size,)), first, 1, x.shape[1], view(dy, 0, (dy.size,)), lo, dy.shape[1], lanes,
         dw, at, lanes, rows * lanes, tiles, rows, vectors, x.shape[0], False,
     )  # fmt: skip
 
@@ -143,8 +145,9 @@ def product_dx(dy, w, scratch, dx, tiles, lo, hi):
                                 inside = i + lane < I
                                 scratch[at + row * width * lanes + lane] = w[block, i + lane, row] if inside else 0
             multiply(
-                dy, start * lanes, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
-                dx, first, dx.shape[1], lanes, tiles, dy.shape[0], width, (end - start) * lanes, start > 0,
+                view(dy, 0, (dy.size,)), start * lanes, dy.shape[1], 1, scratch, 0, width * lanes, lanes,
+                view(dx, 0, (dx.size,)), first, dx.shape[1], lanes, tiles, dy.shape[0], width, (end - start) * lanes,
+                start > 0,
             )  # fmt: skip
             j += width
 

@@ -222,14 +222,14 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
     end, T = plan[layers - 1], own.targets.shape[2]
     my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
-    r, flat_targets = own.r[thread], own.targets[thread].reshape(own.targets[thread].size)
+    r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
     for step in range(first, last):
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
         x0 = view(my_x, 0, (N, plan[0].width_in))
         forms.call_gather(batches.gather, batches.source, batches.order, start, batches.scale, x0)
-        targets = view(flat_targets, 0, (N, T))
+        targets = view(own.targets, targets_at, (N, T))
         for n in range(N):
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]

@@ -65,7 +65,9 @@ class NllLossBackward0(Operation):
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         labels, r = self.saved["labels"], self.saved["r"]
         below = np.empty((labels.size, self.classes), r.dtype)
-        kernels.nll_loss_backward(float(dy), labels, r, self.smoothing, below, self.classes, 0, labels.size)
+        kernels.nll_loss_backward(
+            float(dy), labels.astype(np.float64), r, self.smoothing, below, self.classes, 0, labels.size
+        )
         return (below,)
 
 
@@ -83,7 +85,8 @@ def nll_loss(
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it must lie in [0, 1)")
     r = _row_weights(sample_weight, reduction, len(labels), y.dtype)
     smoothing, (rows, classes) = float(label_smoothing), y.shape
-    loss = kernels.nll_loss_forward(kernel_array(y.data), labels, r, smoothing, classes, 0, rows)
+    numbers = labels.astype(np.float64)  # as the engine hands them over
+    loss = kernels.nll_loss_forward(kernel_array(y.data), numbers, r, smoothing, classes, 0, rows)
     return output(
         NllLossBackward0,
         (y,),

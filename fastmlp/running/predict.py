@@ -54,10 +54,7 @@ class Predictor:
             buffer[:] = 0
         self.row = kernels.empty((1, self.features), self.plan.dtype)
         self.row_logits = np.empty((1, self.plan.columns), self.plan.dtype)
-        self.row_arguments = {
-            dtype: self._arguments(self.row, SCALES.get(dtype, 1.0), np.zeros(1, np.int64), self.row_logits, 0, 1, 0)
-            for dtype in kernels.GATHER
-        }
+        self.row_arguments: dict[Any, tuple[Any, ...]] = {}  # made at the first single row
 
     def refresh(self) -> None:
         """Take over the numbers that the model holds now."""
@@ -66,7 +63,7 @@ class Predictor:
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
         x = np.asarray(x)
-        if x.shape == self.row.shape[1:] and x.dtype in self.row_arguments:
+        if x.shape == self.row.shape[1:] and x.dtype in kernels.GATHER:
             return self._one(x)
         rows = x.reshape(1, -1) if x.ndim == 1 else x
         if rows.ndim > 2:  # images: the axes of a row count as one, as in a Dataset
@@ -83,6 +80,11 @@ class Predictor:
     def _one(self, x: Array) -> Array:
         """The logits of one row: all but its numbers is ready, for the call costs as much as the kernel."""
         self.row[0] = x
+        if x.dtype not in self.row_arguments:
+            scale = SCALES.get(x.dtype, 1.0)
+            self.row_arguments[x.dtype] = self._arguments(
+                self.row, scale, np.zeros(1, np.int64), self.row_logits, 0, 1, 0
+            )
         steps.predict_rows(*self.row_arguments[x.dtype])
         return self.row_logits[0].copy()
 
