@@ -7,12 +7,11 @@ makes of rows; `fit`, `evaluate` and the scripts come through here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
 from ..nn import Loss, Module
@@ -69,7 +68,7 @@ def trainer(
 ) -> Iterator[Epoch]:
     """What trains an epoch on `data`, in batches of at most `room` rows.
 
-    `say` gets a line where the graph runs, and why, and one where kernels must be compiled.
+    `say` gets a line where the graph runs, and why, and one where its first step compiles kernels.
     """
     reason = obstacle(model, optimizer)
     if not reason and not loss.runs_on_engine():
@@ -81,12 +80,9 @@ def trainer(
             model, optimizer, loss, data, order, sizes, on_rows, rates, say
         )
         return
-    with ExitStack() as stack:
-        with kernels.announce_compiling(say):
-            engine = Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss)
-            stack.enter_context(engine)
-            check_targets("fit", loss, data, engine.plan.columns)
-            engine.prepare(data)
+    with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
+        check_targets("fit", loss, data, engine.plan.columns)
+        engine.prepare(data)
 
         def on_engine(
             order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None

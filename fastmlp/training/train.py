@@ -109,8 +109,10 @@ def fit(
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         stack.callback(report.close)
-        train_epoch = stack.enter_context(door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
         with kernels.announce_compiling(report.say):
+            train_epoch = stack.enter_context(
+                door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say)
+            )
             for callback in callbacks:
                 if hasattr(callback, "start"):
                     callback.start(model, optimizer)
