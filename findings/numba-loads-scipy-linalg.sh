@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # numba 0.68.1 with scipy 1.16.3: the first jitted function, whatever it computes, imports scipy.linalg.
 #
-# Seen: a function that adds 1 to a whole number, loaded from Numba's cache and not compiled, brings scipy.linalg and more
-# than 100 other modules of SciPy into the process. Without SciPy installed the same function starts without them. So the
+# Seen: a function that adds 1 to a whole number, loaded from Numba's cache and not compiled, brings scipy.linalg and some
+# hundred modules of SciPy into the process. Without SciPy installed the same function starts without them. So the
 # same program starts some 0.2 to 0.4 s later in an environment that happens to have SciPy, though nobody uses it.
 # Why: numba/np/arraymath.py asks, when it is imported, whether a BLAS is there, by importing scipy.linalg.cython_blas.
 set -euo pipefail

@@ -150,8 +150,8 @@ CASES = [
         },
         outputs={"p": "BIL", "m": "BIL"},
         run=lambda a, lo, hi: k.linear_update_weight(
-            a.x, a.dy, *flat_state(a), a.x.shape[1], piece(a), a.tiles, *sgd_step(a), lo, -(-hi // a.lanes) * a.lanes
-        ),  # whole vectors: with less it would not come to an end
+            a.x, a.dy, *flat_state(a), a.x.shape[1], piece(a), a.tiles, *sgd_step(a), lo, hi
+        ),
         twin=lambda a: sgd_twin(a.p, oracles.pack(oracles.product(a.dy[:, : a.O].T, a.x), a.lanes), a.m),
         bound=lambda a, want, eps: sgd_bound(
             a.p, off := oracles.pack(terms(a.dy[:, : a.O].T, a.x), a.lanes), a.m, eps, (a.N + 2) * eps * off

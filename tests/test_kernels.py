@@ -22,7 +22,7 @@ from strategies import CHECKED, DTYPES, FEW, Source, cuts
 
 from fastmlp import kernels as k
 from fastmlp import nn, optim
-from fastmlp.kernels.jit import kernel
+from fastmlp.kernels.jit import inner, kernel
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 finite_cases = pytest.mark.parametrize("case", [case for case in CASES if case.infinite], ids=lambda case: case.name)
@@ -136,6 +136,27 @@ def test_a_kernel_without_a_case_is_found(monkeypatch):
     monkeypatch.setattr(k, "planted", planted, raising=False)
     monkeypatch.setattr(k, "__all__", [*k.__all__, "planted"])
     assert not_held(public_kernels()) == ["planted"]
+
+
+def without_wrapper(found: dict[str, object]) -> list[str]:
+    """Those that only kernels may call: from Python the call is a crash of the process, not an error."""
+    return [place for place, one in found.items() if one.targetoptions.get("no_cpython_wrapper")]
+
+
+def test_python_can_call_every_public_and_every_declared_kernel():
+    assert without_wrapper(public_kernels()) == []
+    assert without_wrapper(kernels_of_kinds(nn.LAYERS, nn.LOSSES, optim.RULES)) == []
+
+
+@inner
+def only_for_kernels(x):
+    return x
+
+
+def test_a_public_function_that_only_kernels_may_call_is_found(monkeypatch):
+    monkeypatch.setattr(k, "only_for_kernels", only_for_kernels, raising=False)
+    monkeypatch.setattr(k, "__all__", [*k.__all__, "only_for_kernels"])
+    assert without_wrapper(public_kernels()) == ["only_for_kernels"]
 
 
 def test_a_kind_without_a_case_is_found():

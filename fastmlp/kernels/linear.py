@@ -56,13 +56,14 @@ def column_sums(dy, db, lo, hi):
 def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
     """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
 
-    lo and hi are multiples of lanes. The packed weight lies in p from `at` on, its state in m, v, u at the same places.
+    The packed weight lies in p from `at` on, its state in m, v, u at the same places. lo is a multiple of lanes. hi
+    too, or the end of the layer: the last block is updated whole, its padding with the zeros of dy's.
     piece: (PIECE * TILE_VECTORS * lanes,)
     """
     lanes = piece.size // (PIECE * TILE_VECTORS)
     j = lo
     while j < hi:
-        vectors = panel_width((hi - j) // lanes)
+        vectors = panel_width((hi - j + lanes - 1) // lanes)
         for i in range(0, inputs, PIECE):
             rows = min(PIECE, inputs - i)
             product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
