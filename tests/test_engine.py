@@ -584,3 +584,13 @@ def test_predict_gives_classes():
 
 def test_no_rows_give_no_logits():
     assert fm.Predictor(fm.nn.MLP(6, (5,), 3))(np.empty((0, 6), np.float32)).shape == (0, 3)
+
+
+def test_a_fraction_of_a_row_is_refused_by_both():
+    model = fm.nn.MLP(3, (), 2)
+    data = fm.Dataset(np.zeros((30, 3), np.float32), np.arange(30) % 2)
+    with pytest.raises(TypeError, match="evaluate: row numbers are float64; they must be whole numbers"):
+        fm.Predictor(model).logits(data, np.array([0.5]))
+    engine = Engine(model, fm.optim.SGD(model.parameters()), 3, 4, 1)
+    with engine, pytest.raises(TypeError, match="Engine: row numbers are float64"):
+        engine.epoch(data, np.array([0.5, 1.0]), [2])

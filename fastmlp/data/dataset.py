@@ -75,6 +75,19 @@ class Dataset:
         """What the trainer multiplies features by when it gathers a batch: 1/255 for uint8, else 1."""
         return 1 / 255 if self.features.dtype == np.uint8 else 1.0
 
+    def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
+        """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.
+
+        Raises TypeError for numbers that are not whole, IndexError for a row that is not there.
+        """
+        given = np.asarray(order)
+        if given.size and given.dtype.kind not in "iu":
+            raise TypeError(f"{caller}: row numbers are {given.dtype}; they must be whole numbers")
+        outside = given[(given < 0) | (given >= len(self))]
+        if outside.size:
+            raise IndexError(f"{caller}: row {outside[0]} is asked for; data has the rows 0..{len(self) - 1}")
+        return np.ascontiguousarray(given, np.int64)
+
     def expect_shuffled_reads(self) -> None:
         """Tell the system that the rows of a memory map will be read in no order.
 

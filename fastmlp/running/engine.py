@@ -144,10 +144,7 @@ class Engine:
 
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> steps.Batches:
         """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
-        rows, order = data.rows, np.ascontiguousarray(order, np.int64)
-        if len(order) and not 0 <= order.min() <= order.max() < len(data):
-            bad = order[(order < 0) | (order >= len(data))][0]
-            raise IndexError(f"Engine: row {bad} is asked for; data has the rows 0..{len(data) - 1}")
+        rows, order = data.rows, data.row_numbers("Engine", order)
         if rows.shape[1] != self.plan.rows[0]["inputs"]:
             raise ValueError(
                 f"Engine: data has {rows.shape[1]} features; the plan is for {self.plan.rows[0]['inputs']}"

@@ -121,10 +121,7 @@ class Predictor:
             raise ValueError(
                 f"evaluate: data has {data.n_features} features; the model's in_features is {self.features}"
             )
-        order = np.ascontiguousarray(order, np.int64)
-        outside = order[(order < 0) | (order >= len(data))]  # no kernel checks them
-        if len(outside):
-            raise IndexError(f"evaluate: row {outside[0]} is asked for; data has the rows 0..{len(data) - 1}")
+        order = data.row_numbers("evaluate", order)
         z = np.empty((len(order), self.plan.columns), self.plan.dtype)
         self._fill(data.rows, data.scale, order, z)
         return z
