@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import numba
+from numba import types
 from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,11 +69,23 @@ def _compiled(function: F, **options: bool) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(CACHE_FOLDER or "")  # Numba reads it while it decorates, and only then
     try:
-        return numba.njit(error_model="numpy", cache=CACHE_FOLDER is not None, **options)(function)
+        compiled = numba.njit(error_model="numpy", cache=CACHE_FOLDER is not None, **options)(function)
     except RuntimeError:  # a function of nobody's file, typed at a prompt, cannot be cached
-        return numba.njit(error_model="numpy", **options)(function)
+        compiled = numba.njit(error_model="numpy", **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+    return _for_any_number(compiled)
+
+
+def _for_any_number(compiled: Any) -> Any:
+    """Let calls that differ in a literal share one compilation: else f(x, 0) and f(x, n) are two functions to Numba."""
+    template = compiled.get_call_template
+
+    def plain(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        return template(tuple(map(types.unliteral, args)), {name: types.unliteral(a) for name, a in kws.items()})
+
+    compiled.get_call_template = plain
+    return compiled
 
 
 class _FirstCompile(event.Listener):
