@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import data, nn, optim
 from ..data import Dataset
-from ..show.plots.style import frame, new_figure, palette, styled
+from ..show.plots.style import LETTERS, frame, new_figure, palette, styled
 from ..training.diagnosis import diagnose
 from ..training.history import History
 from ..training.stopping import EarlyStopping
@@ -226,7 +226,7 @@ def _draw_remedies(found: dict[str, Any]) -> Any:
     inks = dict(zip(ARMS, (colours.held_out, *colours.layers[2:4], colours.ink, colours.muted), strict=True))
     plain = found["histories"]["plain"]
     above.plot(
-        plain.column("epoch"), plain.column("train_loss"), "--", color=colours.train, lw=2, label="training loss"
+        plain.column("epoch"), plain.column("train_loss"), "--", color=colours.train, lw=2, label="training, no remedy"
     )
     for arm in ("plain", "decay", "dropout"):
         history = found["histories"][arm]
@@ -235,9 +235,9 @@ def _draw_remedies(found: dict[str, Any]) -> Any:
     best = int(np.argmin(held))
     above.plot(plain[best].epoch, held[best], "o", ms=13, mfc="none", mec=inks["stopping"], mew=2.2)
     above.plot([], [], "o", ms=9, mfc="none", mec=inks["stopping"], mew=2.2, label="early stopping")
-    above.set(xlabel="epoch", ylabel="loss (nats)", title=f"Held-out loss, {SMALL:,} training rows")
+    above.set(xlabel="epoch", ylabel="loss (nats)", title=f"Loss of held-out rows; {SMALL:,} training rows")
     above.set_ylim(0, 1.6 * held[-1])
-    above.legend(ncols=2, loc="upper right")
+    above.legend(ncols=2, loc="upper right", fontsize=LETTERS - 2.5, handlelength=1.2, columnspacing=1, borderaxespad=0)
     for y, arm in enumerate(reversed(ARMS)):
         below.plot(found["seeds"][arm], [y] * SEEDS, "o", color=inks[arm], ms=6, alpha=0.75)
         below.plot(found[f"{arm}_test_error"], y, "|", color=inks[arm], ms=22, mew=3)
