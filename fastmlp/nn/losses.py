@@ -51,7 +51,8 @@ def log_softmax(z: Tensor) -> Tensor:
 class NllLossBackward0(Operation):
     """loss = -Σₙ y[n, labels[n]] / N.
 
-    With weights of rows or label smoothing: -Σₙ r[n] Σ_c q[n, c] y[n, c]. A node whose loss has neither says it shortly.
+    With weights of rows or label smoothing: -Σₙ r[n] Σ_c q[n, c] y[n, c]. The node of a loss with neither shows the
+    short form.
     """
 
     equation = "dy[n, c] = -dloss / N where c is labels[n], else 0"

@@ -106,8 +106,8 @@ def draw_paths(series: dict[str, Any], numbers: dict[str, float], titles: Mappin
         ax.legend(loc="lower left", fontsize=LETTERS - 3, handlelength=1.2)
         ax.set_title("along the axes" if place == "aligned" else "turned by 45°")
     flat, steep = quadratic.CURVATURES
-    words = f"curvatures {flat:g} and {steep:g}; steps to 1/1000 of the distance,\neach rule at its best rate in that valley"
-    figure.suptitle(words, fontsize=LETTERS)
+    words = f"curvatures {flat:g} and {steep:g}; steps to 1/1000 of the distance,\n"
+    figure.suptitle(f"{words}each rule at its best rate in that valley", fontsize=LETTERS)
     return figure
 
 
