@@ -2,7 +2,7 @@
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make docs     the pages of docs/learn anew
 # make coverage   lines that no test runs      make oldest   the tests with the oldest releases allowed
-# make notebook   opens the tour in JupyterLab
+# make notebook   opens a copy of the tour in JupyterLab
 # make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
 
@@ -36,8 +36,13 @@ docs: $(VENV)/.core
 	$(BIN)/python scripts/rooms.py
 	$(BIN)/python scripts/docs.py
 
-notebook: $(VENV)/.notebook
-	$(BIN)/python -m jupyterlab notebooks/tour.ipynb
+# A copy: Jupyter writes what a cell prints into the file that it opens, and the tour holds no output.
+notebook: $(VENV)/.notebook runs/tour.ipynb
+	$(BIN)/python -m jupyterlab runs/tour.ipynb
+
+runs/tour.ipynb: notebooks/tour.ipynb
+	@mkdir -p runs
+	@cp notebooks/tour.ipynb runs/tour.ipynb
 
 # Jitted code runs as machine code, which a line counter does not see; the kernels have twins instead.
 coverage: $(VENV)/.coverage
