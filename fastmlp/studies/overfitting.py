@@ -3,7 +3,7 @@
 Every net has one hidden layer of ReLU and takes batches of 100 rows with a learning rate of 0.002 (Adam; AdamW where
 weights decay). Training rows are the first of a shuffled MNIST.
 
-    sizes      784-128-10 on 100 to 60,000 rows: 1,800 steps, which are 3 epochs of 60,000 rows, or 100 epochs where
+    sizes      784-128-10 on 100 to 60,000 rows: 6,000 steps, which are 10 epochs of 60,000 rows, or 100 epochs where
                that is less; by then every one of few rows is learned
     widths     784-W-10 for W from 8 to 1,024 on 1,000 rows, 30 epochs
     remedies   784-128-10 on 1,000 rows, 30 epochs, three seeds: other weights and other rows. 1,000 more rows are held
