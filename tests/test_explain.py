@@ -332,6 +332,16 @@ def test_a_node_of_the_users_own_is_explained():
     assert "[0] 0 ─ AccumulateGrad leaf 1" in text
 
 
+def test_names_in_chinese_leave_the_columns_straight():
+    """A terminal gives such a letter two columns, a hat none: these names are equally wide."""
+    x = fm.Tensor(np.ones((2, 3)), requires_grad=True)
+    places = []
+    for name in ("输入", "m̂xxx", "xxxx"):
+        (line,) = (line for line in fm.explain((x * 2).sum(), {x: name}).splitlines() if f"Grad {name} " in line)
+        places.append(line.index("(2, 3)") - len(name) + 4)
+    assert len(set(places)) == 1
+
+
 def test_numbers():
     assert [number_text(v) for v in (-0.0, 1e-17, 0.123456, np.nan)] == ["0", "~0", "0.1235", "nan"]
 
