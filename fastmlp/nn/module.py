@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -13,6 +14,7 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
+_mode = threading.local()  # .evaluating: is every module in evaluation mode on this thread? absent means no
 
 
 def generator() -> np.random.Generator:
@@ -41,16 +43,38 @@ def manual_seed(seed: int) -> None:
     _generator = np.random.default_rng(seed)
 
 
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Within the block, on this thread, `training` is False in every module; none is touched.
+
+    So a model is asked while another thread trains it or asks it: `eval()` and `train()` would set a mode that all
+    threads see. As `no_grad()`, other threads are not affected, also those that a forward starts.
+    """
+    before = getattr(_mode, "evaluating", False)
+    _mode.evaluating = True
+    try:
+        yield
+    finally:
+        _mode.evaluating = before
+
+
 class Module:
     """Base of all modules. A subclass sets parameters and submodules as attributes and defines `forward`.
 
     `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set.
     """
 
-    training: bool
-
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode: what `train` or `eval` has set, but False within `evaluating()`."""
+        return bool(self.__dict__["training"]) and not getattr(_mode, "evaluating", False)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = mode
 
     def forward(self, x: Tensor) -> Tensor:
         """The output for the input x."""
