@@ -140,7 +140,9 @@ def test_a_snapshot_of_other_layers_is_not_copied(alter):
     before = predictor(x)
     alter(model)
     for way in WAYS.values():
-        with pytest.raises(ValueError, match="other layers than when its numbers were taken; call refresh\\(\\) before"):
+        with pytest.raises(
+            ValueError, match="other layers than when its numbers were taken; call refresh\\(\\) before"
+        ):
             way(predictor)
     assert np.array_equal(predictor(x), before)
 
