@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,23 +15,26 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
-_mode = threading.local()  # .evaluating: is every module in evaluation mode on this thread? absent means no
+_mode = threading.local()  # set within the blocks below: .generator, .evaluating
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return _generator
+    return getattr(_mode, "generator", None) or _generator
 
 
 @contextmanager
 def unmoved_generator() -> Iterator[None]:
-    """Within this, what modules draw does not count: afterwards the generator stands where it stood."""
-    bits = _generator.bit_generator
-    before = bits.state
+    """Within the block, on this thread, modules draw from a copy: afterwards the generator stands where it stood.
+
+    Putting its state back instead would make models that other threads make meanwhile draw the same numbers twice.
+    """
+    before = getattr(_mode, "generator", None)
+    _mode.generator = copy.deepcopy(generator())
     try:
         yield
     finally:
-        bits.state = before
+        _mode.generator = before
 
 
 def manual_seed(seed: int) -> None:
