@@ -8,6 +8,7 @@ the run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from time import perf_counter
@@ -25,13 +26,13 @@ from ..kernels.threads import GATE_SIZE
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
-class Engine:
+class Engine(OfThisProcess):
     """Training of one model with one optimizer and one loss.
 
     features  columns of a row            room     most rows of a batch
@@ -87,8 +88,11 @@ class Engine:
             forms.address(self.loss.score.kernel, "score", dtype),
         )
         self.patience = patience()
-        self.pool = ThreadPoolExecutor(max_workers=ceiling, thread_name_prefix="fastmlp")
+        self._start_threads()
         self.refresh()
+
+    def _start_threads(self) -> None:
+        self.pool, self.process = ThreadPoolExecutor(self.ceiling, thread_name_prefix="fastmlp"), os.getpid()
 
     def __enter__(self) -> Engine:
         return self
@@ -167,6 +171,8 @@ class Engine:
         threads = self.pace.threads(start)
         count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
         last = min(len(batches.bounds) - 1, first + count)
+        if self.process != os.getpid():  # a fork has all but the threads
+            self._start_threads()
         job = self.pool.submit(self._run, threads, batches, rates, first, last, sums)
         try:
             job.result()

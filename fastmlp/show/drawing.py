@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..files import write
 from ..graph import AccumulateGrad, Node, Tensor
 from .explain import graph_of, leaf_names, operand, shape_text
 from .layout import Layout
@@ -102,9 +103,9 @@ class Drawing:
         if ending == ".png":
             file = BytesIO()
             self._write(file, "png")
-            path.write_bytes(file.getvalue())
+            write(path, file.getvalue())
         else:
-            path.write_text(self.svg if ending == ".svg" else self.dot, encoding="utf-8")
+            write(path, self.svg if ending == ".svg" else self.dot)
         return path
 
     def _repr_svg_(self) -> str:

@@ -33,7 +33,7 @@ from time import monotonic
 from typing import Any
 
 from ..data import Dataset
-from ..files import PARTIAL, replacing, write
+from ..files import PARTIAL, write
 from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
@@ -134,8 +134,8 @@ class Run:
 
     def write_history(self, history: History) -> None:
         """history.csv: a header and a line an epoch."""
-        with self._writing("history.csv") as path, replacing(path) as partial:
-            history.to_csv(partial)
+        with self._writing("history.csv") as path:
+            history.to_csv(path)
 
     def write_model(self, model: Module, epoch: int | None = None) -> None:
         """model.safetensors: the weights; `epoch`, of which they are, stands in the file's header."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from .. import data, nn
 from ..graph import Array, Tensor, no_grad
+from ..nn.module import evaluating
 from ..training.history import History
 from ..training.metrics import softmax
 from ..training.train import evaluate, fit
@@ -98,8 +99,7 @@ def averages(model: nn.Sequential, x: Array, masks: Array) -> dict[str, Array]:
 
 def one_pass(model: nn.Sequential, x: Array) -> Array:
     """(N, C): the probabilities of the net in evaluation mode, whose weights dropout has scaled in training."""
-    model.eval()
-    with no_grad():
+    with no_grad(), evaluating():
         return softmax(model(Tensor(x)).data)
 
 

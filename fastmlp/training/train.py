@@ -142,7 +142,7 @@ def evaluate(
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
     batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is left in the mode it had.
+    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
     Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers.
     """
     _check_model_and_data("evaluate", model, data)
