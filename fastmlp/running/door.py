@@ -83,6 +83,10 @@ def trainer(
     with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
         check_targets("fit", loss, data, engine.plan.columns)
         engine.prepare(data)
+        engine.team.start()
+        if len(engine.team) < engine.ceiling:
+            started = len(engine.team) or "none"
+            say(f"of {engine.ceiling} threads {started} could be started; the training goes on without the others")
 
         def on_engine(
             order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..kernels import forms, steps
 from ..nn import Module, features_of
 from .machine import available_cores
 from .plan import Plan, Weights, obstacle, verify
+from .team import side_by_side
 
 ROOM = 128  # rows that go through the layers together
 SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
@@ -93,14 +93,7 @@ class Predictor:
         threads = max(1, min(self.threads, len(order) // ROWS_A_THREAD))
         cuts = [len(order) * thread // threads for thread in range(threads + 1)]
         parts = [self._arguments(rows, scale, order, z, cuts[t], cuts[t + 1], t) for t in range(threads)]
-        if threads == 1:
-            steps.predict_rows(*parts[0])
-            return
-        with ThreadPoolExecutor(threads - 1, thread_name_prefix="fastmlp") as pool:
-            jobs = [pool.submit(steps.predict_rows, *part) for part in parts[1:]]
-            steps.predict_rows(*parts[0])
-        for job in jobs:
-            job.result()
+        side_by_side(steps.predict_rows, parts)
 
     def _arguments(
         self, rows: Array, scale: float, order: Array, z: Array, first: int, last: int, thread: int
