@@ -27,7 +27,7 @@ from .predict import SCALES, Predictor
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 
 
-class Epoch(Protocol):
+class EpochFunction(Protocol):
     """One pass over rows: (order, sizes, on_rows, rates) -> (mean loss, score); see `Engine.epoch`."""
 
     def __call__(
@@ -37,6 +37,19 @@ class Epoch(Protocol):
         on_rows: Callable[[int, float, float], Any],
         rates: Array | None = None,
     ) -> tuple[float, float]: ...
+
+
+class Epoch:
+    """An `EpochFunction` that says on what it runs: `ran_on` is "engine" or "graph"."""
+
+    def __init__(self, run: EpochFunction, ran_on: str) -> None:
+        self.run, self.ran_on = run, ran_on
+
+    def __call__(
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
+    ) -> tuple[float, float]:
+        """Train an epoch."""
+        return self.run(order, sizes, on_rows, rates)
 
 
 def ceiling(n_threads: int | str) -> int:
@@ -78,13 +91,20 @@ def trainer(
     if reason:
         say(f"training on the graph, node by node: {reason}")
         check_targets("fit", loss, data, None)
-        yield lambda order, sizes, on_rows, rates=None: nodes.epoch(
-            model, optimizer, loss, data, order, sizes, on_rows, rates, say
+        yield Epoch(
+            lambda order, sizes, on_rows, rates=None: nodes.epoch(
+                model, optimizer, loss, data, order, sizes, on_rows, rates, say
+            ),
+            "graph",
         )
         return
     with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
         check_targets("fit", loss, data, engine.plan.columns)
         engine.prepare(data)
+        engine.team.start()
+        if len(engine.team) < engine.ceiling:
+            started = len(engine.team) or "none"
+            say(f"of {engine.ceiling} threads {started} could be started; the training goes on without the others")
 
         def on_engine(
             order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
@@ -92,7 +112,7 @@ def trainer(
             engine.refresh()
             return engine.epoch(data, order, sizes, on_rows, rates)
 
-        yield on_engine
+        yield Epoch(on_engine, "engine")
 
 
 def outputs(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..kernels import forms, steps
 from ..nn import Module, features_of
 from .machine import available_cores
 from .plan import OfThisProcess, Plan, Weights, obstacle, verify
+from .team import side_by_side
 
 ROOM = 128  # rows that go through the layers together
 SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
@@ -170,15 +170,7 @@ class _Snapshot(OfThisProcess):
         z = np.empty((len(order), self.plan.columns), self.plan.dtype)
         threads = max(1, min(most_threads, len(order) // ROWS_A_THREAD))
         cuts = [len(order) * thread // threads for thread in range(threads + 1)]
-        parts = [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)]
-        if threads == 1:
-            self._fill(*parts[0])
-            return z
-        with ThreadPoolExecutor(threads - 1, thread_name_prefix="fastmlp") as pool:
-            jobs = [pool.submit(self._fill, *part) for part in parts[1:]]
-            self._fill(*parts[0])
-        for job in jobs:
-            job.result()
+        side_by_side(self._fill, [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)])
         return z
 
     def _fill(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array) -> None:

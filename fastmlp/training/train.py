@@ -126,7 +126,7 @@ def fit(
             mean, score = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
             seconds = max(perf_counter() - start, 1e-9)
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
-            history.add(epoch, (mean, score), held, seconds, len(rows))
+            history.add(epoch, (mean, score), held, seconds, len(rows), train_epoch.ran_on)
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
