@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastmlp.running import machine
+from fastmlp import machine
 
 
 def test_available_cores_respects_the_affinity_mask():

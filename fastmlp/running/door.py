@@ -14,11 +14,11 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
+from ..machine import available_cores
 from ..nn import Loss, Module
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
-from .machine import available_cores
 from .plan import obstacle
 from .predict import SCALES, Predictor
 

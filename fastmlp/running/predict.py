@@ -11,8 +11,8 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..kernels import forms, steps
+from ..machine import available_cores
 from ..nn import Module, features_of
-from .machine import available_cores
 from .plan import Plan, Weights, obstacle, verify
 
 ROOM = 128  # rows that go through the layers together

@@ -14,11 +14,11 @@ from .. import kernels
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
+from ..machine import available_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
-from ..running.machine import available_memory
 from ..running.nodes import float_targets
 from .history import History
 from .metrics import Evaluation, softmax
