@@ -14,8 +14,6 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it lies in
 
@@ -187,11 +185,11 @@ def write_run(
 
 def mistakes(result: fm.Evaluation) -> str:
     """How many rows are wrong, and the most frequent mistake, in words."""
-    wrong = result.confusion - np.diag(np.diagonal(result.confusion))
-    if not wrong.any():
+    wrong = result.confusion_counts[result.confusion_counts[:, 0] != result.confusion_counts[:, 1]]
+    if not len(wrong):
         return "no test row is wrong"
-    true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-    return f"{wrong.sum():,} wrong; most often {true} is taken for {predicted}: {wrong.max():,} times"
+    true, predicted, rows = wrong[wrong[:, 2].argmax()]
+    return f"{wrong[:, 2].sum():,} wrong; most often {true} is taken for {predicted}: {rows:,} times"
 
 
 def shown(path: Path) -> Path:

@@ -99,11 +99,11 @@ class Dataset:
         """A line for a person where features, times `scale`, are far from 1 in size; else an empty text."""
         return advice(self.rows, self.scale)
 
-    def check_range(self, caller: str, dtype: Any) -> None:
-        """Refuse features and targets that are finite here and not in `dtype`, a model's. Error: ValueError."""
-        check_range(self.features, self._reach, dtype, f"{caller}: data")
+    def check_range(self, what: str, dtype: Any) -> None:
+        """Refuse numbers that are finite here and not in `dtype`, a model's. what: "fit: data". Error: ValueError."""
+        check_range(self.features, self._reach, dtype, what)
         if self.kind == "numbers":
-            check_range(self.targets, float(np.abs(self.targets).max()), dtype, f"{caller}: the targets of data")
+            check_range(self.targets, float(np.abs(self.targets).max()), dtype, f"{what}.targets")
 
     def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
         """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.

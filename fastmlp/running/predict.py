@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.features import SCALES, as_kept, checked_scale
 from ..graph import Array
 from ..kernels import forms, steps
 from ..machine import available_cores
@@ -16,7 +17,6 @@ from ..nn import Module, features_of
 from .plan import Plan, Weights, obstacle, verify
 
 ROOM = 128  # rows that go through the layers together
-SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
 
 
@@ -25,15 +25,17 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features), (N, ...) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes
     z: (N, classes) or (classes,), of the model's dtype
+    scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
+    the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
 
     The model may be trained on: `refresh()` takes its numbers over again. Calls from several threads at once are
     safe where each has a Predictor of its own.
     Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape.
     """
 
-    def __init__(self, model: Module, n_threads: int | str = 1) -> None:
+    def __init__(self, model: Module, n_threads: int | str = 1, scale: float | None = None) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
         if reason := obstacle(model):
@@ -45,6 +47,7 @@ class Predictor:
                 f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
             )
         self.features, self.threads = features_of(model) or 0, int(n_threads)
+        self.scale = None if scale is None else checked_scale(scale, np.float32, "Predictor")
         self.plan = Plan(model, self.features, ROOM, training=False)
         verify(self.plan)
         self.weights = Weights(self.plan, 1)
@@ -70,18 +73,20 @@ class Predictor:
             rows = rows.reshape(len(rows), -1)
         if rows.ndim != 2 or rows.shape[1] != self.features:
             raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
-        if rows.dtype not in kernels.GATHER:
-            raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
-        rows = np.ascontiguousarray(rows)
+        rows = as_kept(rows, "Predictor: x")
+        rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
         z = np.empty((len(rows), self.plan.columns), self.plan.dtype)
-        self._fill(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), z)
+        self._fill(rows, self._scale(rows.dtype), np.arange(len(rows)), z)
         return z[0] if x.ndim == 1 else z
+
+    def _scale(self, dtype: Any) -> float:
+        return SCALES.get(dtype, 1.0) if self.scale is None else self.scale
 
     def _one(self, x: Array) -> Array:
         """The logits of one row: all but its numbers is ready, for the call costs as much as the kernel."""
         self.row[0] = x
         if x.dtype not in self.row_arguments:
-            scale = SCALES.get(x.dtype, 1.0)
+            scale = self._scale(x.dtype)
             self.row_arguments[x.dtype] = self._arguments(
                 self.row, scale, np.zeros(1, np.int64), self.row_logits, 0, 1, 0
             )
@@ -127,9 +132,9 @@ class Predictor:
         return z
 
 
-def predict(model: Module, x: Any, n_threads: int | str = 1) -> Array:
+def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
     """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
     Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
     """
-    return Predictor(model, n_threads)(x).argmax(axis=-1)
+    return Predictor(model, n_threads, scale)(x).argmax(axis=-1)

@@ -247,7 +247,7 @@ def draw_pictures(
     calls: dict[str, tuple[Any, ...] | None] = {
         "curves": (history,),
         "loss_curve": (history,),
-        "confusion_matrix": (test,) if test is not None else None,
+        "confusion_matrix": (test,) if test is not None and test.classes <= plots.quality.MOST_CLASSES else None,
         "wrong_digits": (test, data) if test is not None and images else None,
         "reliability": (test,) if test is not None else None,
         "sample_digits": (data,) if images else None,
