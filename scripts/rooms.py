@@ -60,7 +60,9 @@ ROOMS = {
         "check files graph nn ops",
         called="matplotlib",
     ),
-    "store": Room("weights in files and back, and the run folder", "files data nn training show", called="safetensors"),
+    "store": Room(
+        "weights in files and back, and the run folder", "machine files data nn training show", called="safetensors"
+    ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",

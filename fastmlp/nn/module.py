@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
@@ -13,22 +15,36 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
+_aside: ContextVar[np.random.Generator | None] = ContextVar("_aside", default=None)  # of this thread, in `undrawn`
+_PIECE = 1 << 20  # numbers that are drawn together, in float64
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return _generator
+    return _aside.get() or _generator
+
+
+def uniform(bound: float, shape: Any, dtype: DTypeLike) -> Array:
+    """An array of numbers drawn in ±bound; of zeros within `undrawn`. The float64 numbers are there piece by piece."""
+    drawn = np.zeros(shape, dtype)
+    flat = drawn.reshape(-1)
+    for start in range(0, flat.size if _aside.get() is None else 0, _PIECE):
+        piece = flat[start : start + _PIECE]
+        piece[...] = _generator.uniform(-bound, bound, piece.size)
+    return drawn
 
 
 @contextmanager
-def unmoved_generator() -> Iterator[None]:
-    """Within this, what modules draw does not count: afterwards the generator stands where it stood."""
-    bits = _generator.bit_generator
-    before = bits.state
+def undrawn() -> Iterator[None]:
+    """Within this, modules are made with zeros where they would draw: who makes them has other numbers for them.
+
+    What they draw all the same, such as the seed of a dropout, comes from a copy: the generator stands where it stood.
+    """
+    token = _aside.set(copy.deepcopy(_generator))
     try:
         yield
     finally:
-        bits.state = before
+        _aside.reset(token)
 
 
 def manual_seed(seed: int) -> None:
