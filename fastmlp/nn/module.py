@@ -161,6 +161,9 @@ class Module:
             parameter.zero_grad()
 
     def _to(self, dtype: DTypeLike) -> Self:
+        for module in self.modules():
+            for name in getattr(module, "numbers", ()):  # of a layer
+                check.held(f"{type(module).__name__}: {name}", getattr(module, name), dtype)
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
             parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)
