@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +25,7 @@ def number(name: str, value: Any, least: float = -math.inf) -> None:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float | np.number)
-        or not (least <= value and abs(value) <= sys.float_info.max)  # a Python integer may be larger than any float
+        or not (least <= value and math.isfinite(_float(value)))
     ):
         bound = f" of at least {least}" if least > -math.inf else ""
         raise ValueError(f"{name} is {value!r}; it must be a finite number{bound}")
@@ -40,13 +39,21 @@ def held(name: str, value: Any, dtype: Any = np.float32) -> None:
     """
     if not isinstance(value, int | float | np.number) or value == 0:
         return
-    size: Any = abs(value)
+    size = abs(_float(value))
     least, most = _ends(np.dtype(dtype))
     if not least <= size <= most:
         becomes = "0" if size < least else "no finite number"
         raise ValueError(
             f"{name} is {value!r}, in {np.dtype(dtype)} {becomes}; it must be 0 or between {least:.2g} and {most:.2g}"
         )
+
+
+def _float(value: Any) -> float:
+    """The value as a float; infinity for a Python integer that is larger than any."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 @lru_cache
