@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,12 +115,13 @@ def terminable() -> Iterator[None]:
 def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
     """Run `main`; what a user can cause gets one line on stderr and an exit code.
 
-    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM.
+    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM. A warning is a line too.
     """
     name = Path(sys.argv[0]).name
     expected: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError, *errors)
     try:
-        with terminable():
+        with terminable(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"{name}: {message}", file=sys.stderr)
             main()
     except expected as error:
         print(f"{name}: error: {error}", file=sys.stderr)

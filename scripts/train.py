@@ -17,7 +17,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it lies in
 
-import fastmlp as fm  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
     Terminated,
     held_out,
@@ -63,6 +67,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
     add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
+    scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
+    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     patience_help = (
         "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
@@ -202,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, evaluate, write."""
     options = parse_arguments(arguments)
     fm.manual_seed(options.seed)
-    train, test = fm.data.load(options.data)
+    train, test = fm.data.load(options.data, options.scale)
     if options.save_wrong_digits and (test is None or test.features.ndim != 3):
         raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images")
     tenth = not options.validation and (options.monitor or "").startswith("validation")
