@@ -74,6 +74,7 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
     """The layers that a header names. Nothing is made that is larger than the arrays of the file."""
     longest = max((length for array in state.values() for length in array.shape), default=0)
     layers: list[Module] = []
+    numbers = 0
     try:
         for entry in entries:
             arguments = dict(entry)
@@ -83,6 +84,9 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
             if any(isinstance(value, int) and abs(value) > longest for value in arguments.values()):
                 raise ValueError(f"{kind.__name__} is larger than the arrays")
             layers.append(kind(**arguments))
+            numbers += sum(array.size for array in layers[-1].state_dict().values())  # zeros, not yet in memory
+            if numbers > sum(array.size for array in state.values()) + len(layers):  # counters may be left out
+                raise ValueError("they are larger than the arrays")
     except Exception as error:  # a constructor may raise what it likes of arguments it was not made for
         raise ValueError(f"load_model: {file} has layers in its header that cannot be made: {error}") from error
     return layers
@@ -260,7 +264,7 @@ def _config(file: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise ValueError(f"load_model: {file} is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"load_model: {file} holds {type(config).__name__}; it must hold an object")
