@@ -11,7 +11,7 @@ from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
-from .module import generator
+from .module import uniform
 
 
 class TBackward0(Operation):
@@ -187,9 +187,8 @@ class Linear(Layer):
         check.whole("Linear: out_features", out_features, 1)
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(in_features)
-        draw = generator().uniform
-        self.weight = Parameter(draw(-bound, bound, (out_features, in_features)).astype(dtype))
-        self.bias = Parameter(draw(-bound, bound, out_features).astype(dtype)) if bias else None
+        self.weight = Parameter(uniform(bound, (out_features, in_features), dtype))
+        self.bias = Parameter(uniform(bound, out_features, dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_features) -> (N, out_features)."""

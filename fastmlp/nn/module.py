@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
@@ -15,26 +16,37 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
-_mode = threading.local()  # set within the blocks below: .generator, .evaluating
+_mode = threading.local()  # set within the block of `evaluating`
+_aside: ContextVar[np.random.Generator | None] = ContextVar("_aside", default=None)  # of this thread, in `undrawn`
+_PIECE = 1 << 20  # numbers that are drawn together, in float64
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return getattr(_mode, "generator", None) or _generator
+    return _aside.get() or _generator
+
+
+def uniform(bound: float, shape: Any, dtype: DTypeLike) -> Array:
+    """An array of numbers drawn in ±bound; of zeros within `undrawn`. The float64 numbers are there piece by piece."""
+    drawn = np.zeros(shape, dtype)
+    flat = drawn.reshape(-1)
+    for start in range(0, flat.size if _aside.get() is None else 0, _PIECE):
+        piece = flat[start : start + _PIECE]
+        piece[...] = _generator.uniform(-bound, bound, piece.size)
+    return drawn
 
 
 @contextmanager
-def unmoved_generator() -> Iterator[None]:
-    """Within the block, on this thread, modules draw from a copy: afterwards the generator stands where it stood.
+def undrawn() -> Iterator[None]:
+    """Within this, modules are made with zeros where they would draw: who makes them has other numbers for them.
 
-    Putting its state back instead would make models that other threads make meanwhile draw the same numbers twice.
+    What they draw all the same, such as the seed of a dropout, comes from a copy: the generator stands where it stood.
     """
-    before = getattr(_mode, "generator", None)
-    _mode.generator = copy.deepcopy(generator())
+    token = _aside.set(copy.deepcopy(_generator))
     try:
         yield
     finally:
-        _mode.generator = before
+        _aside.reset(token)
 
 
 def manual_seed(seed: int) -> None:
@@ -173,6 +185,9 @@ class Module:
             parameter.zero_grad()
 
     def _to(self, dtype: DTypeLike) -> Self:
+        for module in self.modules():
+            for name in getattr(module, "numbers", ()):  # of a layer
+                check.held(f"{type(module).__name__}: {name}", getattr(module, name), dtype)
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
             parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)

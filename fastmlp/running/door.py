@@ -15,16 +15,17 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
+from ..machine import available_cores
 from ..nn import Loss, Module
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
-from .machine import available_cores
 from .plan import obstacle
 from .predict import SCALES, Predictor
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
+MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
 
 
 class EpochFunction(Protocol):
@@ -118,13 +119,15 @@ def trainer(
 def outputs(
     model: Module, data: Dataset, batch_size: int, n_threads: int | str = 1, predictor: Predictor | None = None
 ) -> Iterator[tuple[int, Array]]:
-    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time; on the graph at most GRAPH_BATCH.
+    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time.
 
-    The model is not touched: another thread may train it or ask it meanwhile.
+    Fewer at a time where there are more than MOST_OUTPUTS numbers in them; on the graph at most GRAPH_BATCH. The model
+    is not touched: another thread may train it or ask it meanwhile.
     """
     order = np.arange(len(data))
     if obstacle(model) is None:
         predictor = predictor or Predictor(model, ceiling(n_threads))
+        batch_size = min(batch_size, max(MOST_OUTPUTS // predictor.columns, 1))
         for start in range(0, len(data), batch_size):
             yield start, predictor.logits(data, order[start : start + batch_size])
         return

@@ -10,15 +10,15 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.features import SCALES, as_kept, checked_scale
 from ..graph import Array
 from ..kernels import forms, steps
+from ..machine import available_cores
 from ..nn import Module, features_of
-from .machine import available_cores
 from .plan import OfThisProcess, Plan, Weights, obstacle, verify
 from .team import side_by_side
 
 ROOM = 128  # rows that go through the layers together
-SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
 
 _swap = threading.RLock()  # held for the moment in which a Predictor changes its snapshot
@@ -31,8 +31,10 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features), (N, ...) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes
     z: (N, classes) or (classes,), of the model's dtype
+    scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
+    the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
 
     The model may be trained on: `refresh()` takes its numbers over again. Threads may share a Predictor, and one may
     refresh it while others ask. A copy and a pickle keep the snapshot's numbers; with them goes a copy of the model,
@@ -41,11 +43,11 @@ class Predictor:
     copy where the model has other layers than the snapshot.
     """
 
-    def __init__(self, model: Module, n_threads: int | str = 1) -> None:
+    def __init__(self, model: Module, n_threads: int | str = 1, scale: float | None = None) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
-        self.model = model
-        self._snapshot = _Snapshot(model)
+        self.model, self.scale = model, None if scale is None else checked_scale(scale, np.float32, "Predictor")
+        self._snapshot = _Snapshot(model, self.scale)
         if n_threads == "auto":
             n_threads = available_cores()
         if isinstance(n_threads, bool | str) or n_threads < 1:
@@ -60,6 +62,11 @@ class Predictor:
         """How many numbers a row has."""
         return self._snapshot.features
 
+    @property
+    def columns(self) -> int:
+        """How many numbers come out for a row."""
+        return self._snapshot.plan.columns
+
     def refresh(self) -> None:
         """Take over the numbers, options and layers that the model has now, as a new Predictor would.
 
@@ -70,7 +77,7 @@ class Predictor:
         with _swap:
             self._begun += 1
             turn = self._begun
-        snapshot = _Snapshot(self.model)
+        snapshot = _Snapshot(self.model, self.scale)
         with _swap:
             if turn > self._done:  # else one that began later, and has read later, was faster
                 self._snapshot, self._done = snapshot, turn
@@ -82,7 +89,7 @@ class Predictor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Plan, pack and take addresses anew."""
         self.__dict__.update(state)
-        self._snapshot = _Snapshot(self.model, state["_snapshot"])
+        self._snapshot = _Snapshot(self.model, self.scale, state["_snapshot"])
 
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
@@ -105,10 +112,9 @@ class Predictor:
             raise ValueError(
                 f"Predictor: x is {x.shape}; it must be (N, {snapshot.features}) or ({snapshot.features},)"
             )
-        if rows.dtype not in kernels.GATHER:
-            raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
-        rows = np.ascontiguousarray(rows)
-        z = snapshot.logits(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), self.threads)
+        rows = as_kept(rows, "Predictor: x")
+        rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
+        z = snapshot.logits(rows, snapshot.factor(rows.dtype), np.arange(len(rows)), self.threads)
         return z[0] if x.ndim == 1 else z
 
     def logits(self, data: Dataset, order: Array) -> Array:
@@ -131,10 +137,12 @@ class _Snapshot(OfThisProcess):
     numbers: of another snapshot of such a model, as its `numbers` gives them; the model's own where None.
     """
 
-    def __init__(self, model: Module, numbers: tuple[Array, list[Array], list[Array]] | None = None) -> None:
+    def __init__(
+        self, model: Module, scale: float | None, numbers: tuple[Array, list[Array], list[Array]] | None = None
+    ) -> None:
         if reason := obstacle(model):
             raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
-        self.features = features_of(model) or 0
+        self.features, self.scale = features_of(model) or 0, scale
         self.plan = Plan(model, self.features, ROOM, training=False)
         self.weights = Weights(self.plan, 1)
         if numbers is None:
@@ -156,6 +164,10 @@ class _Snapshot(OfThisProcess):
             )
         return self.plan.numbers.copy(), *self.weights.numbers()
 
+    def factor(self, dtype: Any) -> float:
+        """What rows of this dtype are multiplied by."""
+        return SCALES.get(dtype, 1.0) if self.scale is None else self.scale
+
     def desk(self, dtype: Any) -> tuple[Array, tuple[Any, ...], Array]:
         """(row, arguments, logits) for a single row of this dtype.
 
@@ -163,7 +175,7 @@ class _Snapshot(OfThisProcess):
         """
         row, z = kernels.empty((1, self.features), self.plan.dtype), np.empty((1, self.plan.columns), self.plan.dtype)
         order, buffer = np.zeros(1, np.int64), kernels.zeros((2 * self.plan.widest,), self.plan.dtype)
-        return row, self._arguments(row, SCALES.get(dtype, 1.0), order, 0, 1, buffer, 1, z), z[0]
+        return row, self._arguments(row, self.factor(dtype), order, 0, 1, buffer, 1, z), z[0]
 
     def logits(self, rows: Array, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
@@ -196,9 +208,9 @@ class _Snapshot(OfThisProcess):
         )  # fmt: skip
 
 
-def predict(model: Module, x: Any, n_threads: int | str = 1) -> Array:
+def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
     """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
     Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
     """
-    return Predictor(model, n_threads)(x).argmax(axis=-1)
+    return Predictor(model, n_threads, scale)(x).argmax(axis=-1)
