@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser, run_script  # noqa: E402
+from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 
@@ -48,9 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("always")
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
-        print(f"evaluate.py: {warning.message}; --activation names it", file=sys.stderr)
+        complain(f"evaluate.py: {warning.message}; --activation names it")
     data = choose(fm.data.load(options.data), options.part, options.data)
-    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+    with announce_compiling(complain):
         evaluation = fm.evaluate(model, data)
     print(f"{options.model} on {data.name}")
     print(evaluation.report(max(evaluation.classes, 20) if options.every_class else 20))

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
 import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser, run_script  # noqa: E402
+from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 from fastmlp.show.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 
@@ -419,7 +419,7 @@ def main(arguments: list[str] | None = None) -> None:
                 drawing.save(options.out / f"graph.{ending}")
                 written.append(f"graph.{ending}")
             except ValueError as error:
-                print(f"no graph.{ending}: {error}", file=sys.stderr)
+                complain(f"no graph.{ending}: {error}")
         print(f"\nwrote {options.out}/: {', '.join(written)}")
 
 

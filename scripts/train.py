@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it 
 import fastmlp as fm  # noqa: E402
 from fastmlp.commandline import (  # noqa: E402
     Terminated,
+    complain,
     held_out,
     make_parser,
     real,
@@ -32,6 +33,7 @@ from fastmlp.commandline import (  # noqa: E402
     word,
 )
 from fastmlp.store.run import draw_pictures  # noqa: E402
+from fastmlp.training.progress import say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
 
 SCHEDULES = [  # those that need no number
@@ -165,14 +167,14 @@ def write_run(
     )
     diagnosis = fm.diagnose(history)
     if result is not None:
-        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
-        print(mistakes(result))
+        say(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
+        say(mistakes(result))
         run.config |= {
             "test_accuracy": result.accuracy,
             "test_loss": result.loss if math.isfinite(result.loss) else None,
         }
         run.write_wrong(result)
-    print(f"{diagnosis.sentence}\n{diagnosis.advice}")
+    say(f"{diagnosis.sentence}\n{diagnosis.advice}")
     run.write_metrics(result, held, diagnosis)
     data = test if test is not None else train
     if options.save_wrong_digits and result is not None and test is not None:
@@ -182,7 +184,7 @@ def write_run(
     run.write_config(status)
     if not options.no_report:
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
-    print(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
+    say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
 def mistakes(result: fm.Evaluation) -> str:
@@ -219,9 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
     run = make_run(options, train)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
     rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
-    print(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
+    say(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
     if tenth:
-        print(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
+        say(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
     history, code, status = fm.History(), 0, "finished"
     try:
         train_model(options, model, train, history, [c for c in (run, stopper, watch, board) if c is not None])
@@ -230,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code, status = 143 if isinstance(interrupt, Terminated) else 130, "interrupted"
         weights = "" if stopper else "; the weights are those of the last step"
-        print(f"train.py: interrupted after {len(history)} epochs{weights}", file=sys.stderr)
+        complain(f"train.py: interrupted after {len(history)} epochs{weights}")
     finally:
         if not len(history):
             run.discard()  # nothing to leave in it
@@ -238,15 +240,15 @@ def main(arguments: list[str] | None = None) -> None:
     if stopper is not None and stopper.best_epoch is not None:
         epoch, status = stopper.best_epoch, "stopped early" if stopper.stopped else status
         ended = f"{options.monitor} had not improved for {stopper.stale} epochs; " * stopper.stopped
-        print(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
+        say(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
     if not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
     write_run(options, run, model, history, status, train, test, watch, epoch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):
-            print("train.py: no browser was found; open the report yourself", file=sys.stderr)
-        print(f"report: {shown(report)}")
+            complain("train.py: no browser was found; open the report yourself")
+        say(f"report: {shown(report)}")
     if code:
         sys.exit(code)
 

@@ -216,7 +216,8 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
     The mean loss of a batch times its rows is added to sums[0], its rows' scores to sums[1], both by thread 0, row by
-    row, so that they do not depend on the number of threads.
+    row, so that they do not depend on the number of threads. sums[2] is the step that all threads have come to: who
+    called knows it also where an exception takes the answer.
     """
     plan, lanes = net.plan, net.lanes
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
@@ -305,6 +306,8 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
                 row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
             )  # fmt: skip
         turn = wait_for_all(gate, threads, turn, patience)
+        if thread == 0:
+            sums[2] = step + 1
         if threads > 1 and atomic_load(gate, LEAVING) != 0:
             return step + 1
     return last

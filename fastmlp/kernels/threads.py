@@ -4,7 +4,7 @@ from .jit import inner, kernel
 from .simd import atomic_add, atomic_load, atomic_store, let_others_run, spin_pause
 
 # Places in the `gate`, an int64 array of GATE_SIZE zeros; each has a cache line, or two, of its own.
-ARRIVED, OPENED, LEAVE, LEAVING, GATE_SIZE = 0, 16, 32, 48, 64
+ARRIVED, OPENED, LEAVE, LEAVING, BROKEN, GATE_SIZE = 0, 16, 32, 48, 64, 80
 
 
 @inner
@@ -21,6 +21,8 @@ def wait_for_all(gate, threads, turn, patience):
     A thread that has looked `patience` times in vain asks all to leave, and then gives its core away while it waits:
     the thread it waits for may need that core. The last to arrive writes down whether all will leave, so that all
     read the same answer after the gate.
+
+    Error: RuntimeError where gate[BROKEN] is set meanwhile: the thread it waits for will not come.
     """
     if threads > 1:
         if atomic_add(gate, ARRIVED, 1) == threads * (turn + 1) - 1:
@@ -33,6 +35,8 @@ def wait_for_all(gate, threads, turn, patience):
                 if looks < patience:
                     spin_pause()
                 else:
+                    if atomic_load(gate, BROKEN) != 0:
+                        raise RuntimeError("another thread of the engine has ended early")
                     atomic_store(gate, LEAVE, 1)
                     let_others_run()
     return turn + 1

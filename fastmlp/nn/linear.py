@@ -85,7 +85,7 @@ class AddmmBackward0(Operation):
         if "w" in self.saved:
             scratch = kernels.empty((kernels.scratch_size(dtype),), dtype)
             dx = kernels.empty((self.rows, kernels.padded(inputs, dtype)), dtype)
-            kernels.linear_backward_input(dy, self.saved["w"], scratch, dx, kernels.tiles(dtype), 0, inputs)
+            kernels.product_dx(dy, self.saved["w"], scratch, dx, kernels.tiles(dtype), 0, inputs)
             dx = _cut_columns(dx, inputs)
         return (db, dx, dw) if len(self.next_functions) == 3 else (dx, dw)
 
@@ -163,7 +163,7 @@ class Linear(Layer):
     kernels = {
         "forward": kernels.linear_forward,
         "evaluate": kernels.linear_forward,
-        "backward": kernels.linear_backward_input,
+        "backward": kernels.product_dx,
         "weights": kernels.linear_update_weight,
         "bias_update": kernels.linear_update_bias,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -13,22 +15,26 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
+_mode = threading.local()  # set within the blocks below: .generator, .evaluating
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return _generator
+    return getattr(_mode, "generator", None) or _generator
 
 
 @contextmanager
 def unmoved_generator() -> Iterator[None]:
-    """Within this, what modules draw does not count: afterwards the generator stands where it stood."""
-    bits = _generator.bit_generator
-    before = bits.state
+    """Within the block, on this thread, modules draw from a copy: afterwards the generator stands where it stood.
+
+    Putting its state back instead would make models that other threads make meanwhile draw the same numbers twice.
+    """
+    before = getattr(_mode, "generator", None)
+    _mode.generator = copy.deepcopy(generator())
     try:
         yield
     finally:
-        bits.state = before
+        _mode.generator = before
 
 
 def manual_seed(seed: int) -> None:
@@ -41,16 +47,38 @@ def manual_seed(seed: int) -> None:
     _generator = np.random.default_rng(seed)
 
 
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Within the block, on this thread, `training` is False in every module; none is touched.
+
+    So a model is asked while another thread trains it or asks it: `eval()` and `train()` would set a mode that all
+    threads see. As `no_grad()`, other threads are not affected, also those that a forward starts.
+    """
+    before = getattr(_mode, "evaluating", False)
+    _mode.evaluating = True
+    try:
+        yield
+    finally:
+        _mode.evaluating = before
+
+
 class Module:
     """Base of all modules. A subclass sets parameters and submodules as attributes and defines `forward`.
 
     `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set.
     """
 
-    training: bool
-
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode: what `train` or `eval` has set, but False within `evaluating()`."""
+        return bool(self.__dict__["training"]) and not getattr(_mode, "evaluating", False)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = mode
 
     def forward(self, x: Tensor) -> Tensor:
         """The output for the input x."""

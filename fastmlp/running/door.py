@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
 from ..nn import Loss, Module
+from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
@@ -25,7 +27,7 @@ from .predict import SCALES, Predictor
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 
 
-class Epoch(Protocol):
+class EpochFunction(Protocol):
     """One pass over rows: (order, sizes, on_rows, rates) -> (mean loss, score); see `Engine.epoch`."""
 
     def __call__(
@@ -35,6 +37,19 @@ class Epoch(Protocol):
         on_rows: Callable[[int, float, float], Any],
         rates: Array | None = None,
     ) -> tuple[float, float]: ...
+
+
+class Epoch:
+    """An `EpochFunction` that says on what it runs: `ran_on` is "engine" or "graph"."""
+
+    def __init__(self, run: EpochFunction, ran_on: str) -> None:
+        self.run, self.ran_on = run, ran_on
+
+    def __call__(
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
+    ) -> tuple[float, float]:
+        """Train an epoch."""
+        return self.run(order, sizes, on_rows, rates)
 
 
 def ceiling(n_threads: int | str) -> int:
@@ -76,13 +91,20 @@ def trainer(
     if reason:
         say(f"training on the graph, node by node: {reason}")
         check_targets("fit", loss, data, None)
-        yield lambda order, sizes, on_rows, rates=None: nodes.epoch(
-            model, optimizer, loss, data, order, sizes, on_rows, rates, say
+        yield Epoch(
+            lambda order, sizes, on_rows, rates=None: nodes.epoch(
+                model, optimizer, loss, data, order, sizes, on_rows, rates, say
+            ),
+            "graph",
         )
         return
     with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
         check_targets("fit", loss, data, engine.plan.columns)
         engine.prepare(data)
+        engine.team.start()
+        if len(engine.team) < engine.ceiling:
+            started = len(engine.team) or "none"
+            say(f"of {engine.ceiling} threads {started} could be started; the training goes on without the others")
 
         def on_engine(
             order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
@@ -90,13 +112,16 @@ def trainer(
             engine.refresh()
             return engine.epoch(data, order, sizes, on_rows, rates)
 
-        yield on_engine
+        yield Epoch(on_engine, "engine")
 
 
 def outputs(
     model: Module, data: Dataset, batch_size: int, n_threads: int | str = 1, predictor: Predictor | None = None
 ) -> Iterator[tuple[int, Array]]:
-    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
+    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time; on the graph at most GRAPH_BATCH.
+
+    The model is not touched: another thread may train it or ask it meanwhile.
+    """
     order = np.arange(len(data))
     if obstacle(model) is None:
         predictor = predictor or Predictor(model, ceiling(n_threads))
@@ -105,28 +130,23 @@ def outputs(
         return
     size, done = min(batch_size, GRAPH_BATCH), 0
     sizes = [min(size, len(data) - start) for start in range(0, len(data), size)]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
-                z = model(x).data
-                yield done, z
-                done += len(z)
-    finally:
-        for module, training in modes:  # from the top down: the mode of a layer is set after that of its container
-            module.train(training)
+    for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
+        z = _evaluated(model, x)
+        yield done, z
+        done += len(z)
 
 
 def asker(model: Module) -> Callable[[Array], Array]:
     """What gives a model's outputs for arrays (N, features) in evaluation mode: a `Predictor`, or the graph."""
-    if obstacle(model) is None:
-        return Predictor(model)
+    return Predictor(model) if obstacle(model) is None else partial(_asked, model)
+
+
+def _asked(model: Module, x: Array) -> Array:
     dtype = nodes.dtype_of(model)
+    return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0))))
 
-    def ask(x: Array) -> Array:
-        model.eval()
-        with no_grad():
-            return model(Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0)))).data
 
-    return ask
+def _evaluated(model: Module, x: Tensor) -> Array:
+    """What the graph makes of x in evaluation mode. No block is open while a caller has the numbers."""
+    with no_grad(), evaluating():
+        return model(x).data

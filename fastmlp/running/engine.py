@@ -9,7 +9,6 @@ the run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from time import perf_counter
 from typing import Any
 
@@ -21,17 +20,18 @@ from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import forms, steps
 from ..kernels.linear import PIECE
-from ..kernels.threads import GATE_SIZE
+from ..kernels.threads import BROKEN, GATE_SIZE
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
+from .team import Team
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
-class Engine:
+class Engine(OfThisProcess):
     """Training of one model with one optimizer and one loss.
 
     features  columns of a row            room     most rows of a batch
@@ -39,7 +39,8 @@ class Engine:
     chunk_steps  steps a call; None lets a call take about CHUNK_SECONDS
     loss      `CrossEntropyLoss()` where None
 
-    Use `with`: it ends the threads. Error: ValueError for a model that `obstacle` names a reason for.
+    Use `with`: it ends the threads, which the first epoch starts.
+    Error: ValueError for a model that `obstacle` names a reason for.
     """
 
     def __init__(
@@ -87,21 +88,27 @@ class Engine:
             forms.address(self.loss.score.kernel, "score", dtype),
         )
         self.patience = patience()
-        self.pool = ThreadPoolExecutor(max_workers=ceiling, thread_name_prefix="fastmlp")
+        self.team, self.sums = Team(ceiling), np.zeros(3)  # of loss and score, and the step that was come to
         self.refresh()
 
     def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.pool.shutdown()
+        self.team.close()
+
+    @property
+    def step(self) -> int:
+        """How many steps of this epoch are done, by all threads: the loop itself writes it down."""
+        return int(self.sums[2])
 
     def prepare(self, data: Dataset) -> None:
         """Compile, or load from the cache, what an epoch on `data` will run: no step is made.
 
         Error: ValueError where `data` has targets that the model or the loss does not take.
         """
-        self._run(1, self._batches(data, np.zeros(1, np.int64), np.zeros(2, np.int64)), None, 0, 0, np.zeros(2))
+        batches, gate = self._batches(data, np.zeros(1, np.int64), np.zeros(2, np.int64)), np.zeros(GATE_SIZE, np.int64)
+        _train_steps(0, *self._arguments(1, gate, batches, None, 0, 0))
 
     def refresh(self) -> None:
         """Take over what the model and the optimizer hold now: a callback may have changed either."""
@@ -121,11 +128,13 @@ class Engine:
 
         on_chunk(rows, mean loss so far, score so far) is called after each chunk. rates: (steps, groups), the learning
         rate of each step for each parameter group; None for those that stand in the groups. The model's and the
-        optimizer's arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early.
+        optimizer's arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early:
+        that of whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held
+        before the epoch.
         """
         bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        batches, sums = self._batches(data, order, bounds), np.zeros(2)
-        self.step = 0
+        batches, sums = self._batches(data, order, bounds), np.zeros(3)
+        self.sums = sums
         self.plan.read_options()
         start = self.loss.score.start
 
@@ -135,7 +144,7 @@ class Engine:
         try:
             while self.step < len(sizes):
                 before = self.step
-                self._chunk(batches, rates, sums)
+                self._chunk(batches, rates)
                 done = int(bounds[self.step])
                 on_chunk(done - int(bounds[before]), *mean(done))
         finally:
@@ -161,18 +170,24 @@ class Engine:
         self.score_numbers = self.loss.score.numbers(targets[order])
         return steps.Batches(gather, source, float(data.scale), targets, order, bounds)
 
-    def _chunk(self, batches: steps.Batches, rates: Array | None, sums: Array) -> None:
-        """Run some steps from `self.step` on, and move it to the step they came to."""
+    def _chunk(self, batches: steps.Batches, rates: Array | None) -> None:
+        """Run some steps from `self.step` on, and move it to the step they came to.
+
+        The threads wait for each other at gates, so none may be missing. They are all there before one begins, and a
+        thread that fails breaks the gate: the others, which wait at it in vain, come out with an exception too.
+        """
         first, start = self.step, perf_counter()
-        threads = self.pace.threads(start)
+        threads = min(self.pace.threads(start), self.team.start())
         count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
         last = min(len(batches.bounds) - 1, first + count)
-        job = self.pool.submit(self._run, threads, batches, rates, first, last, sums)
+        gate = np.zeros(GATE_SIZE, np.int64)
+        arguments = self._arguments(threads, gate, batches, rates, first, last)
+        self.level_copies(threads)
         try:
-            job.result()
-        finally:  # Ctrl-C ends the waiting, not the threads: they come to the end of their chunk
-            wait([job])
-            self.step = job.result()
+            self.team.run(threads, lambda thread: _train_steps(thread, *arguments), lambda: gate.__setitem__(BROKEN, 1))
+        finally:
+            if gate[BROKEN]:  # in the middle of a step
+                self.sums[2] = 0
         now = perf_counter()
         self.pace.ran(threads, self.step - first, now - start, now)
 
@@ -181,17 +196,14 @@ class Engine:
         for own in (self.weights.own_p, *self.own_arrays):
             own[1:threads] = own[0]
 
-    def _run(
-        self, threads: int, batches: steps.Batches, rates: Array | None, first: int, last: int, sums: Array
-    ) -> int:
-        """Run the steps [first, last) on so many threads; returns the step they came to.
-
-        On a thread of the pool, where no Ctrl-C arrives: either all threads start, or none.
-        """
+    def _arguments(
+        self, threads: int, gate: Array, batches: steps.Batches, rates: Array | None, first: int, last: int
+    ) -> tuple[Any, ...]:
+        """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
         slot_rates = np.ascontiguousarray(self.options[:, 0][None] if rates is None else rates[:, self.groups])
         weights, loss = self.weights, self.loss
-        arguments = (
-            threads, self.patience, np.zeros(GATE_SIZE, np.int64), self.net, batches,
+        return (
+            threads, self.patience, gate, self.net, batches,
             steps.Loss(*self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows),
             steps.Rule(*self.rule_at, self.options, self.counts, slot_rates),
             steps.Buffers(weights.p, *self.arrays, weights.state, self.act, self.dact),
@@ -199,14 +211,8 @@ class Engine:
                 weights.own_p, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch, self.pieces,
                 self.own_targets, self.own_r, self.terms, self.scales,
             ),
-            first, last, sums,
+            first, last, self.sums,
         )  # fmt: skip
-        self.level_copies(threads)
-        others = [self.pool.submit(_train_steps, thread, *arguments) for thread in range(1, threads)]
-        came_to = _train_steps(0, *arguments)
-        for other in others:
-            other.result()
-        return came_to
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""
@@ -228,7 +234,7 @@ class Engine:
 
     def _write_back(self) -> None:
         """Give everything back to the model and the optimizer, after `self.step` steps."""
-        done, self.step = self.step, 0
+        done, self.sums = self.step, np.zeros(3)
         if not done:
             return
         self.weights.write()

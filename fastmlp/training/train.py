@@ -126,7 +126,7 @@ def fit(
             mean, score = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
             seconds = max(perf_counter() - start, 1e-9)
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
-            history.add(epoch, (mean, score), held, seconds, len(rows))
+            history.add(epoch, (mean, score), held, seconds, len(rows), train_epoch.ran_on)
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
@@ -142,7 +142,7 @@ def evaluate(
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
     batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is left in the mode it had.
+    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
     Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers.
     """
     _check_model_and_data("evaluate", model, data)
