@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,14 +123,16 @@ def complain(line: str) -> None:
 def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
     """Run `main`; what a user can cause gets one line on stderr and an exit code.
 
-    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM. Where the reader of the output
-    has gone (`evaluate.py | head`), the script ends without a word, and with 141 as if SIGPIPE had ended it.
+    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM. A warning is a line too. Where
+    the reader of the output has gone (`evaluate.py | head`), the script ends without a word, and with 141 as if SIGPIPE
+    had ended it.
     """
     name, code = Path(sys.argv[0]).name, 0
     expected: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError, *errors)
     try:
         try:
-            with terminable():
+            with terminable(), warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: complain(f"{name}: {message}")
                 main()
         finally:
             if sys.stdout is not None and not sys.stdout.closed:

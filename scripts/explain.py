@@ -23,7 +23,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
-import fastmlp as fm  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 from fastmlp.show.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402

@@ -19,7 +19,11 @@ sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout i
 
 import numpy as np  # noqa: E402
 
-import fastmlp as fm  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402

@@ -19,7 +19,11 @@ from time import perf_counter
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/study.py` runs the checkout it lies in
 
-from fastmlp import studies  # noqa: E402
+try:
+    from fastmlp import studies
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 from fastmlp.commandline import complain, make_parser, run_script, whole  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 

@@ -13,6 +13,7 @@ before the loop sees it. Why not a table of functions that the loop holds: it wo
 14.5 s, and a new kernel would be a new loop.
 """
 
+from functools import cache
 from typing import Any
 
 import numba
@@ -58,14 +59,19 @@ def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
 
 
 def address(kernel: Any, form: str, dtype: DTypeLike) -> int:
-    """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache.
+    """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache, at the first call.
 
     Error: TypeError for what is no jitted function or does not have the form's arguments.
     """
-    name = getattr(kernel, "__name__", repr(kernel))
     if not hasattr(kernel, "overloads"):
+        name = getattr(kernel, "__name__", repr(kernel))
         raise TypeError(f"{name} is {type(kernel).__name__}; it must be a function under fastmlp.kernels.kernel")
-    wanted = signature(form, dtype)
+    return _compiled(kernel, form, np.dtype(dtype))
+
+
+@cache  # later calls take no lock of the compiler, which a process forked meanwhile would find shut for ever
+def _compiled(kernel: Any, form: str, dtype: np.dtype[Any]) -> int:
+    wanted, name = signature(form, dtype), kernel.__name__
     have = kernel.py_func.__code__.co_argcount
     if have != len(wanted):
         raise TypeError(f"{name} has {have} arguments; a kernel of the form {form} has {len(wanted)}")

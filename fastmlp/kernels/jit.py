@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numba
 from llvmlite.binding import ffi
+from numba import types
 from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -93,6 +94,17 @@ def _compiled(function: F, **options: bool) -> F:
     if CACHE_FOLDER is not None:
         with suppress(OSError):  # a function of nobody's file, typed at a prompt, cannot be cached
             compiled._cache = KernelCache(function, CACHE_FOLDER, trouble.tell)
+    return _for_any_number(compiled)
+
+
+def _for_any_number(compiled: Any) -> Any:
+    """Let calls that differ in a literal share one compilation: else f(x, 0) and f(x, n) are two functions to Numba."""
+    template = compiled.get_call_template
+
+    def plain(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        return template(tuple(map(types.unliteral, args)), {name: types.unliteral(a) for name, a in kws.items()})
+
+    compiled.get_call_template = plain
     return compiled
 
 

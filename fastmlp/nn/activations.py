@@ -127,6 +127,7 @@ class LeakyReLU(Elementwise):
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         check.number("LeakyReLU: negative_slope", negative_slope)
+        check.held("LeakyReLU: negative_slope", negative_slope)
         self.negative_slope = float(negative_slope)
 
 

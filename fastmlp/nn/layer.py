@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from .module import Module
@@ -126,6 +126,8 @@ class ElementwiseNode(Operation):
 def elementwise(name: str, node: type[ElementwiseNode], x: Tensor, *numbers: float) -> Tensor:
     """The operation `name`: checks x, runs the node's forward kernel, and records the node."""
     same_float(name, x=require_tensor(f"{name}: x", x))
+    for number in numbers:
+        check.held(f"{name}: an option", number, x.dtype)
     options = np.array(numbers, np.float64)
     y = _filled(node.pair[0], options, x.data)
     (kept,) = node.keeps

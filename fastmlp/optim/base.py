@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 
@@ -80,6 +80,10 @@ class Optimizer:
             value = group[name]
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
+        narrow = any(parameter.dtype == np.float32 for parameter in group["params"])
+        for name in self.defaults:  # as the kernels take them
+            for value in group[name] if isinstance(group[name], tuple | list) else [group[name]]:
+                check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
         betas = group.get("betas", (0.0, 0.0))
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")

@@ -14,6 +14,8 @@ from .. import check
 from ..graph import Array
 from .base import Optimizer
 
+MOST_RATE = float(np.finfo(np.float32).max)
+
 
 class Schedule:
     """Base of the schedules. A subclass has `rate`, and says nothing of optimizers.
@@ -29,11 +31,13 @@ class Schedule:
 class StepLR(Schedule):
     """rate = start γ^⌊t / step_size⌋ after t epochs or steps.    γ gamma
 
-    Error: ValueError for a step_size below 1. Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
+    Error: ValueError for a step_size below 1, a gamma below 0.
+    Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
     """
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         check.whole("StepLR: step_size", step_size, 1)
+        check.number("StepLR: gamma", gamma, 0)
         self.step_size, self.gamma = step_size, gamma
 
     def rate(self, start: float, done: int, total: int) -> float:
@@ -98,4 +102,9 @@ class Rates:
     def _rate(self, start: float, done: int, total: int) -> float:
         assert self.schedule is not None
         rate: Any = self.schedule.rate(start, done, total)
+        if not 0 <= rate <= MOST_RATE:
+            name = type(self.schedule).__name__
+            raise ValueError(
+                f"fit: {name} gives the rate {rate} after {done} of {total}; it must be in 0..{MOST_RATE:.2g}"
+            )
         return float(rate)

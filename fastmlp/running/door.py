@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
+from ..machine import available_cores
 from ..nn import Loss, Module
+from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
-from .machine import available_cores
 from .plan import obstacle
 from .predict import SCALES, Predictor
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
+MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
 
 
 class EpochFunction(Protocol):
@@ -116,37 +119,37 @@ def trainer(
 def outputs(
     model: Module, data: Dataset, batch_size: int, n_threads: int | str = 1, predictor: Predictor | None = None
 ) -> Iterator[tuple[int, Array]]:
-    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
+    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time.
+
+    Fewer at a time where there are more than MOST_OUTPUTS numbers in them; on the graph at most GRAPH_BATCH. The model
+    is not touched: another thread may train it or ask it meanwhile.
+    """
     order = np.arange(len(data))
     if obstacle(model) is None:
         predictor = predictor or Predictor(model, ceiling(n_threads))
+        batch_size = min(batch_size, max(MOST_OUTPUTS // predictor.columns, 1))
         for start in range(0, len(data), batch_size):
             yield start, predictor.logits(data, order[start : start + batch_size])
         return
     size, done = min(batch_size, GRAPH_BATCH), 0
     sizes = [min(size, len(data) - start) for start in range(0, len(data), size)]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
-                z = model(x).data
-                yield done, z
-                done += len(z)
-    finally:
-        for module, training in modes:  # from the top down: the mode of a layer is set after that of its container
-            module.train(training)
+    for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
+        z = _evaluated(model, x)
+        yield done, z
+        done += len(z)
 
 
 def asker(model: Module) -> Callable[[Array], Array]:
     """What gives a model's outputs for arrays (N, features) in evaluation mode: a `Predictor`, or the graph."""
-    if obstacle(model) is None:
-        return Predictor(model)
+    return Predictor(model) if obstacle(model) is None else partial(_asked, model)
+
+
+def _asked(model: Module, x: Array) -> Array:
     dtype = nodes.dtype_of(model)
+    return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0))))
 
-    def ask(x: Array) -> Array:
-        model.eval()
-        with no_grad():
-            return model(Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0)))).data
 
-    return ask
+def _evaluated(model: Module, x: Tensor) -> Array:
+    """What the graph makes of x in evaluation mode. No block is open while a caller has the numbers."""
+    with no_grad(), evaluating():
+        return model(x).data

@@ -21,17 +21,18 @@ from ..graph.operation import flushed
 from ..kernels import forms, steps
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
+from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
 from .team import Team
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
-class Engine:
+class Engine(OfThisProcess):
     """Training of one model with one optimizer and one loss.
 
     features  columns of a row            room     most rows of a batch
@@ -62,6 +63,7 @@ class Engine:
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
         self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
         verify(plan)
+        check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
         self.weights = Weights(plan, ceiling)
         kept = len(optimizer.arrays)
         m, v, u = (zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3))
@@ -90,6 +92,15 @@ class Engine:
         self.patience = patience()
         self.team, self.sums = Team(ceiling), np.zeros(3)  # of loss and score, and the step that was come to
         self.refresh()
+
+    def sum_of_buffers(self) -> int:
+        """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
+        plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
+        shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
+        own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
+        a_row = 8 * (3 if self.loss.targets == "classes" else 2 + plan.columns) + plan.dtype.itemsize  # and its targets
+        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
 
     def __enter__(self) -> Engine:
         return self

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
+
+from ..files import write
 
 
 @dataclass
@@ -68,10 +70,11 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a header and a row an epoch, numbers in full precision."""
-        with Path(path).open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(f.name for f in fields(Epoch))
-            writer.writerows(asdict(epoch).values() for epoch in self.epochs)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(f.name for f in fields(Epoch))
+        writer.writerows(asdict(epoch).values() for epoch in self.epochs)
+        write(path, text.getvalue())
 
     def __len__(self) -> int:
         return len(self.epochs)

@@ -14,12 +14,12 @@ from .. import kernels
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
+from ..machine import available_memory, check_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
-from ..running.machine import available_memory
-from ..running.nodes import float_targets
+from ..running.nodes import dtype_of, float_targets
 from .history import History
 from .metrics import Evaluation, softmax
 from .progress import Progress
@@ -87,9 +87,12 @@ def fit(
             raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+    data.check_range("fit: data", dtype_of(model))
     if data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
     rows, held_out = _hold_out(data, validation, seed)
+    if isinstance(validation, Dataset):
+        validation.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
@@ -109,6 +112,8 @@ def fit(
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         stack.callback(report.close)
+        if line := data.advice():
+            report.say(line)
         with kernels.announce_compiling(report.say):
             train_epoch = stack.enter_context(
                 door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say)
@@ -142,12 +147,14 @@ def evaluate(
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
     batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is left in the mode it had.
-    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers.
+    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
+    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers; MemoryError
+    where the probabilities are larger than memory.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
+    data.check_range("evaluate: data", dtype_of(model))
     loss = CrossEntropyLoss()
     door.check_targets("evaluate", loss, data, None)
     predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
@@ -155,6 +162,8 @@ def evaluate(
     def keep(first: int, z: Array) -> None:
         nonlocal probabilities
         if first == 0:
+            what = f"evaluate: the probabilities of {len(data):,} rows and {z.shape[1]:,} classes"
+            check_memory(what, len(data) * z.shape[1] * z.dtype.itemsize, "evaluate a part of the rows, data[:n]")
             probabilities = np.empty((len(data), z.shape[1]), z.dtype)
         predicted[first : first + len(z)] = z.argmax(axis=1)
         probabilities[first : first + len(z)] = softmax(z)
@@ -187,7 +196,9 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     """The rows to train on, and the data set to evaluate after each epoch."""
     everything = np.arange(len(data))
     if isinstance(validation, Dataset):
-        if validation.n_features != data.n_features or validation.features.dtype != data.features.dtype:
+        if (validation.n_features, validation.features.dtype, validation.scale) != (
+            data.n_features, data.features.dtype, data.scale
+        ):  # fmt: skip
             raise ValueError(f"fit: validation is {validation}, data is {data}; their features must agree")
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
