@@ -10,7 +10,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp.kernels import steps
-from fastmlp.nn.module import evaluating, unmoved_generator
+from fastmlp.nn.module import evaluating, undrawn
 from fastmlp.running import door, predict
 from fastmlp.studies import dropout
 
@@ -342,7 +342,7 @@ def test_a_model_that_is_loaded_takes_no_numbers_from_those_of_other_threads():
     fm.manual_seed(0)
     expected = [fm.nn.generator().integers(2**63) for _ in range(2)]
     fm.manual_seed(0)
-    with unmoved_generator():
+    with undrawn():
         first = on_another_thread(lambda: fm.nn.generator().integers(2**63))
         assert fm.nn.generator().integers(2**63) == expected[0]  # of the copy, made when the block began
     assert [first, fm.nn.generator().integers(2**63)] == expected

@@ -65,6 +65,13 @@ class Layer(Module):
         """How many columns it makes of so many; ValueError, with its place among the layers, where they do not fit."""
         return columns
 
+    def check(self) -> None:
+        """Refuse options out of range: when it is made, and before each epoch. A subclass adds bounds of its own."""
+        dtype = next((parameter.dtype for parameter in self.parameters()), np.float32)
+        for name in self.numbers:
+            check.number(f"{type(self).__name__}: {name}", getattr(self, name))
+            check.held(f"{type(self).__name__}: {name}", getattr(self, name), dtype)
+
     def number_array(self) -> Array:
         """`numbers` as the kernels take them."""
         return np.array([getattr(self, name) for name in self.numbers], np.float64)

@@ -139,20 +139,25 @@ class BatchNorm1d(Norm):
         super().__init__(num_features)
         check.whole("BatchNorm1d: num_features", num_features, 1)
         self.num_features = int(num_features)
-        if not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; they must be above 0 and in [0, 1]")
-        check.held("BatchNorm1d: eps", eps, dtype)
-        check.held("BatchNorm1d: momentum", momentum, dtype)
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
         self.register_buffer("running_mean", np.zeros(num_features, dtype))
         self.register_buffer("running_var", np.ones(num_features, dtype))
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+        self.check()
 
     running_mean: Array
     running_var: Array
     num_batches_tracked: Array
+
+    def check(self) -> None:
+        """eps is above 0, momentum in [0, 1]."""
+        super().check()
+        if not self.eps > 0 or not 0 <= self.momentum <= 1:
+            raise ValueError(
+                f"BatchNorm1d: eps is {self.eps}, momentum is {self.momentum}; they must be above 0 and in [0, 1]"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, num_features) -> the same shape."""
@@ -268,12 +273,16 @@ class LayerNorm(Norm):
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
         super().__init__(normalized_shape)
         check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
-        if not eps > 0:
-            raise ValueError(f"LayerNorm: eps is {eps}; it must be above 0")
-        check.held("LayerNorm: eps", eps, dtype)
         self.normalized_shape, self.eps = int(normalized_shape), eps
         self.weight = Parameter(np.ones(normalized_shape, dtype))
         self.bias = Parameter(np.zeros(normalized_shape, dtype))
+        self.check()
+
+    def check(self) -> None:
+        """eps is above 0."""
+        super().check()
+        if not self.eps > 0:
+            raise ValueError(f"LayerNorm: eps is {self.eps}; it must be above 0")
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, normalized_shape) -> the same shape."""

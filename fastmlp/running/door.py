@@ -1,56 +1,31 @@
 """The one door: how a model is trained and asked, whoever runs it.
 
-Whether the engine or the graph runs is a secret of this room. `trainer` makes epochs, `outputs` gives what a model
+Whether the engine or the graph runs is a secret of this room. `Trainer` makes epochs, `outputs` gives what a model
 makes of rows; `fit`, `evaluate` and the scripts come through here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores
-from ..nn import Loss, Module
+from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
 from .plan import obstacle
 from .predict import SCALES, Predictor
+from .trust import check_rows, check_targets
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
-
-
-class EpochFunction(Protocol):
-    """One pass over rows: (order, sizes, on_rows, rates) -> (mean loss, score); see `Engine.epoch`."""
-
-    def __call__(
-        self,
-        order: Array,
-        sizes: list[int],
-        on_rows: Callable[[int, float, float], Any],
-        rates: Array | None = None,
-    ) -> tuple[float, float]: ...
-
-
-class Epoch:
-    """An `EpochFunction` that says on what it runs: `ran_on` is "engine" or "graph"."""
-
-    def __init__(self, run: EpochFunction, ran_on: str) -> None:
-        self.run, self.ran_on = run, ran_on
-
-    def __call__(
-        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
-    ) -> tuple[float, float]:
-        """Train an epoch."""
-        return self.run(order, sizes, on_rows, rates)
 
 
 def ceiling(n_threads: int | str) -> int:
@@ -58,62 +33,83 @@ def ceiling(n_threads: int | str) -> int:
     return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
 
 
-def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None) -> None:
-    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for."""
-    name = type(loss).__name__
-    if data.kind != loss.targets:
-        raise ValueError(f"{caller}: data has {data.kind} as targets; {name} takes {loss.targets}")
-    if outputs is None:
-        return
-    if data.kind == "classes":
-        if data.classes > outputs and (highest := int(data.labels.max())) >= outputs:
-            raise ValueError(f"{caller}: data has the label {highest}; the model's labels are 0 .. {outputs - 1}")
-    elif (width := data.targets.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: data has {width} targets a row; the model has {outputs} outputs")
+class Trainer:
+    """What trains a model epoch by epoch, in batches of at most `room` rows. Use `with`: it ends the threads.
 
-
-@contextmanager
-def trainer(
-    model: Module,
-    optimizer: Optimizer,
-    loss: Loss,
-    data: Dataset,
-    room: int,
-    n_threads: int | str,
-    say: Callable[[str], Any],
-) -> Iterator[Epoch]:
-    """What trains an epoch on `data`, in batches of at most `room` rows.
-
-    `say` gets a line where the graph runs, and why, and one where its first step compiles kernels.
+    Before each epoch it looks at what has changed since the last: a callback may freeze a layer, swap an array, change
+    an option or add a layer. So engine and graph do the same, to the bit, and what runs may change between epochs.
+    `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
     """
-    reason = obstacle(model, optimizer)
-    if not reason and not loss.runs_on_engine():
-        reason = f"{type(loss).__name__} declares no kernels for its forward"
-    if reason:
-        say(f"training on the graph, node by node: {reason}")
-        check_targets("fit", loss, data, None)
-        yield Epoch(
-            lambda order, sizes, on_rows, rates=None: nodes.epoch(
-                model, optimizer, loss, data, order, sizes, on_rows, rates, say
-            ),
-            "graph",
-        )
-        return
-    with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
-        check_targets("fit", loss, data, engine.plan.columns)
-        engine.prepare(data)
-        engine.team.start()
-        if len(engine.team) < engine.ceiling:
-            started = len(engine.team) or "none"
-            say(f"of {engine.ceiling} threads {started} could be started; the training goes on without the others")
 
-        def on_engine(
-            order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
-        ) -> tuple[float, float]:
-            engine.refresh()
-            return engine.epoch(data, order, sizes, on_rows, rates)
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        data: Dataset,
+        room: int,
+        n_threads: int | str,
+        say: Callable[[str], Any],
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.data = model, optimizer, loss, data
+        self.room, self.most_threads, self.say = room, ceiling(n_threads), say
+        self.engine: Engine | None = None
+        self.reason, self.ran_on = "", "engine"
+        self.prepare()
 
-        yield Epoch(on_engine, "engine")
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the engine's threads, where there are any."""
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            engine.__exit__()
+
+    def prepare(self) -> None:
+        """Choose engine or graph for what the model and the optimizer are now, and compile what will run."""
+        for module in self.model.modules():
+            if isinstance(module, Layer):
+                module.check()
+        self.optimizer.check()
+        reason = obstacle(self.model, self.optimizer) or ""
+        if not reason and not self.loss.runs_on_engine():
+            reason = f"{type(self.loss).__name__} declares no kernels for its forward"
+        if reason != self.reason:
+            self.say(f"training on the graph, node by node: {reason}" if reason else "training on the engine again")
+        self.reason, self.ran_on = reason, "graph" if reason else "engine"
+        if reason:
+            self.close()
+            features = features_of(self.model)
+            check_rows("fit", self.data, self.data.n_features if features is None else features)
+            check_targets("fit", self.loss, self.data, None)
+        elif self.engine is not None and self.engine.fits():
+            self.engine.refresh()
+        else:
+            self.close()
+            self.engine = self._engine()
+
+    def _engine(self) -> Engine:
+        """An engine with its kernels compiled and its threads started."""
+        features = self.data.n_features
+        engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
+        engine.prepare(self.data)
+        if (started := engine.team.start()) < engine.ceiling or not len(engine.team):
+            threads = started if len(engine.team) else "none"
+            self.say(f"of {engine.ceiling} threads {threads} could be started; the training goes on without the others")
+        return engine
+
+    def epoch(
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
+    ) -> tuple[float, float]:
+        """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`."""
+        self.prepare()
+        if self.engine is not None:
+            return self.engine.epoch(self.data, order, sizes, on_rows, rates)
+        return nodes.epoch(self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say)
 
 
 def outputs(

@@ -54,13 +54,34 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
     if len({parameter.dtype for parameter in parameters}) != 1 or parameters[0].dtype not in FLOATS:
         return "its parameters are not all float32 or all float64"
     if optimizer is not None:
-        if not all(parameter.requires_grad and parameter.data.flags.carray for parameter in parameters):
-            return "a parameter does not require grad, or is not contiguous"
+        for layer in layers:
+            if not layer.training:
+                return f"a {type(layer).__name__} is in evaluation mode and does not train"
+        for parameter in parameters:
+            if not (parameter.requires_grad and parameter.data.flags.carray):
+                return "a parameter does not require grad, or is not contiguous"
+            if parameter._hooks:
+                return "a parameter has a hook, which wants to see its gradient"
         if not optimizer.runs_on_engine():
             return f"{type(optimizer).__name__} declares no kernels for its step"
         if {id(p) for p in optimizer.parameters()} != {id(parameter) for parameter in parameters}:
             return "the optimizer does not hold just the model's parameters"
     return None
+
+
+def facts(layers: list[Any], features: int) -> list[Any]:
+    """All of a model that a plan depends on, but for numbers: it fits as long as these stay the same.
+
+    Error: ValueError for widths that do not fit together, in the layer's words.
+    """
+    found: list[Any] = []
+    for i, layer in enumerate(layers):
+        out = layer.columns(features, i)
+        parameters = [(id(parameter), parameter.data.shape, parameter.dtype) for parameter in layer.engine_parameters()]
+        buffers = [(name, array.shape) for name, array in layer.named_buffers()]
+        found.append((id(layer), type(layer), features, out, parameters, buffers))
+        features = out
+    return found
 
 
 def flat_layers(model: Module) -> list[Any] | None:
@@ -105,6 +126,7 @@ class Plan(OfThisProcess):
         layers = flat_layers(model)
         assert layers is not None
         self.layers: list[Layer] = layers
+        self.facts = facts(layers, features)
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
         self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
@@ -131,10 +153,16 @@ class Plan(OfThisProcess):
         return at
 
     def read_options(self) -> None:
-        """Take over the layers' options and counters as they are now."""
+        """Take over the layers' options and counters as they are now. Error: ValueError for an option out of range."""
         for i, (row, layer) in enumerate(zip(self.rows, self.layers, strict=True)):
+            layer.check()
             self.numbers[i, : len(layer.numbers)] = layer.number_array()
             row["seed"], row["step"], row["layer"] = layer.counters()
+
+    def fits(self, model: Module) -> bool:
+        """Whether the model still has the layers, widths and shapes that it was made from."""
+        layers = flat_layers(model)
+        return layers is not None and facts(layers, int(self.rows[0]["inputs"])) == self.facts
 
     def runs_as(self, other: Plan) -> bool:
         """Whether both call the same kernels on parameters of the same shapes, with whatever numbers and options."""
@@ -165,6 +193,7 @@ class Plan(OfThisProcess):
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
         row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)
         if layer.form == "norm":
             state_width = -(-self.room // pad) * pad if layer.by_rows else int(row["width"])
@@ -187,6 +216,20 @@ class Plan(OfThisProcess):
             kernel = layer.kernels.get(what)
             if kernel is not None and (self.training or what == "evaluate"):
                 row[what] = forms.address(kernel, form, self.dtype)
+
+    def _check_shapes(self, i: int, out: int, columns: int) -> None:
+        """Refuse a parameter or a buffer of another shape than the layer's widths say: they are read by address."""
+        layer = self.layers[i]
+        for name in layer.weights:
+            parameter = getattr(layer, name)
+            wanted = (out, columns) if layer.form == "linear" and name == layer.weights[0] else (out,)
+            if parameter is not None and parameter.shape != wanted:
+                raise ValueError(
+                    f"{type(layer).__name__}: {name} of layer {i} is {parameter.shape}; it must be {wanted}"
+                )
+        for name, array in layer.named_buffers():
+            if name in layer.state and array.shape != (out,):
+                raise ValueError(f"{type(layer).__name__}: {name} of layer {i} is {array.shape}; it must be {(out,)}")
 
     def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
@@ -324,6 +367,7 @@ class Weights(OfThisProcess):
 
 def put(flat: Array, slot: Slot, array: Array) -> None:
     """A parameter-shaped array into its place in a flat buffer, a weight packed."""
+    _check_shape(slot, array)
     if slot.packed is None:
         flat[slot.at : slot.at + array.size] = array
     else:
@@ -331,10 +375,23 @@ def put(flat: Array, slot: Slot, array: Array) -> None:
         kernels.pack(kernel_array(array), flat[slot.at : slot.at + size].reshape(slot.packed), 0, len(array))
 
 
+def _check_shape(slot: Slot, array: Array) -> None:
+    """Refuse what somebody has put in a parameter's place while the engine had it: it is read by address."""
+    if array.shape != slot.shape:
+        raise ValueError(
+            f"the engine: an array of a parameter is {array.shape}; it was {slot.shape} when it was planned"
+        )
+
+
 def take(flat: Array, slot: Slot, array: Array) -> None:
     """The way back from `put`, into `array`."""
+    _check_shape(slot, array)
     if slot.packed is None:
         array[...] = flat[slot.at : slot.at + array.size]
     else:
         size = math.prod(slot.packed)
+        if not (array.dtype == flat.dtype and array.flags.carray):
+            raise ValueError(
+                f"the engine: an array of a parameter is {array.dtype}; it must be {flat.dtype}, contiguous"
+            )
         kernels.unpack(flat[slot.at : slot.at + size].reshape(slot.packed), array, 0, len(array))

@@ -17,6 +17,7 @@ from ..machine import available_cores
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle, verify
 from .team import side_by_side
+from .trust import check_rows
 
 ROOM = 128  # rows that go through the layers together
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
@@ -120,10 +121,7 @@ class Predictor:
     def logits(self, data: Dataset, order: Array) -> Array:
         """(len(order), classes): the logits of the rows `order` of a Dataset."""
         snapshot = self._snapshot
-        if data.n_features != snapshot.features:
-            raise ValueError(
-                f"evaluate: data has {data.n_features} features; the model's in_features is {snapshot.features}"
-            )
+        check_rows("evaluate", data, snapshot.features)
         return snapshot.logits(data.rows, data.scale, data.row_numbers("evaluate", order), self.threads)
 
 

@@ -27,14 +27,14 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """The live view of a run of so many epochs of so many rows each.
+    """The live view of a run of `rows` rows an epoch, from epoch number `first` to number `epochs`.
 
     progress  True: a bar with loss, accuracy and rows a second, and a table row an epoch; where the standard error
               is no terminal, the rows alone. "table": the rows alone. False: nothing
     Error: ValueError for another progress.
     """
 
-    def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy") -> None:
+    def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy", first: int = 1) -> None:
         if progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
@@ -42,7 +42,7 @@ class Progress:
         if progress is True and sys.stderr is not None:
             with self._bar_or_none():
                 self.bar = _bar(rows)
-                self.bar.set_description_str(f"epoch 1/{epochs}")
+                self.bar.set_description_str(f"epoch {first}/{epochs}")
 
     def words(self, score: float) -> str:
         """A score as people read it: a fraction of rows in percent."""
