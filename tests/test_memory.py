@@ -132,7 +132,7 @@ def test_a_picture_of_many_classes_is_refused_and_a_run_leaves_it_out(many):
     from fastmlp.store.run import draw_pictures
 
     history = fm.History()
-    history.add(1, (1.0, 0.5), (np.nan, np.nan), 1.0, 64)
+    history.add(1, (1.0, 0.5), (np.nan, np.nan), 1.0, 64, "engine")
     assert "confusion_matrix" not in draw_pictures(fm.nn.MLP(4, (), 3), history, many)
 
 

@@ -278,9 +278,9 @@ def test_an_optimizer_goes_on_where_it_was():
     """Two runs with one optimizer are the loop by hand twice: moments and the step count are kept."""
     data, model, twin = clusters(70), mlp(), mlp()
     optimizer, twin_optimizer = optim.Adam(model.parameters()), optim.Adam(twin.parameters())
-    for _ in range(2):
+    for call in range(2):
         trained(data, model, optimizer=optimizer, batch_size=35)
-        by_hand(twin, data, twin_optimizer, [35, 35])
+        by_hand(twin, data, twin_optimizer, [35, 35], start=2 * call)
     assert bits(model) == bits(twin)
     assert {state["step"] for state in optimizer.state.values()} == {8}
 
