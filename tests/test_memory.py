@@ -99,6 +99,8 @@ def test_an_evaluation_of_many_classes_is_printed_by_its_rows(many):
     assert peak_memory(lambda: texts.append(str(many))) < 6e7  # columns of 20,000 numbers, pieces of 4 million bytes
     assert "64 rows, 20,000 classes, 44 wrong" in texts[0]
     assert "most frequent mistakes (44 kinds in all)" in texts[0]
+    columns = metrics.precision_recall_fscore_support, many.labels, many.predicted, CLASSES
+    assert peak_memory(*columns) < 100 * CLASSES
 
 
 def test_an_evaluation_of_many_classes_goes_into_json_by_its_rows(many):
