@@ -123,7 +123,7 @@ def test_a_frozen_layer_stays_as_it_is(graph):
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_norm_that_is_in_evaluation_mode_before_fit_keeps_its_statistics(graph):
-    model, _, history = trained(None, graph, before=lambda m: m[1].eval())
+    model, *_ = trained(None, graph, before=lambda m: m[1].eval())
     assert np.array_equal(model[1].running_mean, np.zeros(16))
     assert np.array_equal(model[1].running_var, np.ones(16))
     assert model[5].num_batches_tracked == EPOCHS * 7
