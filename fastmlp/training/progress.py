@@ -126,7 +126,7 @@ def _bar(rows: int) -> Any:
 
 
 def _forget(kind: Any) -> None:
-    """Take the bar of this class off tqdm's list: it would be drawn when it is deleted, and the next one a line lower."""
+    """Take the bar of this class off tqdm's list: it would be drawn when deleted, and the next one a line lower."""
     with suppress(RuntimeError):  # another thread has made a bar meanwhile
         for bar in [bar for bar in kind._instances if type(bar) is kind]:
             bar.disable = True
