@@ -78,9 +78,8 @@ class Bytes(Row):
         return keras.layers.Dense(1, kernel_initializer="ones")(np.array([[255]], np.uint8))
 
     def sklearn():
-        model = quiet(perceptron.MLPClassifier((), max_iter=1), np.array([[0], [255]], np.uint8), [0, 1])
-        p = model.predict_proba(np.array([[255]], np.uint8))[0]
-        return (np.log(p[1] / p[0]) - model.intercepts_[0][0]) / model.coefs_[0][0, 0]
+        model = quiet(perceptron.MLPRegressor((), max_iter=1, random_state=0), np.array([[0], [255]], np.uint8), [0, 1])
+        return (model.predict(np.array([[255]], np.uint8))[0] - model.intercepts_[0][0]) / model.coefs_[0][0, 0]
 
     def fastmlp():
         return refused(lambda: fm.nn.Linear(1, 1)(fm.Tensor(np.array([[255]], np.uint8))))

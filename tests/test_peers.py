@@ -433,7 +433,7 @@ def test_optimizers_have_the_defaults_and_the_state_of_pytorch(name):
         assert theirs.defaults[option] == value, option
     ours.step(), theirs.step()
     state, peer_state = ours.state_dict(), theirs.state_dict()
-    assert state.keys() == peer_state.keys()
+    assert state.keys() - {"epochs", "schedule_rates"} == peer_state.keys()  # what `fit` goes on with is ours
     assert state["state"][0].keys() == peer_state["state"][0].keys()
     assert [group["params"] for group in state["param_groups"]] == [[0]]
     assert [group["params"] for group in peer_state["param_groups"]] == [[0]]

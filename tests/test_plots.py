@@ -559,8 +559,8 @@ def test_the_line_is_the_median():
     for column in values:
         histogram.add(column)
     watch = fm.Watch(images(ANSWERS, (30,)))
-    watch.epochs = [0, 1, 2]
-    watch.layers = [fm.training.watch.WatchedLayer("0", "a", histogram, dead=[0, 0, 0])]
+    watch._epochs = [0, 1, 2]
+    watch._layers = [fm.training.watch.WatchedLayer("0", "a", histogram, dead=[0, 0, 0])]
     drawn = plots.activations(watch).axes[0].lines[-1].get_ydata()
     width = np.diff(histogram.edges)[0]
     np.testing.assert_allclose(drawn, [np.median(column) for column in values], atol=width)
