@@ -34,9 +34,9 @@ ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "files": Room("a file written in one piece; numbers as JSON has them"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
-    "data": Room("IDX files, `.npz`, arrays and pictures become rows", outside="idx2numpy", called="PIL"),
+    "data": Room("IDX files, `.npz`, arrays and pictures become rows", "check", outside="idx2numpy", called="PIL"),
     "graph": Room(
-        "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "kernels"
+        "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"
     ),
     "nn": Room(
         "layers and losses, a file a family: node, operation, module and declaration together; `LAYERS`, `LOSSES`",
@@ -46,7 +46,7 @@ ROOMS = {
     "optim": Room("rules and schedules; `RULES`, `SCHEDULES`", "check kernels graph"),
     "running": Room(
         "the one door to train and to ask a model, on the engine or on the graph; plans, threads, predictions",
-        "kernels data graph nn optim",
+        "check kernels data graph nn optim",
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
@@ -59,7 +59,7 @@ ROOMS = {
         "check files graph nn ops",
         called="matplotlib",
     ),
-    "store": Room("weights in files and back, and the run folder", "files data nn training show", called="safetensors"),
+    "store": Room("weights in files and back, and the run folder", "check files data nn training show", called="safetensors"),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",
