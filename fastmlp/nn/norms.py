@@ -84,6 +84,11 @@ def batch_norm(
     dtypes that differ. Source: Ioffe and Szegedy, ICML 2015, Algorithm 1; PyTorch's documentation of BatchNorm1d.
     """
     require_tensor("batch_norm: weight", weight), require_tensor("batch_norm: bias", bias)
+    check.number("batch_norm: momentum", momentum, 0)
+    check.number("batch_norm: eps", eps, 0)
+    for name, array in (("running_mean", running_mean), ("running_var", running_var)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"batch_norm: {name} is {type(array).__name__}; it must be an array, changed in place")
     statistics = {"running_mean": running_mean, "running_var": running_var}
     same_float("batch_norm", x=require_tensor("batch_norm: x", x), weight=weight, bias=bias, **statistics)
     shapes = [tuple(array.shape) for array in (running_mean, running_var, weight, bias)]
@@ -137,8 +142,9 @@ class BatchNorm1d(Norm):
         super().__init__(num_features)
         check.whole("BatchNorm1d: num_features", num_features, 1)
         self.num_features = int(num_features)
-        if not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; they must be above 0 and in [0, 1]")
+        if not (check.is_number(eps) and eps > 0 and check.is_number(momentum) and 0 <= momentum <= 1):
+            what = f"eps is {eps!r}, momentum is {momentum!r}"
+            raise ValueError(f"BatchNorm1d: {what}; they must be above 0 and in [0, 1]")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
@@ -222,6 +228,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
     """
     require_tensor("layer_norm: weight", weight), require_tensor("layer_norm: bias", bias)
+    check.number("layer_norm: eps", eps, 0)
     same_float("layer_norm", x=require_tensor("layer_norm: x", x), weight=weight, bias=bias)
     if x.ndim != 2 or not x.shape[1] or weight.shape != x.shape[1:] or bias.shape != x.shape[1:]:
         raise ValueError(
@@ -263,8 +270,8 @@ class LayerNorm(Norm):
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
         super().__init__(normalized_shape)
         check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
-        if not eps > 0:
-            raise ValueError(f"LayerNorm: eps is {eps}; it must be above 0")
+        if not (check.is_number(eps) and eps > 0):
+            raise ValueError(f"LayerNorm: eps is {eps!r}; it must be a number above 0")
         self.normalized_shape, self.eps = int(normalized_shape), eps
         self.weight = Parameter(np.ones(normalized_shape, dtype))
         self.bias = Parameter(np.zeros(normalized_shape, dtype))

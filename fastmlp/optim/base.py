@@ -7,12 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
+
+
+def as_pair(betas: Any) -> Any:
+    """A list or an array as a tuple; anything else as it is, for `_check` to refuse."""
+    return tuple(betas) if isinstance(betas, list) or (isinstance(betas, np.ndarray) and betas.ndim) else betas
 
 
 class Optimizer:
@@ -39,10 +44,9 @@ class Optimizer:
     counts_steps: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
-        if isinstance(params, Tensor | str):
-            raise TypeError(
-                f"{self._name}: params is one {type(params).__name__}; it must be an iterable of Parameters"
-            )
+        if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
+            what = f"params is {params!r}" if isinstance(params, str | int | float) else f"params is one {type(params).__name__}"
+            raise TypeError(f"{self._name}: {what}; it must be an iterable of Parameters, as model.parameters() gives")
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -60,13 +64,18 @@ class Optimizer:
         """One more group; options that it does not name take the optimizer's defaults."""
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f'{self._name}: a parameter group must be a dict with "params"')
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        params = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
+        if isinstance(params, str) or not isinstance(params, Iterable):
+            raise TypeError(f'{self._name}: "params" of a group is {params!r}; it must be Parameters')
+        params = list(params)
         if unknown := sorted(group.keys() - self.defaults.keys() - {"params"}):
             raise ValueError(f"{self._name}: a group has {', '.join(unknown)}; it knows {', '.join(self.defaults)}")
         known = {id(p) for p in self.parameters()}
         for parameter in params:
             if not isinstance(parameter, Tensor) or not parameter.is_leaf or parameter.dtype not in FLOATS:
-                raise TypeError(f"{self._name}: params holds {type(parameter).__name__}; each must be a Parameter")
+                kind = type(parameter)
+                other = f"{kind.__module__}." * (kind.__name__ == "Parameter" and not isinstance(parameter, Parameter))
+                raise TypeError(f"{self._name}: params holds {other}{kind.__name__}; each must be a Parameter")
             if id(parameter) in known:
                 raise ValueError(f"{self._name}: one parameter was given twice; a step would change it twice")
             known.add(id(parameter))
@@ -77,12 +86,11 @@ class Optimizer:
     def _check(self, group: Group) -> None:
         """Refuse options out of range."""
         for name in ("lr", "weight_decay"):
-            value = group[name]
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
+            check.number(f"{self._name}: {name}", group[name], 0)
         betas = group.get("betas", (0.0, 0.0))
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
+        pair = isinstance(betas, tuple | list) and len(betas) == 2
+        if not (pair and all(check.is_number(beta) and 0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"{self._name}: betas is {betas!r}; it must be two numbers in [0, 1)")
 
     def parameters(self) -> list[Parameter]:
         """All parameters, numbered as in `state`."""
@@ -177,6 +185,7 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
+        self._check_form(state_dict)
         groups = state_dict["param_groups"]
         sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
@@ -200,6 +209,17 @@ class Optimizer:
                 kept = np.array(value, params[i].dtype, order="C") if isinstance(value, np.ndarray) else value
                 state[i][name] = kept
         self.param_groups, self.state = filled, state
+
+    def _check_form(self, state_dict: Any) -> None:
+        """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
+        parts = [state_dict.get(name) for name in ("state", "param_groups")] if isinstance(state_dict, Mapping) else []
+        state, groups = parts or (None, None)
+        right = isinstance(state, Mapping) and isinstance(groups, list | tuple)
+        right = right and all(isinstance(group, Mapping) and "params" in group for group in groups)
+        right = right and all(str(key).isdecimal() and isinstance(one, Mapping) for key, one in state.items())
+        if not right:
+            raise ValueError(f"{self._name}: state_dict is {type(state_dict).__name__} of another form; it must be what "
+                             'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}')
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())

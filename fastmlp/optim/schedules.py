@@ -29,11 +29,12 @@ class Schedule:
 class StepLR(Schedule):
     """rate = start γ^⌊t / step_size⌋ after t epochs or steps.    γ gamma
 
-    Error: ValueError for a step_size below 1. Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
+    Errors: ValueError for a step_size below 1 and a gamma below 0. Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
     """
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         check.whole("StepLR: step_size", step_size, 1)
+        check.number("StepLR: gamma", gamma, 0)
         self.step_size, self.gamma = step_size, gamma
 
     def rate(self, start: float, done: int, total: int) -> float:
@@ -76,6 +77,17 @@ class Rates:
         self.optimizer, self.schedule, self.every = optimizer, schedule, every
         self.epochs, self.steps = epochs, steps
         self.start = [float(group["lr"]) for group in optimizer.param_groups]
+        if schedule is not None:
+            check.takes(f"fit: schedule {type(schedule).__name__}.rate", schedule.rate, "start", "done", "total")
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Refuse a schedule that gives no rate, before the first step: of every epoch, of steps the first and last."""
+        total, size = (self.epochs, 1) if self.every == "epoch" else (self.epochs * self.steps, self.steps)
+        for first in range(0, total, size):
+            for done in {first, first + size - 1}:
+                for start in self.start:
+                    self._rate(start, done, total)
 
     def of_epoch(self, epoch: int) -> Array | None:
         """(steps, groups): the rates of the steps of an epoch, counted from 1; None where the groups hold them.
@@ -97,5 +109,14 @@ class Rates:
 
     def _rate(self, start: float, done: int, total: int) -> float:
         assert self.schedule is not None
-        rate: Any = self.schedule.rate(start, done, total)
+        name = type(self.schedule).__name__
+        try:
+            rate: Any = self.schedule.rate(start, done, total)
+        except OverflowError:  # of Python's numbers: NumPy's become infinite
+            rate = math.inf
+        if not (check.is_number(rate) and rate >= 0):
+            raise ValueError(
+                f"fit: schedule {name} gives the rate {rate!r} after {done} of {total} {self.every}s; "
+                "it must be a finite number of at least 0"
+            )
         return float(rate)
