@@ -32,7 +32,7 @@ class Room(NamedTuple):
 # A new room gets a row; a row that must grow is a decision about the design.
 ROOMS = {
     "check": Room("sentences for arguments out of range"),
-    "files": Room("a file written in one piece; numbers as JSON has them"),
+    "files": Room("a file written in one piece; numbers as JSON has them", "check"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
     "data": Room("IDX files, `.npz`, arrays and pictures become rows", "check", outside="idx2numpy", called="PIL"),
     "graph": Room(

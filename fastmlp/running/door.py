@@ -6,6 +6,7 @@ makes of rows; `fit`, `evaluate` and the scripts come through here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -14,12 +15,12 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
-from ..nn import Loss, Module
+from ..nn import Layer, Loss, Module
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
 from .machine import available_cores
-from .plan import obstacle
+from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
@@ -42,18 +43,53 @@ def ceiling(n_threads: int | str) -> int:
     return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
 
 
-def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None) -> None:
-    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for."""
+def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, what: str = "data") -> None:
+    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for.
+
+    what: the argument that `data` is.
+    """
     name = type(loss).__name__
     if data.kind != loss.targets:
-        raise ValueError(f"{caller}: data has {data.kind} as targets; {name} takes {loss.targets}")
+        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {name} takes {loss.targets}")
     if outputs is None:
         return
     if data.kind == "classes":
         if data.classes > outputs and (highest := int(data.labels.max())) >= outputs:
-            raise ValueError(f"{caller}: data has the label {highest}; the model's labels are 0 .. {outputs - 1}")
+            raise ValueError(f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}")
     elif (width := data.targets.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: data has {width} targets a row; the model has {outputs} outputs")
+        raise ValueError(f"{caller}: {what} has {width} targets a row; the model has {outputs} outputs")
+
+
+def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
+    """How many numbers `model` makes of a row of `data`, found before the first step; None where nobody can say.
+
+    Declared layers say it. Any other model is asked for the first `rows` rows: a copy of it, in evaluation mode and
+    without a graph, so that neither its numbers nor its counters change. Who cannot be copied or asked so is not known.
+    """
+    layers = flat_layers(model)
+    if layers and all(isinstance(layer, Layer) and layer.runs_on_engine() for layer in layers):
+        columns = data.n_features
+        for place, layer in enumerate(layers):
+            columns = layer.columns(columns, place)
+        return columns
+    if any("forward" in module.__dict__ for module in model.modules()):  # a copy would call the original
+        return None
+    try:
+        twin, (x, _) = copy.deepcopy(model).eval(), next(nodes.batches(data, np.arange(rows), [rows], nodes.dtype_of(model)))
+        with no_grad():
+            z = twin(x)
+    except Exception:  # of somebody else's code; the first step will say it
+        return None
+    return checked_output(caller, model, z, rows).shape[1]
+
+
+def checked_output(caller: str, model: Module, z: Any, rows: int) -> Array:
+    """The numbers of what a model gave for so many rows, (rows, outputs). Error: TypeError for anything else."""
+    if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != rows:
+        given = f"a Tensor {z.shape}" if isinstance(z, Tensor) else type(z).__name__
+        raise TypeError(f"{caller}: {type(model).__name__} gives {given} for {rows} rows; it must give a Tensor "
+                        f"({rows}, outputs)")
+    return z.data
 
 
 @contextmanager
@@ -110,7 +146,7 @@ def outputs(
     try:
         with no_grad():
             for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
-                z = model(x).data
+                z = checked_output("evaluate", model, model(x), len(x))
                 yield done, z
                 done += len(z)
     finally:

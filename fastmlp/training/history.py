@@ -35,10 +35,15 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch."""
+    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch.
+
+    classes: how many the net tells apart; 0 where targets are numbers, and where nobody wrote it down. A guess among
+    them costs log(classes) nats, which `diagnose` compares the losses with.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     score_name: str = "accuracy"
+    classes: int = 0
 
     def add(self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int) -> None:
         """One more epoch: (mean loss, score) of the training and of what was held out, and how long it took."""
