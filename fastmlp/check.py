@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,3 +64,59 @@ def _ends(dtype: np.dtype[Any]) -> tuple[float, float]:
     """The least normal and the largest number of a type."""
     limits = np.finfo(dtype)
     return float(limits.tiny), float(limits.max)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite real number, Python's or NumPy's; True, "3" and complex numbers are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number above all floats
+        return False
+
+
+def array(name: str, value: Any, must: str = "an array of numbers") -> np.ndarray:
+    """Return the array that NumPy makes of `value`, or `value` itself where it is one, a memory map too.
+
+    name   the caller and its argument: "Predictor: x"
+    must   what the sentence says that it must be
+    Error: ValueError for a masked array, a sparse matrix, of which NumPy would make one object, and for anything that
+    NumPy can make no array of.
+    """
+    kind = type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; it must have no gaps, as x.filled() gives")
+    if isinstance(value, np.ndarray):
+        return value
+    if callable(getattr(value, "toarray", None)):
+        raise ValueError(f"{name} is a sparse matrix, {kind}; it must be dense, as x.toarray() gives")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires grad
+        why = "its rows are uneven" if "inhomogeneous" in str(error) else str(error).partition("\n")[0]
+        raise ValueError(f"{name} is a {kind} that NumPy can make no array of: {why}; it must be {must}") from error
+
+
+def path(name: str, value: Any) -> Path:
+    """Return the value as a path. Error: TypeError for what is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {type(value).__name__}; it must be a path, a text or a Path")
+    return Path(value)
+
+
+def takes(name: str, function: Any, *arguments: str) -> None:
+    """Refuse what cannot be called with so many arguments; `arguments` are words for them. Error: TypeError.
+
+    A function whose signature Python does not know, as of a class in C, passes.
+    """
+    if not callable(function):
+        raise TypeError(f"{name} is {type(function).__name__}; it must be a function of ({', '.join(arguments)})")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(f"{name} takes {signature}; it must take ({', '.join(arguments)})") from None

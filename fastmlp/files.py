@@ -6,12 +6,15 @@ import math
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from . import check
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")  # the names that `replacing` writes under; a kill may leave one
 
@@ -41,6 +44,24 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file in one piece; text is UTF-8. Error: OSError where it cannot be written."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def probe(name: str, folder: str | os.PathLike[str]) -> None:
+    """Make a folder where it is not there, and see that a file can be written into it: before hours of work, not after.
+
+    name: the caller and its argument, "Run: folder". Errors: TypeError for what is no path, ValueError for a file,
+    OSError where nothing can be written.
+    """
+    place = check.path(name, folder)
+    if place.exists() and not place.is_dir():
+        raise ValueError(f"{name} is {place}, a file; it must be a folder")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"probe")
+    except OSError as error:
+        what = f"{name} is {place}, where no file can be written ({error.strerror}); it must be a folder to write to"
+        raise type(error)(what) from error
 
 
 def for_json(value: Any) -> Any:

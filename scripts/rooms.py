@@ -33,11 +33,13 @@ class Room(NamedTuple):
 ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
-    "files": Room("a file written in one piece; numbers as JSON has them"),
+    "files": Room("a file written in one piece; numbers as JSON has them", "check"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
-    "data": Room("IDX files, `.npz`, arrays and pictures become rows", "machine", outside="idx2numpy", called="PIL"),
+    "data": Room(
+        "IDX files, `.npz`, arrays and pictures become rows", "check machine", outside="idx2numpy", called="PIL"
+    ),
     "graph": Room(
-        "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "kernels"
+        "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"
     ),
     "nn": Room(
         "layers and losses, a file a family: node, operation, module and declaration together; `LAYERS`, `LOSSES`",
@@ -47,7 +49,7 @@ ROOMS = {
     "optim": Room("rules and schedules; `RULES`, `SCHEDULES`", "check kernels graph"),
     "running": Room(
         "the one door to train and to ask a model, on the engine or on the graph; plans, threads, predictions",
-        "machine kernels data graph nn optim",
+        "check machine kernels data graph nn optim",
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
@@ -61,7 +63,9 @@ ROOMS = {
         called="matplotlib",
     ),
     "store": Room(
-        "weights in files and back, and the run folder", "machine files data nn training show", called="safetensors"
+        "weights in files and back, and the run folder",
+        "check machine files data nn training show",
+        called="safetensors",
     ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .. import check
 from .hooks import RemovableHandle, replaced, replaced_all
 
 Array = NDArray[Any]
@@ -160,7 +161,7 @@ class AccumulateGrad(Node):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """Adds; it has nothing to send on."""
         leaf = self.variable
-        leaf.grad = np.asarray(dy if leaf.grad is None else leaf.grad + dy)
+        leaf._grad = np.asarray(dy if leaf._grad is None else leaf._grad + dy)
         return ()
 
 
@@ -178,7 +179,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, *, dtype: DTypeLike | None = None) -> None:
         self._data = _as_array(data, dtype)
-        self.grad: Array | None = None
+        self._grad: Array | None = None
         self.grad_fn: Node | None = None
         self._accumulate: weakref.ref[AccumulateGrad] | None = None  # alive as long as a graph leads to it
         self._requires_grad = False
@@ -186,12 +187,43 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The NumPy array itself, outside the graph: writing to it changes the tensor."""
+        """The NumPy array itself, outside the graph: writing to it changes the tensor.
+
+        It may be set to another of the same shape and dtype. Error: ValueError for any other, and for what is no array.
+        """
         return self._data
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._data = _as_array(value, None)
+        self._data = self._like("data", value, "")
+
+    @property
+    def grad(self) -> Array | None:
+        """d(what `backward` was called on) / d(this tensor): an array of the tensor's shape and dtype, or None.
+
+        It may be set. Error: ValueError for an array of another shape or dtype, and for what is no array.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        self._grad = None if value is None else self._like("grad", value, ", or None")
+
+    def _like(self, name: str, value: Any, other: str) -> Array:
+        """The value, an array of this tensor's shape and dtype."""
+        if isinstance(value, np.generic):  # NumPy turns arrays without axes into its numbers
+            value = np.asarray(value)
+        if not isinstance(value, np.ndarray) or value.shape != self._data.shape or value.dtype != self._data.dtype:
+            array = isinstance(value, np.ndarray)
+            what = f"{value.shape} {value.dtype}" if array else f"{type(value).__name__}"
+            article = "" if array else "an array "
+            raise ValueError(f"{name} is {what}; it must be {article}{self.shape} {self.dtype}, as the tensor{other}")
+        return value
+
+    def hold(self, data: Array, grad: Array | None = None) -> None:
+        """Let the tensor hold other arrays, of whatever shape and dtype: `Module.double` and `float` do."""
+        self._data = _as_array(data, None)
+        self.grad = grad
 
     @property
     def requires_grad(self) -> bool:
@@ -265,7 +297,7 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget `.grad`: None, as PyTorch does it, so that the next backward starts anew."""
-        self.grad = None
+        self._grad = None
 
     def gradient_edge(self) -> Edge:
         """The pair that stands for this tensor in the `next_functions` of what is made from it."""
@@ -306,10 +338,8 @@ class Tensor:
                 )
             return np.ones_like(self._data)
         kind = type(gradient).__name__
-        try:
-            gradient = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient)
-        except ValueError:  # rows of different lengths
-            raise ValueError(f"backward: gradient is a {kind} of uneven rows; it must be {self.shape}") from None
+        gradient = gradient.data if isinstance(gradient, Tensor) else gradient
+        gradient = check.array("backward: gradient", gradient, f"an array {self.shape}")
         if gradient.dtype.kind not in "fiub":
             raise TypeError(f"backward: gradient is {kind}; it must be an array or a Tensor of real numbers")
         gradient = np.array(gradient, dtype=self.dtype)
@@ -347,7 +377,17 @@ class Tensor:
                 f"{name}: a tensor that requires grad cannot be changed in place while nodes are recorded; "
                 "do it under no_grad(), or write a new tensor"
             )
-        operation(self._data, other.data if isinstance(other, Tensor) else other, out=self._data, casting="same_kind")
+        other = other.data if isinstance(other, Tensor) else other
+        try:
+            operation(self._data, other, out=self._data, casting="same_kind")
+        except (TypeError, ValueError) as error:
+            array = isinstance(other, np.ndarray)
+            what = f"{other.shape} {other.dtype}" if array else f"{type(other).__name__} {other!r}"
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"{name}: the tensor is {self.shape} {self.dtype}, the other operand {what}; "
+                "it must be a number or an array that fits into the tensor"
+            ) from None
         return self
 
     def __iadd__(self, other: Any) -> Tensor:
@@ -378,8 +418,12 @@ class Tensor:
         def __rmatmul__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __pow__(self, exponent: float) -> Tensor: ...
-        def sum(self, dim: int | tuple[int, ...] | None = None, keepdim: bool = False) -> Tensor: ...
-        def mean(self, dim: int | tuple[int, ...] | None = None, keepdim: bool = False) -> Tensor: ...
+        def sum(
+            self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+        ) -> Tensor: ...
+        def mean(
+            self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+        ) -> Tensor: ...
 
 
 class Parameter(Tensor):
@@ -433,7 +477,7 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
             dy = replaced("backward", handle.hook(dy), dy)
         kept = node.retained_by() if node.retained_by is not None else None
         if kept is not None:
-            kept.grad = np.array(dy) if kept.grad is None else np.asarray(kept.grad + dy)
+            kept._grad = np.array(dy) if kept._grad is None else np.asarray(kept._grad + dy)
         node.check()
         gradients = node.backward(dy)
         for handle in node.hooks:
@@ -454,7 +498,8 @@ def _as_array(data: Any, dtype: DTypeLike | None) -> Array:
     """`data` as a NumPy array of a kind a tensor may hold; no copy of an array that is one already."""
     if isinstance(data, Tensor):
         data = data.data
-    array = np.asarray(data, dtype=dtype)
+    plain = type(data) is np.ndarray or isinstance(data, np.generic)
+    array = np.asarray(data if plain else check.array("Tensor: data", data), dtype=dtype)
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:
         array = array.astype(np.float32)  # Python floats: the default dtype, as in PyTorch
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:

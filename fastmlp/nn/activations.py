@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import check
 from ..graph import Tensor
 from ..graph.operation import flushed
 from ..kernels.activations import (
@@ -113,6 +114,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 
     Error: TypeError for other dtypes. Source: Maas, Hannun, Ng, ICML 2013.
     """
+    check.number("leaky_relu: negative_slope", negative_slope)
     return elementwise("leaky_relu", LeakyReluBackward0, x, negative_slope)
 
 

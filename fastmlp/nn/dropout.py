@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer, as_rows
@@ -33,6 +35,11 @@ class NativeDropoutBackward0(Operation):
         return (dx,)
 
 
+def _check_p(caller: str, p: Any) -> None:
+    if not (check.is_number(p) and 0 <= p <= 1):
+        raise ValueError(f"{caller}: p is {p!r}; it is a probability and must lie in [0, 1]")
+
+
 @flushed
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, seed: int, step: int = 0, layer: int = 0) -> Tensor:
     """y = x * mask / (1 - p): each number is dropped with probability p.    x, y: (N, ...)
@@ -44,10 +51,10 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, seed: int, step
     Source: Srivastava et al., Dropout, JMLR 15 (2014), with the scaling in training.
     """
     same_float("dropout", x=require_tensor("dropout: x", x))
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p is {p}; it is a probability and must lie in [0, 1]")
+    _check_p("dropout", p)
     if not training or p == 0:
         return x
+    check.whole("dropout: seed", seed, 0, " and below 2**64", below=2**64)
     x_array = kernel_array(x.data)
     y = np.empty_like(x_array)
     kernels.dropout_forward(

@@ -185,6 +185,8 @@ class Linear(Layer):
         super().__init__()
         check.whole("Linear: in_features", in_features, 1)
         check.whole("Linear: out_features", out_features, 1)
+        if not isinstance(bias, bool | np.bool_):
+            raise TypeError(f"Linear: bias is {bias!r}; it must be True or False")
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(in_features)
         self.weight = Parameter(uniform(bound, (out_features, in_features), dtype))

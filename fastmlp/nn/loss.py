@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import check
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from .layer import Kernel, declares
@@ -118,7 +119,9 @@ def row_loss(
     mean over C. Errors: ValueError for shapes that do not fit and another reduction, TypeError for other dtypes.
     """
     same_float(name, z=require_tensor(f"{name}: z", z))
-    t = np.asarray(targets.data if isinstance(targets, Tensor) else targets)
+    t = check.array(f"{name}: targets", targets.data if isinstance(targets, Tensor) else targets)
+    if t.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: targets are {t.dtype}; they must be real numbers")
     if z.ndim != 2 or not z.data.size or t.shape not in (z.shape, z.shape[:1] if z.shape[1] == 1 else z.shape):
         what = "they must be (N, C) both, or (N,) and (N, 1)"
         raise ValueError(f"{name}: targets are {t.shape}, z is {z.shape}; {what}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import loss as pairs
@@ -94,8 +94,7 @@ def nll_loss(
     """
     same_float("nll_loss", y=require_tensor("nll_loss: y", y))
     labels = _checked_labels(labels, y.shape)
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it must lie in [0, 1)")
+    _check_smoothing("cross_entropy", label_smoothing)
     r = _row_weights(sample_weight, reduction, len(labels), y.dtype)
     smoothing, (rows, classes) = float(label_smoothing), y.shape
     numbers = labels.astype(np.float64)  # as the engine hands them over
@@ -132,8 +131,13 @@ def cross_entropy(
     )
 
 
+def _check_smoothing(caller: str, label_smoothing: Any) -> None:
+    if not (check.is_number(label_smoothing) and 0 <= label_smoothing < 1):
+        raise ValueError(f"{caller}: label_smoothing is {label_smoothing!r}; it must lie in [0, 1)")
+
+
 def _checked_labels(labels: Any, shape: tuple[int, ...]) -> Array:
-    labels = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
+    labels = check.array("cross_entropy: labels", labels.data if isinstance(labels, Tensor) else labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels are {labels.dtype}; they must be whole numbers")
     if len(shape) != 2 or labels.shape != shape[:1] or not labels.size:
@@ -150,7 +154,11 @@ def _row_weights(sample_weight: Any, reduction: str, rows: int, dtype: Any) -> A
         raise ValueError(f"cross_entropy: reduction is {reduction!r}; it must be 'mean' or 'sum'")
     if sample_weight is None:
         return np.full(rows, 1 / rows if reduction == "mean" else 1, dtype)
-    weight = np.asarray(sample_weight.data if isinstance(sample_weight, Tensor) else sample_weight, np.float64)
+    given = sample_weight.data if isinstance(sample_weight, Tensor) else sample_weight
+    weight = check.array("cross_entropy: sample_weight", given)
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"cross_entropy: sample_weight is {weight.dtype}; it must hold numbers, one for each row")
+    weight = weight.astype(np.float64)
     if weight.shape != (rows,):
         raise ValueError(f"cross_entropy: sample_weight is {weight.shape}; it must be ({rows},), one for each row")
     if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.sum() > 0):
@@ -172,8 +180,7 @@ class CrossEntropyLoss(Loss):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}; it must lie in [0, 1)")
+        _check_smoothing("CrossEntropyLoss", label_smoothing)
         self.label_smoothing = label_smoothing
 
     def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from .. import check
 from .activations import ACTIVATIONS
 from .dropout import Dropout
 from .linear import Linear
@@ -22,8 +25,8 @@ class MLP(Sequential):
     batch_norm    another spelling of norm="batch"
     norm          what normalises each hidden layer before its activation: a name in `nn.NORMS`, or None
 
-    Errors: ValueError for widths below 1, an unknown activation or norm, dropout outside [0, 1], and for both
-    batch_norm and norm.
+    Errors: TypeError for a hidden that is one number; ValueError for widths below 1, an unknown activation or norm,
+    dropout outside [0, 1], and for both batch_norm and norm.
     """
 
     def __init__(
@@ -36,16 +39,31 @@ class MLP(Sequential):
         batch_norm: bool = False,
         norm: str | None = None,
     ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
+        widths = list(hidden) if isinstance(hidden, Iterable) and not isinstance(hidden, str | bytes) else None
+        if widths is None:
+            raise TypeError(
+                f"MLP: hidden is {hidden!r}; it must be the widths of the hidden layers, as in (128,) or ()"
+            )
+        check.whole("MLP: in_features", in_features, 1)
+        for place, width in enumerate(widths):
+            check.whole(f"MLP: hidden[{place}]", width, 1)
+        check.whole("MLP: out_features", out_features, 1)
+        if not (isinstance(activation, str) and activation in ACTIVATIONS):
+            what = f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}"
+            widths_here = "; all hidden widths stand in hidden, as in (128, 64)" * isinstance(activation, int)
+            raise ValueError(what + widths_here)
+        if not isinstance(batch_norm, bool | np.bool_):
+            raise TypeError(f"MLP: batch_norm is {batch_norm!r}; it must be True or False")
         if batch_norm and norm is not None:
             raise ValueError(f"MLP: batch_norm is {batch_norm} and norm is {norm!r}; one of them must be left out")
         norm = "batch" if batch_norm else norm
-        if norm is not None and norm not in NORMS:
+        if norm is not None and not (isinstance(norm, str) and norm in NORMS):
             raise ValueError(f"MLP: norm is {norm!r}; it must be None or one of {', '.join(NORMS)}")
+        if not (check.is_number(dropout) and 0 <= dropout <= 1):
+            raise ValueError(f"MLP: dropout is {dropout!r}; it is a probability and must lie in [0, 1]")
         layers: list[Module] = []
         width = in_features
-        for hidden_width in hidden:
+        for hidden_width in widths:
             layers.append(Linear(width, hidden_width))
             if norm is not None:
                 layers.append(NORMS[norm](hidden_width))

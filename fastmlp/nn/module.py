@@ -189,8 +189,8 @@ class Module:
             for name in getattr(module, "numbers", ()):  # of a layer
                 check.held(f"{type(module).__name__}: {name}", getattr(module, name), dtype)
         for parameter in self.parameters():
-            parameter.data = parameter.data.astype(dtype)
-            parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)
+            grad = None if parameter.grad is None else parameter.grad.astype(dtype)
+            parameter.hold(parameter.data.astype(dtype), grad)
         for module in self.modules():
             for name, array in list(module._buffers.items()):
                 if array.dtype.kind == "f":
@@ -219,8 +219,16 @@ class Module:
         With strict=False, keys that one side lacks are passed over. Nothing is copied unless all can be.
         Error: RuntimeError that lists the missing, unexpected and misshapen keys.
         """
+        if not isinstance(state_dict, Mapping):
+            kind = type(state_dict).__name__
+            raise TypeError(
+                f"load_state_dict: state_dict is {kind}; it must be a dict of arrays, as state_dict() gives"
+            )
         own = self.state_dict()
-        given = {name: np.asarray(getattr(array, "data", array)) for name, array in state_dict.items()}
+        given = {
+            name: check.array(f"load_state_dict: {name}", getattr(array, "data", array))
+            for name, array in state_dict.items()
+        }
         faults = []
         if strict:
             if missing := sorted(own.keys() - given.keys()):
@@ -289,4 +297,9 @@ class Sequential(Module):
         return iter(self._modules.values())
 
     def __getitem__(self, index: int) -> Module:
+        """The module at a place, counted from the end where it is below 0. Errors: TypeError, IndexError."""
+        if not isinstance(index, int | np.integer | slice) or isinstance(index, bool):
+            raise TypeError(f"{type(self).__name__}: the index is {index!r}; it must be a whole number or a slice")
+        if not isinstance(index, slice) and not -len(self) <= index < len(self):
+            raise IndexError(f"{type(self).__name__}: module {index} is asked for; it has {len(self)}, counted from 0")
         return list(self._modules.values())[index]

@@ -84,6 +84,11 @@ def batch_norm(
     dtypes that differ. Source: Ioffe and Szegedy, ICML 2015, Algorithm 1; PyTorch's documentation of BatchNorm1d.
     """
     require_tensor("batch_norm: weight", weight), require_tensor("batch_norm: bias", bias)
+    check.number("batch_norm: momentum", momentum, 0)
+    check.number("batch_norm: eps", eps, 0)
+    for name, array in (("running_mean", running_mean), ("running_var", running_var)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"batch_norm: {name} is {type(array).__name__}; it must be an array, changed in place")
     statistics = {"running_mean": running_mean, "running_var": running_var}
     same_float("batch_norm", x=require_tensor("batch_norm: x", x), weight=weight, bias=bias, **statistics)
     shapes = [tuple(array.shape) for array in (running_mean, running_var, weight, bias)]
@@ -231,6 +236,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
     """
     require_tensor("layer_norm: weight", weight), require_tensor("layer_norm: bias", bias)
+    check.number("layer_norm: eps", eps, 0)
     same_float("layer_norm", x=require_tensor("layer_norm: x", x), weight=weight, bias=bias)
     if x.ndim != 2 or not x.shape[1] or weight.shape != x.shape[1:] or bias.shape != x.shape[1:]:
         raise ValueError(

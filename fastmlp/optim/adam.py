@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import kernels
-from .base import Group, Optimizer
+from .. import check, kernels
+from .base import Group, Optimizer, as_pair
 
 
 class Adam(Optimizer):
@@ -28,12 +28,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "betas": as_pair(betas), "eps": eps, "weight_decay": weight_decay})
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if not group["eps"] > 0:
-            raise ValueError(f"{self._name}: eps is {group['eps']}; it must be above 0")
+        if not (check.is_number(group["eps"]) and group["eps"] > 0):
+            raise ValueError(f"{self._name}: eps is {group['eps']!r}; it must be a finite number above 0")
 
 
 class AdamW(Adam):

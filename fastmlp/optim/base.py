@@ -15,6 +15,11 @@ Group = dict[str, Any]
 Kernel = Callable[..., Any]
 
 
+def as_pair(betas: Any) -> Any:
+    """A list or an array as a tuple; anything else as it is, for `_check` to refuse."""
+    return tuple(betas) if isinstance(betas, list) or (isinstance(betas, np.ndarray) and betas.ndim) else betas
+
+
 class Optimizer:
     """Base of the optimizers: parameter groups, state, zero_grad.
 
@@ -40,10 +45,13 @@ class Optimizer:
     counts_steps: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
-        if isinstance(params, Tensor | str):
-            raise TypeError(
-                f"{self._name}: params is one {type(params).__name__}; it must be an iterable of Parameters"
+        if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
+            what = (
+                f"params is {params!r}"
+                if isinstance(params, str | int | float)
+                else f"params is one {type(params).__name__}"
             )
+            raise TypeError(f"{self._name}: {what}; it must be an iterable of Parameters, as model.parameters() gives")
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -63,13 +71,18 @@ class Optimizer:
         """One more group; options that it does not name take the optimizer's defaults."""
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f'{self._name}: a parameter group must be a dict with "params"')
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        params = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
+        if isinstance(params, str) or not isinstance(params, Iterable):
+            raise TypeError(f'{self._name}: "params" of a group is {params!r}; it must be Parameters')
+        params = list(params)
         if unknown := sorted(group.keys() - self.defaults.keys() - {"params"}):
             raise ValueError(f"{self._name}: a group has {', '.join(unknown)}; it knows {', '.join(self.defaults)}")
         known = {id(p) for p in self.parameters()}
         for parameter in params:
             if not isinstance(parameter, Tensor) or not parameter.is_leaf or parameter.dtype not in FLOATS:
-                raise TypeError(f"{self._name}: params holds {type(parameter).__name__}; each must be a Parameter")
+                kind = type(parameter)
+                other = f"{kind.__module__}." * (kind.__name__ == "Parameter" and not isinstance(parameter, Parameter))
+                raise TypeError(f"{self._name}: params holds {other}{kind.__name__}; each must be a Parameter")
             if id(parameter) in known:
                 raise ValueError(f"{self._name}: one parameter was given twice; a step would change it twice")
             known.add(id(parameter))
@@ -80,16 +93,15 @@ class Optimizer:
     def _check(self, group: Group) -> None:
         """Refuse options out of range."""
         for name in ("lr", "weight_decay"):
-            value = group[name]
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
+            check.number(f"{self._name}: {name}", group[name], 0)
         narrow = any(parameter.dtype == np.float32 for parameter in group["params"])
         for name in self.defaults:  # as the kernels take them
             for value in group[name] if isinstance(group[name], tuple | list) else [group[name]]:
                 check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
         betas = group.get("betas", (0.0, 0.0))
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
+        pair = isinstance(betas, tuple | list) and len(betas) == 2
+        if not (pair and all(check.is_number(beta) and 0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"{self._name}: betas is {betas!r}; it must be two numbers in [0, 1)")
 
     def check(self) -> None:
         """Refuse options and state that the kernels cannot trust, in one sentence: before each epoch."""
@@ -232,6 +244,7 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
+        self._check_form(state_dict)
         groups = state_dict["param_groups"]
         sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
@@ -250,6 +263,20 @@ class Optimizer:
         check.whole(f"{self._name}: epochs of the state", epochs, 0)
         self.param_groups, self.state, self.epochs = filled, state, int(epochs)
         self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
+
+    def _check_form(self, state_dict: Any) -> None:
+        """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
+        given: Mapping[str, Any] = state_dict if isinstance(state_dict, Mapping) else {}
+        state: Any = given.get("state")
+        groups: Any = given.get("param_groups")
+        right = isinstance(state, Mapping) and isinstance(groups, list | tuple)
+        right = right and all(isinstance(group, Mapping) and "params" in group for group in groups)
+        right = right and all(str(key).isdecimal() and isinstance(one, Mapping) for key, one in state.items())
+        if not right:
+            raise ValueError(
+                f"{self._name}: state_dict is {type(state_dict).__name__} of another form; it must be what "
+                'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}'
+            )
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())

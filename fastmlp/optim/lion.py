@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..kernels import updates
-from .base import Optimizer
+from .base import Optimizer, as_pair
 
 
 class Lion(Optimizer):
@@ -27,4 +27,4 @@ class Lion(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "betas": as_pair(betas), "weight_decay": weight_decay})

@@ -87,6 +87,17 @@ class Rates:
         before = optimizer.schedule_rates if len(optimizer.schedule_rates) == len(rates) else [[r, r] for r in rates]
         goes_on = optimizer.epochs > 0
         self.start = [b if goes_on and rate == left else rate for rate, (b, left) in zip(rates, before, strict=True)]
+        if schedule is not None:
+            check.takes(f"fit: schedule {type(schedule).__name__}.rate", schedule.rate, "start", "done", "total")
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Refuse a schedule that gives no rate, before the first step: of every epoch, of steps the first and last."""
+        total, size = (self.epochs, 1) if self.every == "epoch" else (self.epochs * self.steps, self.steps)
+        for first in range(0, total, size):
+            for done in {first, first + size - 1}:
+                for start in self.start:
+                    self._rate(start, done, total)
 
     def of_epoch(self, epoch: int) -> Array | None:
         """(steps, groups): the rates of the steps of an epoch, counted from 1; None where the groups hold them.
@@ -109,10 +120,14 @@ class Rates:
 
     def _rate(self, start: float, done: int, total: int) -> float:
         assert self.schedule is not None
-        rate: Any = self.schedule.rate(start, done, total)
-        if not 0 <= rate <= MOST_RATE:
-            name = type(self.schedule).__name__
+        name = type(self.schedule).__name__
+        try:
+            rate: Any = self.schedule.rate(start, done, total)
+        except OverflowError:  # of Python's numbers: NumPy's become infinite
+            rate = math.inf
+        if not (check.is_number(rate) and 0 <= rate <= MOST_RATE):
             raise ValueError(
-                f"fit: {name} gives the rate {rate} after {done} of {total}; it must be in 0..{MOST_RATE:.2g}"
+                f"fit: schedule {name} gives the rate {rate!r} after {done} of {total} {self.every}s; "
+                f"it must be a number in 0..{MOST_RATE:.2g}"
             )
         return float(rate)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from .base import Group, Optimizer
 
 
@@ -36,8 +36,10 @@ class SGD(Optimizer):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if not (np.isfinite(group["momentum"]) and group["momentum"] >= 0):
-            raise ValueError(f"SGD: momentum is {group['momentum']}; it must be a finite number of at least 0")
+        check.number("SGD: momentum", group["momentum"], 0)
+        check.number("SGD: dampening", group["dampening"])
+        if not isinstance(group["nesterov"], bool | int | np.bool_):
+            raise TypeError(f"SGD: nesterov is {group['nesterov']!r}; it must be True or False")
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
 

@@ -6,6 +6,7 @@ makes of rows; `fit`, `evaluate` and the scripts come through here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
-from .plan import obstacle
+from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
 from .trust import check_rows, check_targets
 
@@ -31,6 +32,39 @@ MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer
 def ceiling(n_threads: int | str) -> int:
     """Most threads: what was asked for, and never more than there are cores."""
     return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
+
+
+def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
+    """How many numbers `model` makes of a row of `data`, found before the first step; None where nobody can say.
+
+    Declared layers say it. Any other model is asked for the first `rows` rows: a copy of it, in evaluation mode and
+    without a graph, so that neither its numbers nor its counters change. Who cannot be copied or asked so is not known.
+    """
+    layers = flat_layers(model)
+    if layers and all(isinstance(layer, Layer) and layer.runs_on_engine() for layer in layers):
+        columns = data.n_features
+        for place, layer in enumerate(layers):
+            columns = layer.columns(columns, place)
+        return columns
+    if any("forward" in module.__dict__ for module in model.modules()):  # a copy would call the original
+        return None
+    try:
+        x, _ = next(nodes.batches(data, np.arange(rows), [rows], nodes.dtype_of(model)))
+        twin = copy.deepcopy(model)
+        with no_grad(), evaluating():
+            z = twin(x)
+    except Exception:  # of somebody else's code; the first step will say it
+        return None
+    return checked_output(caller, model, z, rows).shape[1]
+
+
+def checked_output(caller: str, model: Module, z: Any, rows: int) -> Array:
+    """The numbers of what a model gave for so many rows, (rows, outputs). Error: TypeError for anything else."""
+    if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != rows:
+        given = f"a Tensor {z.shape}" if isinstance(z, Tensor) else type(z).__name__
+        what = f"a Tensor ({rows}, outputs)"
+        raise TypeError(f"{caller}: {type(model).__name__} gives {given} for {rows} rows; it must give {what}")
+    return z.data
 
 
 class Trainer:
@@ -147,4 +181,5 @@ def _asked(model: Module, x: Array) -> Array:
 def _evaluated(model: Module, x: Tensor) -> Array:
     """What the graph makes of x in evaluation mode. No block is open while a caller has the numbers."""
     with no_grad(), evaluating():
-        return model(x).data
+        z = model(x)
+    return checked_output("evaluate", model, z, len(x))

@@ -41,29 +41,32 @@ def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
         raise ValueError(f"{caller}: the file of data.features has {there} of {x.nbytes} bytes left; it has shrunk")
 
 
-def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None) -> None:
-    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for."""
+def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, what: str = "data") -> None:
+    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for.
+
+    what: the argument that `data` is.
+    """
     y = data.targets
     if not isinstance(y, np.ndarray) or y.dtype not in (np.int64, np.float64) or not y.flags.c_contiguous:
-        what = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
-        raise ValueError(f"{caller}: data.targets is {what}; it must be int64 or float64, contiguous: {AS_IT_WAS}")
+        given = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
+        raise ValueError(f"{caller}: {what}.targets is {given}; it must be int64 or float64, contiguous: {AS_IT_WAS}")
     if data.kind != loss.targets:
-        raise ValueError(f"{caller}: data has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
+        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
     if data.kind == "classes":
         if y.ndim != 1:
-            raise ValueError(f"{caller}: data.labels is {y.shape}; it must be (N,)")
+            raise ValueError(f"{caller}: {what}.labels is {y.shape}; it must be (N,)")
         lowest, highest = int(y.min()), int(y.max())
         if lowest < 0:
-            raise ValueError(f"{caller}: data has the label {lowest}; a label is at least 0")
+            raise ValueError(f"{caller}: {what} has the label {lowest}; a label is at least 0")
         if outputs is not None and highest >= outputs:
-            raise ValueError(f"{caller}: data has the label {highest}; the model's labels are 0 .. {outputs - 1}")
+            raise ValueError(f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}")
         if highest >= data.classes:
-            raise ValueError(f"{caller}: data has the label {highest}; its labels are 0 .. {data.classes - 1}")
+            raise ValueError(f"{caller}: {what} has the label {highest}; its labels are 0 .. {data.classes - 1}")
         return
     if not np.isfinite(y).all():
-        raise ValueError(f"{caller}: data.targets are not all finite")
+        raise ValueError(f"{caller}: {what}.targets are not all finite")
     if outputs is not None and (width := y.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: data has {width} targets a row; the model has {outputs} outputs")
+        raise ValueError(f"{caller}: {what} has {width} targets a row; the model has {outputs} outputs")
 
 
 def batch_bounds(sizes: list[int], rows: int, room: int) -> Array:

@@ -333,11 +333,11 @@ def _in_float64(model: Any, named: Mapping[str, Tensor]) -> Iterator[Callable[[]
 
     try:
         for tensor in tensors:
-            tensor.data = tensor.data.astype(np.float64)
+            tensor.hold(tensor.data.astype(np.float64))
         yield rewind
     finally:
         for tensor, data, grad in kept:
-            tensor.data, tensor.grad = data, grad
+            tensor.hold(data, grad)
         for module, (values, buffers) in zip(modules, attributes, strict=True):
             module.__dict__.clear()
             module.__dict__.update(values)

@@ -32,8 +32,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from .. import check
 from ..data import Dataset
-from ..files import PARTIAL, write
+from ..files import PARTIAL, for_json, probe, write
 from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
@@ -68,13 +69,15 @@ class Run:
 
     folder  where to write; None makes <root>/<date>-<name>/, with -2, -3 ... behind where that is taken
     name    what the folder is called after; "run" where neither it nor folder is given
-    config  name -> value for config.json: JSON's types, and paths. "features", "hidden", "classes", "activation",
-            "dropout" and "batch_norm" are the arguments of `nn.MLP`; `read_run` needs the activation and the dropout
+    config  name -> value for config.json: JSON's types, NumPy's numbers and arrays, and paths. "features", "hidden",
+            "classes", "activation", "dropout" and "batch_norm" are the arguments of `nn.MLP`; `read_run` needs the
+            activation and the dropout
     force   whether a folder that is not empty may be used. The files of the run in it are replaced when the first
             epoch is done, not before; other files stay
 
-    Errors: ValueError for a folder that is not empty (without force) or no folder; OSError where it cannot be made.
-    Files whose name begins with a dot do not count: a file manager or a killed run leaves them.
+    Errors: ValueError for a folder that is not empty (without force) or no folder; TypeError for a config that JSON
+    cannot hold; OSError where the folder cannot be made or written to. Files whose name begins with a dot do not count:
+    a file manager or a killed run leaves them.
     """
 
     def __init__(
@@ -85,12 +88,13 @@ class Run:
         config: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> None:
-        if not name or Path(name).name != name:
+        config = _checked(config)
+        if not isinstance(name, str) or not name or Path(name).name != name:
             raise ValueError(f"Run: name is {name!r}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()
-        self.made = folder is None or not Path(folder).exists()
+        self.made = folder is None or not check.path("Run: folder", folder).exists()
         if folder is None:
-            self.folder = _dated(Path(root), f"{self.started:%Y-%m-%d-%H%M%S}-{name}")
+            self.folder = _dated(check.path("Run: root", root), f"{self.started:%Y-%m-%d-%H%M%S}-{name}")
         else:
             self.folder = Path(folder)
             if self.folder.exists() and not self.folder.is_dir():
@@ -99,8 +103,8 @@ class Run:
                 raise ValueError(
                     f"Run: {self.folder} is not empty; name a new folder, or replace the run in it with force"
                 )
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self.config = dict(config or {})
+        probe("Run: folder", self.folder)
+        self.config = config
         self._stale = any(self.folder.iterdir())  # the files of another run are in it
         self._saved: float | None = None  # when history and weights were written last
         self._wrote: set[str] = set()
@@ -126,7 +130,7 @@ class Run:
 
         status: "running", "finished", "stopped early", "interrupted" or "diverged".
         """
-        config = {key: str(value) if isinstance(value, Path) else value for key, value in self.config.items()}
+        config = _plain(self.config)
         config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}
         config |= {"python": platform.python_version(), "machine": platform.platform(), "cores": os.cpu_count()}
         config |= {"started": self.started.isoformat(timespec="seconds")}
@@ -290,7 +294,7 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     Errors: FileNotFoundError for a folder without one of those files (metrics.json may miss); ValueError for a file
     that cannot be read as what it should be, or where weights and configuration do not fit, as `load_model`.
     """
-    place = Path(folder)
+    place = check.path("read_run: folder", folder)
     for name in ("config.json", "history.csv", "model.safetensors"):
         if not (place / name).is_file():
             raise FileNotFoundError(
@@ -301,7 +305,28 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         raise ValueError(f"read_run: {place / 'config.json'} has no activation; it must describe the network")
     model = load_model(place)
     metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
-    return SavedRun(place, config, model, _read_history(place / "history.csv"), metrics)
+    history = _read_history(place / "history.csv")
+    classes = config.get("classes")
+    history.classes = classes if isinstance(classes, int) else 0
+    return SavedRun(place, config, model, history, metrics)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as JSON takes it."""
+    return for_json({key: str(value) if isinstance(value, os.PathLike) else value for key, value in config.items()})
+
+
+def _checked(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of the configuration; refused here, before a training, where JSON cannot hold it."""
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"Run: config is {type(config).__name__}; it must be a dict of names and values")
+    for key, value in (config or {}).items():
+        try:
+            json.dumps(_plain({key: value}))
+        except (TypeError, ValueError) as error:
+            what = "it must be a text, a number, a list or dict of them, None or a path"
+            raise TypeError(f"Run: config[{key!r}] is {type(value).__name__}; {what}") from error
+    return dict(config or {})
 
 
 def _read_history(path: Path) -> History:

@@ -43,10 +43,15 @@ NUMBERS = tuple(f.name for f in fields(Epoch) if f.name != "ran_on")  # the colu
 
 @dataclass
 class History:
-    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch."""
+    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch.
+
+    classes: how many the net tells apart; 0 where targets are numbers, and where nobody wrote it down. A guess among
+    them costs log(classes) nats, which `diagnose` compares the losses with.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     score_name: str = "accuracy"
+    classes: int = 0
 
     def add(
         self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int, ran_on: str

@@ -35,7 +35,7 @@ class Progress:
     """
 
     def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy", first: int = 1) -> None:
-        if progress not in (True, False, "table"):
+        if not isinstance(progress, bool | int | str) or progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
         self.bar: Any = None

@@ -11,7 +11,9 @@ from ..optim import Optimizer
 from .history import NUMBERS, History
 
 METRICS = NUMBERS
-RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # the others are better when low
+RISING = (  # the others are better when low
+    "train_accuracy", "validation_accuracy", "train_score", "validation_score", "samples_per_second", "epoch"
+)  # fmt: skip
 
 
 class EarlyStopping:
@@ -19,7 +21,8 @@ class EarlyStopping:
 
     stopper = fastmlp.EarlyStopping(patience=5);  fastmlp.fit(model, data, validation=0.1, callbacks=[stopper])
 
-    metric     a column of `Epoch`; losses and seconds are better when low, accuracies and samples per second when high
+    metric     a column of `Epoch`; losses and seconds are better when low, accuracies, scores and samples per second
+               when high
     patience   epochs without improvement after which the training ends; 0 and 1 end it at the first such epoch; None
                never ends it
     min_delta  an epoch is an improvement when its metric is better than that of the last improvement by more than
@@ -34,7 +37,7 @@ class EarlyStopping:
 
     One object serves any number of trainings, one after the other.
     Errors: ValueError for an unknown metric, for patience or min_delta below 0; from `fit`, before the first epoch,
-    for a validation metric where nothing is held out.
+    for a validation metric where nothing is held out, and for an accuracy where the loss has another score.
     Source: Prechelt, Early Stopping - But When? (1998); the arguments are those of Keras.
     """
 
@@ -70,6 +73,11 @@ class EarlyStopping:
     def needs_validation(self) -> bool:
         """Whether the metric is one of the validation; `fit` then refuses to train without one."""
         return self.metric.startswith("validation")
+
+    @property
+    def needs_accuracy(self) -> bool:
+        """Whether the metric is an accuracy; `fit` then refuses to train with a loss that has another score."""
+        return self.metric.endswith("accuracy")
 
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
         """Begin anew; called by `fit` before the first epoch."""

@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from ..files import probe
 from ..nn import Module
 from .history import History
 from .watch import Histogram, Watch
@@ -33,7 +34,7 @@ class TensorBoard:
 
     Scalars, one an epoch: loss and accuracy of training and validation, and samples per second. What is not finite is
     left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where folder cannot be
-    made; ValueError at the first epoch for a watch that does not stand before.
+    made or written to; ValueError before the first epoch for a watch that does not stand before.
     """
 
     def __init__(self, folder: str | os.PathLike[str], watch: Watch | None = None) -> None:
@@ -43,10 +44,17 @@ class TensorBoard:
             raise NotInstalledError(
                 "TensorBoard: tensorboardX is not installed; it must be: pip install 'fastmlp[tensorboard]'"
             ) from None
-        os.makedirs(folder, exist_ok=True)
+        if watch is not None and not isinstance(watch, Watch):
+            raise TypeError(f"TensorBoard: watch is {type(watch).__name__}; it must be a Watch, or None")
+        probe("TensorBoard: folder", folder)
         self.folder, self.watch = os.fspath(folder), watch
         self._open: Any = SummaryWriter
         self._writer: Any = None
+
+    def start(self, model: Module, optimizer: Any = None) -> None:
+        """Refuse a watch that has not just been started; called by `fit` before the first epoch."""
+        if self.watch is not None and len(self.watch.epochs) != 1:
+            raise ValueError("TensorBoard: the watch was not started; it must stand before in fit's callbacks")
 
     def __call__(self, model: Module, history: History) -> None:
         """Write the epoch that has ended; on the disk after FLUSH_SECONDS, or when the training ends."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..check import takes
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
@@ -60,7 +61,9 @@ def fit(
                 method `start`, start(model, optimizer) is called before the first epoch. Where one has a method
                 `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
                 epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
-                attribute `needs_validation` is True is refused where nothing is held out
+                attribute `needs_validation` is True is refused where nothing is held out, one whose attribute
+                `needs_accuracy` is True where the loss has another score. All are refused before the first step where
+                they do not take these arguments
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
     schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
@@ -84,6 +87,8 @@ def fit(
     if seed >= 2**63:
         raise ValueError(f"fit: seed is {seed}; it must be below 2**63")
     _check_threads("fit", n_threads)
+    if next(model.parameters(), None) is None:
+        raise ValueError(f"fit: model is a {type(model).__name__} without parameters; it must have some to train")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer is {optimizer!r}; it must be one of fastmlp.optim, made with parameters")
     if optimizer is not None:
@@ -97,6 +102,8 @@ def fit(
             raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+        _check_callback(callback)
+    epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's integers of 8 bits end at 255
     data.check_range("fit: data", dtype_of(model))
     if data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
@@ -108,6 +115,12 @@ def fit(
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     loss = _checked_loss(loss, data, held_out)
+    for callback in callbacks:
+        if loss.score.name != "accuracy" and _is_true(getattr(callback, "needs_accuracy", False)):
+            raise ValueError(
+                f"fit: {callback!r} needs an accuracy, and {type(loss).__name__} has none: its score is "
+                f"{loss.score.name}, in train_score and validation_score"
+            )
     done = optimizer.epochs if start_epoch is None else int(start_epoch)
     report = Progress(progress, done + epochs, len(rows), loss.score.name, done + 1)
     batch_norm = any(isinstance(module, Layer) and module.least_rows > 1 for module in model.modules())
@@ -117,10 +130,17 @@ def fit(
             "fit: with batch_norm a batch of 1 row cannot be trained on, one row has no spread; "
             f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
         )
+    outputs = door.count_outputs("fit", model, data, min(sizes))
+    for part in (data, held_out):
+        if part is not None:
+            door.check_targets("fit", loss, part, outputs, "data" if part is data else "validation")
+    classes = max(data.classes, outputs or 0) if loss.targets == "classes" else 0
+    if classes and (missing := _missing(data.labels[rows], classes)):
+        report.say(missing)
     _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
-    history = History(score_name=loss.score.name)
+    history = History(score_name=loss.score.name, classes=classes)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         if not model.training:
@@ -169,6 +189,7 @@ def evaluate(
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
     data.check_range("evaluate: data", dtype_of(model))
+    batch_size = int(batch_size)
     loss = CrossEntropyLoss()
     door.check_targets("evaluate", loss, data, None)
     predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
@@ -217,7 +238,7 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
         return everything, None
-    if isinstance(validation, bool) or not isinstance(validation, int | float | np.number):
+    if isinstance(validation, bool) or not isinstance(validation, int | float | np.integer | np.floating):
         what = repr(validation) if isinstance(validation, bool | str) else type(validation).__name__
         raise TypeError(f"fit: validation is {what}; it must be a Dataset, a fraction of the rows, a count, or None")
     if not 0 < validation < len(data):
@@ -236,8 +257,27 @@ def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
     loss = loss if loss is not None else CrossEntropyLoss()
     for part in (data, held_out):
         if part is not None:
-            door.check_targets("fit", loss, part, None)
+            door.check_targets("fit", loss, part, None, "data" if part is data else "validation")
     return loss
+
+
+def _check_callback(callback: Any) -> None:
+    """Refuse one that cannot be called as `fit` will, before the first epoch is lost to it."""
+    name = getattr(callback, "__name__", None) or type(callback).__name__
+    takes(f"fit: the callback {name}", callback, "model", "history")
+    for method, argument in (("start", "optimizer"), ("finish", "history")):
+        if hasattr(callback, method):
+            takes(f"fit: {method} of the callback {name}", getattr(callback, method), "model", argument)
+
+
+def _missing(labels: Array, classes: int) -> str:
+    """A line where no row is of a class; else an empty text."""
+    absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if not len(absent):
+        return ""
+    shown = ", ".join(str(c) for c in absent[:8]) + ", ..." * (len(absent) > 8)
+    which = f"the class {shown}" if len(absent) == 1 else f"{len(absent):,} of the {classes:,} classes: {shown}"
+    return f"no training row has {which}"
 
 
 def _seed_dropout(model: Module, seed: int, steps: int) -> None:

@@ -112,8 +112,9 @@ class Watch:
     `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own:
     watch.start(model, optimizer), then watch(model, history).
 
-    Errors: TypeError for data that is no Dataset, ValueError for rows below 2 or a seed below 0; those of the model
-    for data that do not fit. Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
+    Errors: TypeError for data that is no Dataset and a loss that is none, ValueError for rows below 2, a seed below 0
+    and a loss of other targets than data has; those of the model for data that do not fit.
+    Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
     """
 
     def __init__(self, data: Dataset, rows: int = 256, seed: int = 0, loss: Loss | None = None) -> None:
@@ -121,9 +122,15 @@ class Watch:
             raise TypeError(f"Watch: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
         for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
             whole(f"Watch: {name}", value, least)
+        loss = CrossEntropyLoss() if loss is None else loss
+        if not isinstance(loss, Loss):
+            raise TypeError(f"Watch: loss is {loss!r}; it must be a loss of fastmlp.nn, that of the training")
+        if data.kind != loss.targets:
+            what = f"data has {data.kind} as targets, {type(loss).__name__} takes {loss.targets}"
+            raise ValueError(f"Watch: {what}; loss must be that of the training")
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
-        self._targets, self._loss = data.targets[chosen], loss or CrossEntropyLoss()
+        self._targets, self._loss = data.targets[chosen], loss
         self._optimizer: Optimizer | None = None
         self._before: tuple[Module, Optimizer | None] | None = None
         self._epochs: list[int] = []
