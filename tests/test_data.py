@@ -100,7 +100,7 @@ BAD_DATASETS = [
     (ARRAY.astype(object), classes(4), None, ("features has the type object",)),
     (np.ma.masked_equal(ARRAY, 3), classes(4), None, ("features is a masked array",)),
     (ARRAY, np.ma.masked_equal(classes(4), 1), None, ("labels is a masked array",)),
-    ([[1.0, 2.0], [3.0]], classes(2), None, ("features is not an array", "inhomogeneous")),
+    ([[1.0, 2.0], [3.0]], classes(2), None, ("features is a list", "its rows are uneven")),
     (ARRAY, classes(4).astype("f8"), 4, ("classes is 4", "labels has the type float64", "integers")),
     (ARRAY, classes(4).astype("c8"), None, ("labels has the type complex64", "integer")),
     (ARRAY, np.array([0, 1, np.nan, 2]), None, ("labels has nan in row 2", "finite")),

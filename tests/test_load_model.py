@@ -220,3 +220,16 @@ def test_a_header_that_lies_is_refused(tmp_path, layers, words):
     save_file(nn.MLP(4, (), 2).state_dict(), tmp_path / "m", {"layers": layers})
     with pytest.raises(ValueError, match=words):
         fm.load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("file.safetensors",), r"load: model is str; .* load_model\(path\) makes one"),
+        (("file.safetensors", fm.nn.Linear(2, 1)), "load: model is str"),
+        ((fm.nn.Linear(2, 1),), "load: path is left out"),
+    ],
+)
+def test_load_without_a_model_or_a_path_names_load_model(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        fm.load(*arguments)

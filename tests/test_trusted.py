@@ -61,9 +61,9 @@ CHANGES = {  # name -> (what a callback does after the first epoch, words of the
     "no array": (lambda m, d, o: setattr(d, "features", [[1.0] * 12] * 100), "data.features is list"),
     "a scale of NaN": (lambda m, d, o: setattr(d, "scale", np.nan), "data.scale is nan"),
     "a weight of another shape": (
-        lambda m, d, o: force(m[0].weight, "data", np.zeros((9, 9), np.float32)), r"\(9, 9\)"),
-    "a bias of another shape": (lambda m, d, o: force(m[0].bias, "data", np.zeros(3, np.float32)), r"\(3,\)"),
-    "a gamma of another shape": (lambda m, d, o: force(m[1].weight, "data", np.zeros(2, np.float32)), r"\(2,\)"),
+        lambda m, d, o: force(m[0].weight, "_data", np.zeros((9, 9), np.float32)), r"\(9, 9\)"),
+    "a bias of another shape": (lambda m, d, o: force(m[0].bias, "_data", np.zeros(3, np.float32)), r"\(3,\)"),
+    "a gamma of another shape": (lambda m, d, o: force(m[1].weight, "_data", np.zeros(2, np.float32)), r"\(2,\)"),
     "running statistics of another shape": (
         lambda m, d, o: setattr(m[1], "running_mean", np.zeros(2, np.float32)), r"\(2,\)"),
     "a model in float64": (lambda m, d, o: m.double(), "exp_avg of parameter 0 is float32; it must be float64"),
@@ -207,7 +207,7 @@ def test_a_predictor_of_wrong_shapes_is_refused(change):
     if change == "running_mean":
         model[1].running_mean = np.zeros(2, np.float32)
     else:
-        force(getattr(model[0], change), "data", np.zeros((9, 9) if change == "weight" else 9, np.float32))
+        force(getattr(model[0], change), "_data", np.zeros((9, 9) if change == "weight" else 9, np.float32))
     with pytest.raises(ValueError, match=f"{change} of layer"):
         fm.Predictor(model)
 
@@ -218,7 +218,7 @@ def test_a_parameter_that_is_swapped_while_the_engine_has_it_is_not_written_over
     with Engine(model, optim.Adam(model.parameters()), 12, 20, 1, chunk_steps=1) as engine:
 
         def swap(done, loss, score):
-            force(model[0].weight, "data", np.zeros((3, 3), np.float32))
+            force(model[0].weight, "_data", np.zeros((3, 3), np.float32))
 
         with pytest.raises(ValueError, match=r"an array of a parameter is \(3, 3\); it was \(16, 12\)"):
             engine.epoch(rows, np.arange(40), [20, 20], swap)
@@ -234,7 +234,7 @@ def test_a_parameter_that_is_swapped_while_the_engine_has_it_is_not_written_over
         (lambda s: s["state"][0].update(exp_avg=None), "exp_avg of parameter 0 is NoneType"),
         (lambda s: s["state"][0].update(exp_avg=np.full((16, 12), "x")), "exp_avg of parameter 0 is"),
         (lambda s: s["state"].update({99: s["state"][0]}), "a parameter 99; the optimizer has 0 .. 9"),
-        (lambda s: s["state"].update({-1: s["state"][0]}), "a parameter -1"),
+        (lambda s: s["state"].update({-1: s["state"][0]}), "state_dict is dict of another form"),
         (lambda s: s["state"][0].pop("step"), "it must hold exp_avg, exp_avg_sq, step"),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import check
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
 
 _MAX_CLASSES = 1 << 31
@@ -219,16 +220,6 @@ def _check_index(index: Any, n: int) -> np.ndarray:
     return rows
 
 
-def _array(given: ArrayLike, what: str) -> np.ndarray:
-    """Return an array as it is, a memory map too, or the array made of anything else."""
-    if isinstance(given, np.ma.MaskedArray):
-        raise ValueError(f"{what} is a masked array; it must have no gaps, as x.filled() gives")
-    try:
-        return given if isinstance(given, np.memmap) else np.asarray(given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} is not an array and NumPy cannot make it one: {error}") from error
-
-
 def checked(
     features: ArrayLike, labels: ArrayLike, classes: int | None, where: str, of_x: str, of_y: str
 ) -> tuple[np.ndarray, np.ndarray, int, float]:
@@ -236,7 +227,7 @@ def checked(
 
     where, of_x, of_y are words for errors. The targets are a copy.
     """
-    x, y = _array(features, f"{where}: {of_x}"), _array(labels, f"{where}: {of_y}")
+    x, y = check.array(f"{where}: {of_x}", features), check.array(f"{where}: {of_y}", labels)
     x = as_kept(x, f"{where}: {of_x}")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import check, kernels
+from .axes import Dim, check_broadcast, meant_axes
 from .operation import Operation, flushed, kernel_array, output
 from .tensor import Array, Tensor
-
-Dim = int | tuple[int, ...] | None
 
 
 def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
@@ -38,14 +37,6 @@ def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         tensor = _fractions(tensor)
     constant = Tensor(array.astype(tensor.dtype))
     return (tensor, constant) if isinstance(a, Tensor) else (constant, tensor)
-
-
-def _check_broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    """Refuse shapes that do not fit: from the last axis on, lengths must be equal, or one of them 1."""
-    if any(m != n and 1 not in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False)):
-        raise ValueError(
-            f"arithmetic: shapes are {a} and {b}; from the last axis on, lengths must be equal, or one of them 1"
-        )
 
 
 def _sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -230,32 +221,13 @@ class SumBackward0(Operation):
         return (np.array(np.broadcast_to(dy * dy.dtype.type(self.share), self.shape)),)
 
 
-def _axes(name: str, a: Tensor, dim: Any, axis: Any) -> Dim:
-    """The axes that are meant: `dim`, or NumPy's word for it, `axis`, as PyTorch takes both."""
-    if dim is not None and axis is not None:
-        raise TypeError(f"{name}: dim is {dim!r} and axis is {axis!r}; they are one thing, one must be left out")
-    given = dim if axis is None else axis
-    if given is None:
-        return None
-    axes = tuple(given) if isinstance(given, tuple | list) else (given,)
-    for one in axes:
-        if isinstance(one, bool) or not isinstance(one, int | np.integer) or not -a.ndim <= one < max(a.ndim, 1):
-            which = f"in {-a.ndim}..{a.ndim - 1}" if a.ndim else "None, as it has no axes"
-            raise ValueError(
-                f"{name}: dim is {given!r}, the tensor is {a.shape}; it must be an axis {which}, or several"
-            )
-    if len({one % max(a.ndim, 1) for one in axes}) < len(axes):
-        raise ValueError(f"{name}: dim is {given!r}; it must name each axis once")
-    return axes if isinstance(given, tuple | list) else int(given)
-
-
 @flushed
 def total(a: Tensor, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None, keepdims: bool = False) -> Tensor:
     """c = Σ a over the axes `dim`, all of them for None.    keepdim leaves summed axes in place with length 1
 
     axis and keepdims are NumPy's words for dim and keepdim. Error: ValueError for an axis that is not there.
     """
-    dim, keepdim = _axes("sum", a, dim, axis), keepdim or keepdims
+    dim, keepdim = meant_axes("sum", a, dim, axis), keepdim or keepdims
     c = np.asarray(a.data.sum(axis=dim, keepdims=keepdim))
     return output(SumBackward0, (a,), c, shape=a.shape, dim=dim)
 
@@ -274,7 +246,7 @@ def mean(a: Tensor, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None,
 
     Errors: TypeError for whole numbers, as in PyTorch; ValueError for an axis that is not there.
     """
-    dim, keepdim = _axes("mean", a, dim, axis), keepdim or keepdims
+    dim, keepdim = meant_axes("mean", a, dim, axis), keepdim or keepdims
     if a.dtype.kind != "f":
         raise TypeError(f"mean: the tensor is {a.dtype}; it must be float32 or float64")
     c = np.asarray(a.data.mean(axis=dim, keepdims=keepdim))
@@ -378,7 +350,7 @@ def _operators() -> None:
     def both(function: Any) -> tuple[Any, Any]:
         def run(a: Tensor, b: Tensor) -> Tensor:
             if a.shape != b.shape and function is not matmul:
-                _check_broadcast(a.shape, b.shape)
+                check_broadcast(a.shape, b.shape)
             return function(a, b)
 
         def forward(self: Tensor, other: Any) -> Tensor:

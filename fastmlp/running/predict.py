@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..data import Dataset
 from ..data.features import SCALES, as_kept, checked_scale
 from ..graph import Array
@@ -94,7 +94,7 @@ class Predictor:
 
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
-        snapshot, x = self._snapshot, np.asarray(x)
+        snapshot, x = self._snapshot, x if type(x) is np.ndarray else _rows(x)
         if x.shape == snapshot.row_shape and (free := snapshot.desks.get(x.dtype)) is not None:  # one row: no detour
             try:
                 desk = free.pop()
@@ -123,6 +123,13 @@ class Predictor:
         snapshot = self._snapshot
         check_rows("evaluate", data, snapshot.features)
         return snapshot.logits(data.rows, data.scale, data.row_numbers("evaluate", order), self.threads)
+
+
+def _rows(x: Any) -> Array:
+    """The array that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
+    if isinstance(x, Dataset):
+        raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
+    return check.array("Predictor: x", x)
 
 
 class _Snapshot(OfThisProcess):

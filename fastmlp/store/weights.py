@@ -92,16 +92,19 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
     return layers
 
 
-def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:
+def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool = True) -> None:
     """Copy the state in a safetensors file into the model's arrays.
 
     bfloat16 numbers are read as the float32 numbers that they are. Names that all begin with the same words and a dot
     ("module.0.weight", "net.0.weight") are read without them where the model has no such names. Where a file lacks
     num_batches_tracked, which nothing is computed from, it is 0.
 
-    Errors: FileNotFoundError; ValueError for a file in another format, or with numbers of another type;
-    RuntimeError that lists the keys that do not fit, as `Module.load_state_dict`.
+    Errors: TypeError without a model or a path; FileNotFoundError; ValueError for a file in another format, or with
+    numbers of another type; RuntimeError that lists the keys that do not fit, as `Module.load_state_dict`.
     """
+    if not isinstance(model, Module) or path is None:
+        what = f"model is {type(model).__name__}" if not isinstance(model, Module) else "path is left out"
+        raise TypeError(f"load: {what}; it fills a model that is there, load(model, path): load_model(path) makes one")
     state, own = _read(path, "load")[0], model.state_dict().keys()
     if not own & state.keys():
         state = _without_prefix(state, own.__contains__)
