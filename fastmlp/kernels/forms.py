@@ -13,6 +13,7 @@ before the loop sees it. Why not a table of functions that the loop holds: it wo
 14.5 s, and a new kernel would be a new loop.
 """
 
+import re
 from typing import Any
 
 import numba
@@ -94,8 +95,9 @@ def _reason(error: Exception) -> str:
     what = said[0].rstrip(".")
     if what.endswith("found for signature:"):  # the next line has it
         what = f"{what[:-1]} {said[1].removeprefix('>>> ')}"
-    if where := [line.rstrip(":") for line in lines if line.startswith('File "')]:
-        what += f" (in {where[-1].rpartition('/')[2].replace(chr(34), '')})"
+    places = [re.fullmatch(r'File "(?:.*/)?(.*)", (line \d+):?', line) for line in lines]
+    if found := [place for place in places if place]:
+        what += f" ({found[-1][1]}, {found[-1][2]})"
     return what
 
 

@@ -60,19 +60,21 @@ def run(owner: str, kernel: Any, form: str, given: Mapping[str, Any], fills: Map
         if name in fills:
             array[fills[name]] = given[name][fills[name]]
         if not np.array_equal(array, given[name], equal_nan=True):
-            parts = " and ".join(f"{filled}[{_part(part)}]" for filled, part in fills.items())
-            raise TypeError(f"{owner}: {kernel.__name__} changes {name} elsewhere; it may change {parts} alone")
+            parts = " and ".join(filled + _part(part) for filled, part in fills.items())
+            raise TypeError(f"{owner}: {kernel.__name__} changes {name} where it must not; it may change {parts} alone")
 
 
 def _size(value: Any) -> str:
     return str(value.shape) if isinstance(value, np.ndarray) else str(value)
 
 
-def _part(part: Any) -> str:
-    """An index as it is written: (slice(None), slice(2, 6)) is ":, 2:6"."""
-    if isinstance(part, slice):
-        return ":".join("" if end is None else str(end) for end in (part.start, part.stop))
-    return ", ".join(map(_part, part)) if isinstance(part, tuple) else str(part)
+def _part(index: Any) -> str:
+    """An index as it is written: (slice(None), slice(2, 6)) is "[:, 2:6]"; nothing for all of an array."""
+    if index == np.s_[:]:
+        return ""
+    parts = index if isinstance(index, tuple) else (index,)
+    ends = [[part.start, part.stop] if isinstance(part, slice) else [part] for part in parts]
+    return f"[{', '.join(':'.join('' if end is None else str(end) for end in part) for part in ends)}]"
 
 
 def plain(kernel: Any) -> Any:

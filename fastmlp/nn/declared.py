@@ -63,7 +63,7 @@ def kernels(kind: Any, needed: tuple[str, ...], may: tuple[str, ...] = ()) -> No
     """`kernels` of a layer or a loss: what they do -> a kernel."""
     given = kind.kernels
     if not isinstance(given, Mapping) or not set(needed) <= given.keys() <= {*needed, *may}:
-        have = ", ".join(given) if isinstance(given, Mapping) and given else repr(given)
+        have = ", ".join(given) if isinstance(given, Mapping) and given else _shown(given)
         words = f"{', '.join(needed)}" + f", and may have {', '.join(may)}" * bool(may)
         raise TypeError(f"{kind.__name__}: kernels has {have}; it must have {words}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check
-from ..graph import Array, Tensor
+from ..graph import Array, Tensor, is_grad_enabled
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from ..kernels import forms, trial
 from . import declared
@@ -166,6 +166,8 @@ class Loss(Module):
         if not isinstance(loss, Tensor) or loss.shape:
             what = f"a Tensor of the shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
             raise TypeError(f"{name}: forward returns {what}; it must return the loss, a Tensor without axes")
+        if is_grad_enabled() and z.requires_grad and not loss.requires_grad:
+            raise TypeError(f"{name}: forward returns a Tensor that no gradient leads back from; it must be made of z")
         if self.node and self.runs_on_engine() and loss.grad_fn is not None and type(loss.grad_fn) is not self.node:
             raise TypeError(
                 f"{name}: forward records {type(loss.grad_fn).__name__}, and its node is {self.node.__name__}, whose "

@@ -58,7 +58,7 @@ class Optimizer:
     def _check_declaration(self, defaults: Group) -> None:
         """Refuse a class that lacks something, or states what it cannot be."""
         kind, name = type(self), self._name
-        if kind.step is Optimizer.step and kind._update is Optimizer._update:
+        if kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update:
             for what, form in (("scale", "scale"), ("update", "rule")):
                 if not hasattr(kind, what):
                     must = "a function under fastmlp.kernels.kernel, as staticmethod(...)"
@@ -94,6 +94,10 @@ class Optimizer:
                 raise ValueError(f"{self._name}: one parameter was given twice; a step would change it twice")
             known.add(id(parameter))
         filled = {**self.defaults, **group, "params": params}
+        for name in self.defaults:
+            parts = filled[name] if isinstance(filled[name], tuple | list) else [filled[name]]
+            if not all(hasattr(part, "__float__") for part in parts):
+                raise TypeError(f"{self._name}: {name} is {filled[name]!r}; it must be a number, or a pair of numbers")
         self._check(filled)
         self.param_groups.append(filled)
 

@@ -70,6 +70,7 @@ def trainer(
 
     `say` gets a line where the graph runs, and why, and one where its first step compiles kernels.
     """
+    loss.try_out(nodes.dtype_of(model))
     reason = obstacle(model, optimizer)
     if not reason and not loss.runs_on_engine():
         reason = f"{type(loss).__name__} declares no kernels for its forward"
@@ -82,6 +83,8 @@ def trainer(
         return
     with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
         check_targets("fit", loss, data, engine.plan.columns)
+        z = np.random.default_rng(0).normal(size=(min(4, len(data)), engine.plan.columns)).astype(engine.plan.dtype)
+        loss.try_out(engine.plan.dtype, z, data.targets[: len(z)])
         engine.prepare(data)
         engine.team.start()
         if len(engine.team) < engine.ceiling:
