@@ -58,6 +58,7 @@ PICTURES = {  # by the function of `plots` that draws it: its file and its title
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
+SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
 
 Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
@@ -112,6 +113,8 @@ class Run:
     def __call__(self, model: Module, history: History) -> None:
         """Write the history, and the weights at most every SAVE_SECONDS; called by `fit` after each epoch."""
         if self._saved is None:
+            if history.score_name != "accuracy":
+                self.config["score"] = {name: getattr(history, name) for name in SCORE}
             self.write_config("running")
         self.write_history(history)
         if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
@@ -266,7 +269,7 @@ def draw_pictures(
                 figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
                 figure.savefig(buffer, format="png")
             pngs.append(buffer.getvalue())
-        pictures[name] = title, pngs[0], pngs[1]
+        pictures[name] = title.replace("and accuracy", f"and {history.score_name}"), pngs[0], pngs[1]
     return pictures
 
 
@@ -300,7 +303,11 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         raise ValueError(f"read_run: {place / 'config.json'} has no activation; it must describe the network")
     model = load_model(place)
     metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
-    return SavedRun(place, config, model, _read_history(place / "history.csv"), metrics)
+    history = _read_history(place / "history.csv")
+    score = config.get("score")
+    if isinstance(score, dict) and score.keys() == set(SCORE):
+        history = History(history.epochs, **score)
+    return SavedRun(place, config, model, history, metrics)
 
 
 def _read_history(path: Path) -> History:

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 
+RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
+
+
 @dataclass
 class Epoch:
-    """What one epoch measured. Losses are means over rows, in nats; accuracies are fractions of rows; time in seconds.
+    """What one epoch measured. Losses are means over rows; accuracies are fractions of rows; time in seconds.
 
     The training numbers are those of each batch at the step that it trained, in training mode. The validation
     numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out. Scores are what
@@ -35,10 +38,22 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch."""
+    """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch.
+
+    score_name, score_rises, score_best  of the score, as its `nn.Score` declares them: its name, whether more of it is
+                better, the score of no error at all
+    unit        of the losses, as the loss declares it
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     score_name: str = "accuracy"
+    score_rises: bool = True
+    score_best: float | None = 1.0
+    unit: str = "nats"
+
+    def rises(self, name: str) -> bool:
+        """Whether more of a column is better; a score's declaration says it of the score."""
+        return self.score_rises if name.endswith("_score") else name in RISING
 
     def add(self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int) -> None:
         """One more epoch: (mean loss, score) of the training and of what was held out, and how long it took."""

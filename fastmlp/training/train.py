@@ -55,7 +55,8 @@ def fit(
                 and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
-                method `start`, start(model, optimizer) is called before the first epoch. Where one has a method
+                method `start`, start(model, optimizer) is called before the first epoch, and before it use_loss(loss)
+                where one has a method `use_loss`. Where one has a method
                 `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
                 epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
                 attribute `needs_validation` is True is refused where nothing is held out
@@ -96,7 +97,7 @@ def fit(
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     loss = _checked_loss(loss, data, held_out)
     _seed_dropout(model, seed)
-    report = Progress(progress, epochs, len(rows), loss.score.name)
+    report = Progress(progress, epochs, len(rows), loss.score.name, held_out is not None)
     batch_norm = any(isinstance(module, Layer) and module.least_rows > 1 for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
@@ -105,7 +106,8 @@ def fit(
             f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
         )
     rates = Rates(optimizer, schedule, schedule_every, epochs, len(sizes))
-    history = History(score_name=loss.score.name)
+    score = loss.score
+    history = History([], score.name, score.rises, score.best, loss.unit)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         stack.callback(report.close)
@@ -114,6 +116,8 @@ def fit(
                 door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say)
             )
             for callback in callbacks:
+                if hasattr(callback, "use_loss"):
+                    callback.use_loss(loss)
                 if hasattr(callback, "start"):
                     callback.start(model, optimizer)
         for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first
@@ -123,10 +127,10 @@ def fit(
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             model.train()
             start = perf_counter()
-            mean, score = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
+            mean, scored = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
             seconds = max(perf_counter() - start, 1e-9)
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
-            history.add(epoch, (mean, score), held, seconds, len(rows))
+            history.add(epoch, (mean, scored), held, seconds, len(rows))
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):

@@ -109,8 +109,8 @@ class Watch:
     `epochs` holds 0 for before the training, then the number of each epoch; `layers` a `WatchedLayer` for each
     Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
     A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
-    `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own:
-    watch.start(model, optimizer), then watch(model, history).
+    `loss` is that of the training where None. A second `fit` starts anew. In a loop of one's own: watch.use_loss(loss)
+    where it is not cross-entropy, watch.start(model, optimizer), then watch(model, history).
 
     Errors: TypeError for data that is no Dataset, ValueError for rows below 2 or a seed below 0; those of the model
     for data that do not fit. Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
@@ -123,10 +123,14 @@ class Watch:
             whole(f"Watch: {name}", value, least)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
-        self._targets, self._loss = data.targets[chosen], loss or CrossEntropyLoss()
+        self._targets, self._given, self._loss = data.targets[chosen], loss, loss or CrossEntropyLoss()
         self._optimizer: Optimizer | None = None
         self.epochs: list[int] = []
         self.layers: list[WatchedLayer] = []
+
+    def use_loss(self, loss: Loss) -> None:
+        """Look at the loss of the training, where none was given; `fit` calls this before `start`."""
+        self._loss = self._given or loss
 
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
         """Forget what was seen, and look at the net before its training; `fit` calls this."""
