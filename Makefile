@@ -2,6 +2,7 @@
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make docs     the pages of docs/learn anew
 # make coverage   lines that no test runs      make oldest   the tests with the oldest releases allowed
+# make notebook   opens a copy of the tour in JupyterLab
 # make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
 
@@ -11,7 +12,7 @@ OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test check test-peers benchmark docs format coverage oldest clean
+.PHONY: train test check test-peers benchmark docs notebook format coverage oldest clean
 
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
@@ -35,6 +36,14 @@ docs: $(VENV)/.core
 	$(BIN)/python scripts/rooms.py
 	$(BIN)/python scripts/docs.py
 
+# A copy: Jupyter writes what a cell prints into the file that it opens, and the tour holds no output.
+notebook: $(VENV)/.notebook runs/tour.ipynb
+	$(BIN)/python -m jupyterlab runs/tour.ipynb
+
+runs/tour.ipynb: notebooks/tour.ipynb
+	@mkdir -p runs
+	@cp notebooks/tour.ipynb runs/tour.ipynb
+
 # Jitted code runs as machine code, which a line counter does not see; the kernels have twins instead.
 coverage: $(VENV)/.coverage
 	$(BIN)/python -m coverage run --source=fastmlp --omit='fastmlp/kernels/*' -m pytest
@@ -57,6 +66,10 @@ $(VENV)/.core: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.core
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.notebook: $(VENV)/.core
+	@$(PIP) --editable '.[notebook]'
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

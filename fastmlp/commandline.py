@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,19 +113,50 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def complain(line: str) -> None:
+    """Print a line on the standard error, if there is somebody to print it for."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)
+
+
 def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
     """Run `main`; what a user can cause gets one line on stderr and an exit code.
 
-    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM.
+    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM. A warning is a line too. Where
+    the reader of the output has gone (`evaluate.py | head`), the script ends without a word, and with 141 as if SIGPIPE
+    had ended it.
     """
-    name = Path(sys.argv[0]).name
+    name, code = Path(sys.argv[0]).name, 0
     expected: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError, *errors)
     try:
-        with terminable():
-            main()
+        try:
+            with terminable(), warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: complain(f"{name}: {message}")
+                main()
+        finally:
+            if sys.stdout is not None and not sys.stdout.closed:
+                sys.stdout.flush()  # here a pipe without a reader is an exception; at the interpreter's end, a message
+    except BrokenPipeError:
+        code = 141
     except expected as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        complain(f"{name}: error: {error}")
+        code = 2
     except KeyboardInterrupt as interrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+        complain(f"{name}: interrupted")
+        code = 143 if isinstance(interrupt, Terminated) else 130
+    if code:
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+        sys.exit(code)
+
+
+def _let_go(stream: Any) -> None:
+    """Where a stream cannot be written, lead what it holds to nowhere: the interpreter tries it again at its end."""
+    try:
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

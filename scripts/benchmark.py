@@ -36,7 +36,7 @@ import numpy as np  # noqa: E402
 
 from fastmlp import kernels  # noqa: E402
 from fastmlp.kernels import simd  # noqa: E402
-from fastmlp.running.machine import available_cores  # noqa: E402
+from fastmlp.machine import available_cores  # noqa: E402
 
 FUSED = ("PyTorch", "PyTorch, 1 thread")
 GRAPH = ("fastmlp graph", "PyTorch, default Adam", "PyTorch, default Adam, 1 thread")

@@ -13,9 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/evaluate.py` runs the checkout it lies in
 
-import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser, run_script  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
+from fastmlp.commandline import complain, make_parser, real, run_script  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
+from fastmlp.store.weights import trained_scale  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -25,6 +30,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
     data_help = "folder of IDX files, or a .npz (default: data/mnist)"
     add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
+    scale_help = "what features are multiplied by (default: as the run was told; else 1/255 for bytes, 1 for all else)"
+    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
     part_help = "which of its two sets (default: test; of data with a single set, that one)"
     add("--part", choices=("train", "test"), default=None, help=part_help)
     activation_help = "of the hidden layers, where no config.json names it (default: relu)"
@@ -48,9 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("always")
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
-        print(f"evaluate.py: {warning.message}; --activation names it", file=sys.stderr)
-    data = choose(fm.data.load(options.data), options.part, options.data)
-    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        complain(f"evaluate.py: {warning.message}; --activation names it")
+    scale = options.scale if options.scale is not None else trained_scale(options.model)
+    data = choose(fm.data.load(options.data, scale), options.part, options.data)
+    with announce_compiling(complain):
         evaluation = fm.evaluate(model, data)
     print(f"{options.model} on {data.name}")
     print(evaluation.report(max(evaluation.classes, 20) if options.every_class else 20))

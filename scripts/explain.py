@@ -23,8 +23,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/explain.py` runs the checkout it lies in
 
-import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser, run_script  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
+from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.graph import nodes_of  # noqa: E402
 from fastmlp.show.explain import explain_node, explain_tree, number_text, shape_text  # noqa: E402
 
@@ -419,7 +423,7 @@ def main(arguments: list[str] | None = None) -> None:
                 drawing.save(options.out / f"graph.{ending}")
                 written.append(f"graph.{ending}")
             except ValueError as error:
-                print(f"no graph.{ending}: {error}", file=sys.stderr)
+                complain(f"no graph.{ending}: {error}")
         print(f"\nwrote {options.out}/: {', '.join(written)}")
 
 

@@ -19,8 +19,12 @@ sys.path.insert(0, str(ROOT))  # `python scripts/predict.py` runs the checkout i
 
 import numpy as np  # noqa: E402
 
-import fastmlp as fm  # noqa: E402
-from fastmlp.commandline import make_parser, run_script  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
+from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.running.door import asker  # noqa: E402
@@ -76,19 +80,19 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("always")
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
-        print(f"predict.py: {warning.message}; --activation names it", file=sys.stderr)
+        complain(f"predict.py: {warning.message}; --activation names it")
     shape, bad = input_shape(fm.nn.features_of(model) or 0, options.shape), 0
-    with announce_compiling(lambda said: print(said, file=sys.stderr)):
+    with announce_compiling(complain):
         ask = asker(model)
     longest = max(len(str(path)) for path in options.images)
     for path in options.images:
         try:
             row = read_image(path, shape, options.invert, options.centre).reshape(1, -1)
         except (ValueError, OSError) as error:
-            print(f"predict.py: error: {error}", file=sys.stderr, flush=True)
+            complain(f"predict.py: error: {error}")
             bad += 1
             continue
-        with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        with announce_compiling(complain):
             logits = ask(row)
         print(line(f"{path!s:{longest}}", fm.metrics.softmax(logits)[0]), flush=True)
     if bad:

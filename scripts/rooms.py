@@ -32,9 +32,10 @@ class Room(NamedTuple):
 # A new room gets a row; a row that must grow is a decision about the design.
 ROOMS = {
     "check": Room("sentences for arguments out of range"),
+    "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
-    "data": Room("IDX files, `.npz`, arrays and pictures become rows", outside="idx2numpy", called="PIL"),
+    "data": Room("IDX files, `.npz`, arrays and pictures become rows", "machine", outside="idx2numpy", called="PIL"),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "kernels"
     ),
@@ -46,11 +47,11 @@ ROOMS = {
     "optim": Room("rules and schedules; `RULES`, `SCHEDULES`", "check kernels graph"),
     "running": Room(
         "the one door to train and to ask a model, on the engine or on the graph; plans, threads, predictions",
-        "kernels data graph nn optim",
+        "machine kernels data graph nn optim",
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check files kernels data graph nn optim running",
+        "check machine files kernels data graph nn optim running",
         called="tqdm tensorboardX",
     ),
     "show": Room(
@@ -59,7 +60,9 @@ ROOMS = {
         "check files graph nn ops",
         called="matplotlib",
     ),
-    "store": Room("weights in files and back, and the run folder", "files data nn training show", called="safetensors"),
+    "store": Room(
+        "weights in files and back, and the run folder", "machine files data nn training show", called="safetensors"
+    ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",

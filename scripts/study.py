@@ -19,8 +19,12 @@ from time import perf_counter
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/study.py` runs the checkout it lies in
 
-from fastmlp import studies  # noqa: E402
-from fastmlp.commandline import make_parser, run_script, whole  # noqa: E402
+try:
+    from fastmlp import studies
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
+from fastmlp.commandline import complain, make_parser, run_script, whole  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 WIDTH = 100
@@ -72,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = make_folder(options.out, options.name)
     start = perf_counter()
     try:
-        with announce_compiling(lambda said: print(said, file=sys.stderr)):
+        with announce_compiling(complain):
             study = studies.run(options.name, options.seed, options.dark, options.full)
         print(f"{study.title}\n\n{study.table}\n")
         for sentence in study.conclusions:

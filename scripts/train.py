@@ -14,14 +14,17 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `python scripts/train.py` runs the checkout it lies in
 
-import fastmlp as fm  # noqa: E402
+try:
+    import fastmlp as fm
+except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
+    print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
     Terminated,
+    complain,
     held_out,
     make_parser,
     real,
@@ -32,6 +35,7 @@ from fastmlp.commandline import (  # noqa: E402
     word,
 )
 from fastmlp.store.run import draw_pictures  # noqa: E402
+from fastmlp.training.progress import say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
 
 SCHEDULES = [  # those that need no number
@@ -65,6 +69,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
     add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
+    scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
+    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     patience_help = (
         "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
@@ -165,14 +171,14 @@ def write_run(
     )
     diagnosis = fm.diagnose(history)
     if result is not None:
-        print(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
-        print(mistakes(result))
+        say(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
+        say(mistakes(result))
         run.config |= {
             "test_accuracy": result.accuracy,
             "test_loss": result.loss if math.isfinite(result.loss) else None,
         }
         run.write_wrong(result)
-    print(f"{diagnosis.sentence}\n{diagnosis.advice}")
+    say(f"{diagnosis.sentence}\n{diagnosis.advice}")
     run.write_metrics(result, held, diagnosis)
     data = test if test is not None else train
     if options.save_wrong_digits and result is not None and test is not None:
@@ -182,16 +188,16 @@ def write_run(
     run.write_config(status)
     if not options.no_report:
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
-    print(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
+    say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
 def mistakes(result: fm.Evaluation) -> str:
     """How many rows are wrong, and the most frequent mistake, in words."""
-    wrong = result.confusion - np.diag(np.diagonal(result.confusion))
-    if not wrong.any():
+    wrong = result.confusion_counts[result.confusion_counts[:, 0] != result.confusion_counts[:, 1]]
+    if not len(wrong):
         return "no test row is wrong"
-    true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-    return f"{wrong.sum():,} wrong; most often {true} is taken for {predicted}: {wrong.max():,} times"
+    true, predicted, rows = wrong[wrong[:, 2].argmax()]
+    return f"{wrong[:, 2].sum():,} wrong; most often {true} is taken for {predicted}: {rows:,} times"
 
 
 def shown(path: Path) -> Path:
@@ -204,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, evaluate, write."""
     options = parse_arguments(arguments)
     fm.manual_seed(options.seed)
-    train, test = fm.data.load(options.data)
+    train, test = fm.data.load(options.data, options.scale)
     if train.kind != "classes":
         raise ValueError(
             f"argument --data: {options.data} has numbers as targets; the command line trains on labels, whole numbers: "
@@ -224,9 +230,9 @@ def main(arguments: list[str] | None = None) -> None:
     run = make_run(options, train)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
     rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
-    print(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
+    say(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
     if tenth:
-        print(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
+        say(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
     history, code, status = fm.History(), 0, "finished"
     try:
         train_model(options, model, train, history, [c for c in (run, stopper, watch, board) if c is not None])
@@ -235,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code, status = 143 if isinstance(interrupt, Terminated) else 130, "interrupted"
         weights = "" if stopper else "; the weights are those of the last step"
-        print(f"train.py: interrupted after {len(history)} epochs{weights}", file=sys.stderr)
+        complain(f"train.py: interrupted after {len(history)} epochs{weights}")
     finally:
         if not len(history):
             run.discard()  # nothing to leave in it
@@ -243,15 +249,15 @@ def main(arguments: list[str] | None = None) -> None:
     if stopper is not None and stopper.best_epoch is not None:
         epoch, status = stopper.best_epoch, "stopped early" if stopper.stopped else status
         ended = f"{options.monitor} had not improved for {stopper.stale} epochs; " * stopper.stopped
-        print(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
+        say(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
     if not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
     write_run(options, run, model, history, status, train, test, watch, epoch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):
-            print("train.py: no browser was found; open the report yourself", file=sys.stderr)
-        print(f"report: {shown(report)}")
+            complain("train.py: no browser was found; open the report yourself")
+        say(f"report: {shown(report)}")
     if code:
         sys.exit(code)
 

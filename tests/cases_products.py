@@ -126,22 +126,6 @@ CASES = [
         blocked=True,
     ),
     Case(
-        "linear_backward_input",
-        inputs=lambda s, N, O: {
-            **packed(s, o := width(s), O),
-            "dy": padded_columns(s, N, o),
-            "scratch": np.zeros(k.scratch_size(s.dtype), s.dtype),
-        },
-        outputs={"dx": "NP"},
-        run=lambda a, lo, hi: k.linear_backward_input(a.dy, a.w, a.scratch, a.dx, a.tiles, lo, hi),
-        twin=lambda a: {"dx": cut(oracles.product(a.dy[:, : len(a.weight)], a.weight), a.dx)},
-        # n eps Σ|terms|
-        bound=lambda a, want, eps: {
-            "dx": (len(a.weight) + 2) * eps * cut(terms(a.dy[:, : len(a.weight)], a.weight), a.dx)
-        },
-        blocked=True,
-    ),
-    Case(
         "linear_update_weight",  # with SGD's step
         inputs=lambda s, N, O: {
             "x": (x := s.array(N, width(s))), "dy": padded_columns(s, N, O),

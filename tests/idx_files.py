@@ -29,9 +29,9 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def images(n: int, shape: tuple[int, ...] = (3, 2), start: int = 0) -> np.ndarray:
-    """n small images, each pixel different from its neighbours."""
+    """n small images, each pixel different from its neighbours; the first is bright."""
     count = n * int(np.prod(shape))
-    return (np.arange(start, start + count) % 251).astype(np.uint8).reshape(n, *shape)
+    return (250 - np.arange(start, start + count) % 251).astype(np.uint8).reshape(n, *shape)
 
 
 def classes(n: int, k: int = 3) -> np.ndarray:

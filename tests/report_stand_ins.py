@@ -40,6 +40,11 @@ class MadeEvaluation:
         return counts
 
     @property
+    def confusion_counts(self) -> np.ndarray:
+        places = np.argwhere(self.confusion)
+        return np.column_stack([places, self.confusion[tuple(places.T)]])
+
+    @property
     def support(self) -> np.ndarray:
         return self.confusion.sum(axis=1)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastmlp.check import number, whole
+from fastmlp.check import held, number, whole
 
 
 @pytest.mark.parametrize("value", [2, 3, 10**30, np.int8(2), np.uint64(2**64 - 1)])
@@ -37,3 +37,44 @@ def test_what_is_no_finite_number_is_refused_by_name(value):
     with pytest.raises(ValueError) as caught:
         number("f: x", value, 0)
     assert str(caught.value) == f"f: x is {value!r}; it must be a finite number of at least 0"
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (0, "f4"),
+        (0.0, "f4"),
+        (-1e-37, "f4"),
+        (3e38, "f4"),
+        (True, "f4"),
+        (1e-300, "f8"),
+        (1e300, "f8"),
+        (5, "f4"),
+        ("x", "f4"),
+    ],
+)
+def test_numbers_that_the_type_holds_pass(value, dtype):
+    held("f: x", value, dtype)
+    held("f: x", np.float64(1.5))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "becomes"),
+    [
+        (1e-300, "f4", "0"),
+        (-1e-39, "f4", "0"),  # float32 has such numbers, and the kernels take them for 0
+        (1e39, "f4", "no finite number"),
+        (10**400, "f8", "no finite number"),
+        (1e-310, "f8", "0"),
+        (math.inf, "f4", "no finite number"),
+    ],
+)
+def test_what_a_type_makes_0_or_infinite_is_refused_by_name(value, dtype, becomes):
+    with pytest.raises(ValueError) as caught:
+        held("f: x", value, dtype)
+    assert str(caught.value).startswith(f"f: x is {value!r}, in {np.dtype(dtype)} {becomes}; it must be 0 or between ")
+
+
+def test_a_whole_number_larger_than_any_float_is_not_finite():
+    with pytest.raises(ValueError, match="it must be a finite number"):
+        number("f: x", 10**400)

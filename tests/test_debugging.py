@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +44,14 @@ def test_without_the_compiler_the_package_says_so_in_a_sentence():
     )
     assert run.returncode == 1
     assert run.stderr.strip().splitlines()[-1].startswith("ImportError: fastmlp: NUMBA_DISABLE_JIT is set")
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict", "explain", "study"])
+def test_a_script_without_the_compiler_says_so_in_a_line(script):
+    path = Path(__file__).parent.parent / "scripts" / f"{script}.py"
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    run = subprocess.run(
+        [sys.executable, str(path), "--help"], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
+    assert run.stderr.startswith(f"{script}.py: error: fastmlp: NUMBA_DISABLE_JIT is set")

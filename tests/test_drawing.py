@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.patches import FancyBboxPatch
 
 import fastmlp as fm
 from fastmlp.graph import nodes_of
@@ -135,7 +136,6 @@ def test_the_parser_refuses_a_quote_that_is_not_escaped():
 def overlaps(figure) -> list[str]:
     """Boxes that overlap, texts that stick out of every box but begin in one, boxes outside the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.patches import FancyBboxPatch
 
     renderer = FigureCanvasAgg(figure).get_renderer()
     ax = figure.axes[0]
@@ -253,3 +253,74 @@ def test_a_png_has_a_bounded_number_of_pixels(monkeypatch, tmp_path):
         picture.save(tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
     assert picture.save(tmp_path / "still.SVG").read_text("utf-8").count("<svg") == 1
+
+
+# --- letters that DejaVu Sans lacks ----------------------------------------------------------------------------------
+
+
+def named(label: str) -> room.Drawing:
+    x = fm.Tensor(2.0, requires_grad=True)
+    return fm.draw(x * x, {x: label})
+
+
+@pytest.fixture
+def chinese_font(tmp_path):
+    """A font with two letters, filled squares, for as long as the test runs."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib.font_manager import fontManager
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 900), (900, 900), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    glyphs = [".notdef", "in", "put"]
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(glyphs)
+    builder.setupCharacterMap({ord("输"): "in", ord("入"): "put"})
+    builder.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "squares.ttf")
+    before = list(fontManager.ttflist)
+    fontManager.ttflist[:] = [entry for entry in before if entry.name == room.FONT]
+    fontManager.addfont(tmp_path / "squares.ttf")
+    yield
+    fontManager.ttflist[:] = before
+    fontManager.addfont(before[0].fname)  # forgets which font was found for which name
+    fontManager.ttflist[:] = before
+
+
+def test_letters_are_taken_from_an_installed_font_that_has_them(chinese_font, tmp_path, recwarn):
+    assert room.fonts_for(["x", "输入"]) == ([room.FONT, "Squares"], "")
+    drawing = named("输入")
+    assert "<text" not in drawing.svg  # as outlines
+    drawing.save(tmp_path / "graph.png")
+    assert not [w for w in recwarn if "Glyph" in str(w.message) or "font" in str(w.message)]
+
+
+def test_letters_that_no_font_has_stay_text_in_an_svg(chinese_font, tmp_path, recwarn):
+    """Whoever opens it may have them: a browser looks in all its fonts."""
+    drawing = named("权重")
+    assert re.search(r"<text [^>]*>权重  \(\)</text>", drawing.svg)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"no font of this machine has the letters 权重, .*; use \.svg or \.dot"):
+        drawing.save(tmp_path / "graph.png")
+    assert "权重" in drawing.dot
+
+
+def test_a_box_has_room_for_letters_that_are_as_wide_as_high(chinese_font, recwarn):
+    """20 letters of 10 points, which the viewer of an SVG draws; without asking a font that has none of them."""
+    _, leaf = [p for p in named("权" * 20).figure().axes[0].patches if isinstance(p, FancyBboxPatch)]
+    assert leaf.get_width() >= 20 * room.TITLE_POINTS / 72 + 2 * room.PADDING
+    assert not recwarn.list
+
+
+def test_what_dejavu_has_is_drawn_with_it_alone():
+    families, unknown = room.fonts_for(["dw = xᵀ dy", "Σₙ", "m̂", "∛ε"])
+    assert (families, unknown) == ([room.FONT], "")
+    assert "<text" not in named("x").svg

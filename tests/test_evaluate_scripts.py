@@ -193,6 +193,31 @@ def test_labels_that_the_model_does_not_have_are_refused(script, place, tmp_path
     assert_one_line(script("evaluate", "--model", place / "run", "--data", tmp_path / "d.npz"), "evaluate", "0 .. 2")
 
 
+@pytest.fixture
+def flags(tmp_path) -> Path:
+    """Pictures of 0 and 1, as bytes."""
+    images, labels = digits(60, 3)
+    np.savez(tmp_path / "flags.npz", x=(images > 0).astype(np.uint8), y=labels)
+    return tmp_path / "flags.npz"
+
+
+def test_bytes_that_are_flags_get_a_line_and_a_run_remembers_its_scale(script, flags, tmp_path):
+    train = "train", "--data", flags, "--epochs", 3, "--no-report", "--no-plots", "--no-progress", "--out"
+    unsaid = script(*train, tmp_path / "a")
+    assert re.fullmatch(r"train\.py: load: the features of \S+ array x are uint8 and the largest .*\n", unsaid.err)
+    said = script(*train, tmp_path / "b", "--scale", 1)
+    assert (said.code, said.err) == (0, "")
+    told = script("evaluate", "--model", tmp_path / "b", "--data", flags, "--scale", 1)
+    remembered = script("evaluate", "--model", tmp_path / "b" / "model.safetensors", "--data", flags)
+    assert (told.err, remembered.err) == ("", "")
+    assert told.out.splitlines()[1:] == remembered.out.splitlines()[1:]
+    other = script("evaluate", "--model", tmp_path / "b", "--data", flags, "--scale", 0.001)
+    assert other.out.splitlines()[1:] != told.out.splitlines()[1:]
+    assert_one_line(
+        script("train", "--data", flags, "--scale", 0, "--out", tmp_path / "c"), "train", "--scale", "above 0"
+    )
+
+
 # --- predict ---------------------------------------------------------------------------------------------------------
 
 

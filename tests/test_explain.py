@@ -287,6 +287,24 @@ def test_backward_is_told_as_it_happens_and_leaves_no_hook():
     assert not any(node.hooks for node in nodes_of(y))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1}, {"sample_weight": [1, 2, 3]}, {"reduction": "sum"}], ids=str
+)
+def test_the_loss_shows_the_equation_that_it_has(options):
+    """The short one where no row has a weight of its own and nothing is smoothed; the short one gives the gradient."""
+    rows, labels = value(0, (3, 4)), [2, 0, 3]
+    y = fm.Tensor(rows, requires_grad=True)
+    loss = fm.ops.nll_loss(y, labels, **options)
+    text = explain_node(loss.grad_fn)
+    assert ("forward   loss = -Σₙ y[n, labels[n]] / N" in text) == (not options)
+    assert ("dy[n, c] = -dloss / N where c is labels[n], else 0" in text) == (not options)
+    loss.backward()
+    short = np.where(np.arange(4) == np.array(labels)[:, np.newaxis], -1 / 3, 0)
+    assert np.allclose(y.grad, short, rtol=1e-12) == (not options)  # rtol: a rounding or two of float64
+    for general in ("Σ_c q[n, c] y[n, c]", "q = s / C, and 1 - s more where c is labels[n]"):
+        assert (general in text) == bool(options)
+
+
 def test_a_hook_sees_the_gradients_and_may_replace_them():
     x = fm.Tensor(3.0, requires_grad=True)
     y, seen = x * 2, []
@@ -312,6 +330,16 @@ def test_a_node_of_the_users_own_is_explained():
     assert "1 DoubleBackward" in text
     assert "keeps     y (), the array of leaf 1 itself" in text
     assert "[0] 0 ─ AccumulateGrad leaf 1" in text
+
+
+@pytest.mark.parametrize(("name", "columns"), [("输入", 4), ("m̂", 1), ("x", 1)])
+def test_names_in_chinese_leave_the_columns_straight(name, columns):
+    """A terminal gives such a letter two columns and a hat none: the shapes of two leaves stand below each other."""
+    x, y = (fm.Tensor(np.ones((2, 3)), requires_grad=True) for _ in range(2))
+    text = fm.explain((x * y).sum(), {x: name, y: "a longer name"}).splitlines()
+    (first,) = (line for line in text if f"Grad {name} " in line)
+    (second,) = (line for line in text if "Grad a longer name " in line)
+    assert first.index("(2, 3)") - len(name) + columns == second.index("(2, 3)")
 
 
 def test_numbers():

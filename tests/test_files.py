@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastmlp as fm
 from fastmlp import files
 from fastmlp.files import PARTIAL, for_json, replacing, write
 
@@ -112,6 +113,35 @@ def test_threads_that_share_a_name_in_between_do_meet(tmp_path, monkeypatch):
     monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0" * 16)
     torn, errors = together(tmp_path / "a")
     assert torn or errors
+
+
+def a_model():
+    return fm.nn.MLP(2, (3,), 2)
+
+
+def a_drawing():
+    return fm.draw(fm.ops.cross_entropy(a_model()(fm.Tensor(np.ones((2, 2), np.float32))), [0, 1]))
+
+
+WRITERS = {
+    "weights": lambda path: fm.save(a_model(), path),
+    "history.csv": lambda path: fm.History().to_csv(path),
+    "graph.svg": lambda path: a_drawing().save(path),
+    "graph.dot": lambda path: a_drawing().save(path),
+    "graph.png": lambda path: a_drawing().save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_who_writes_a_file_writes_it_in_one_piece(tmp_path, monkeypatch, name):
+    """Two threads may save to one path: each writes under a name of its own, and the file is one of the two."""
+    seen, rename = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda part, to: seen.append(part.name) or rename(part, to))
+    for _ in range(2):
+        WRITERS[name](tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+    assert len(set(seen)) == 2
+    assert all(PARTIAL.fullmatch(part) for part in seen)
 
 
 def test_json_gets_python_numbers_and_no_nan():

@@ -346,3 +346,11 @@ def test_a_second_step_and_a_new_architecture_compile_nothing():
     ):
         use_everything(features, hidden, rows)
         assert signatures() == before
+
+
+def test_calls_that_differ_in_a_literal_share_one_compilation():
+    theirs, ours = numba.njit(lambda a, b: a + b), jit.inner(lambda a, b: a + b)
+    for inner, compiled in ((theirs, 3), (ours, 1)):
+        outer = numba.njit(lambda a, f=inner: f(a, 1) + f(a, 2) + f(a, a))
+        assert outer(1) == 7
+        assert len(inner.signatures) == compiled

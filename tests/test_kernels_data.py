@@ -2,6 +2,7 @@
 
 import numpy as np
 import oracles
+import pytest
 import strategies as our
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +59,16 @@ def test_fingerprint(source, size, data):
     swapped[[i, j]] = array[[j, i]]
     if source.dtype == np.float32 and not same_bits(swapped, array):
         assert k.fingerprint(swapped.view(np.uint32)) != k.fingerprint(array.view(np.uint32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_byte_becomes_the_float_that_it_is(dtype):
+    """Bytes are cast before they are calculated with: in Numba 0.68.1 uint8(1) - uint8(2) is 2⁶⁴ - 1, of arrays 255."""
+    features = np.arange(256, dtype=np.uint8).reshape(128, 2)
+    order, numbers = np.arange(128)[::-1].copy(), np.array([features.ctypes.data, 128, 2, 2], np.int64)
+    for scale in (1.0, 1 / 255, 3.0, 1e30):
+        want = features[::-1].astype(dtype) * dtype(scale)
+        for kernel, source in ((k.gather, features), (k.GATHER[features.dtype], numbers)):
+            x = np.empty((128, 2), dtype)
+            kernel(source, order, 0, scale, x)
+            assert np.array_equal(x, want)

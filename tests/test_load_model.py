@@ -212,8 +212,8 @@ def test_a_file_of_save_needs_nothing_beside_it(tmp_path):
         ('[{"kind": "Linear", "in_features": 4, "out_features": 99999999}]', "larger than the arrays"),
         ('[{"kind": "ReLU", "path": "/"}]', "no argument path"),
         ('[{"kind": "Linear", "in_features": 3, "out_features": 2}]', "does not hold what its header says"),
-        ("[", "cannot be made"),
-        ("5", "cannot be made"),
+        ('[{"kind": ["ReLU"]}]', "cannot be made"),
+        ('[{"kind": "Linear"}]', "cannot be made"),
     ],
 )
 def test_a_header_that_lies_is_refused(tmp_path, layers, words):

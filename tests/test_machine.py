@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastmlp.running import machine
+from fastmlp import machine
 
 
 def test_available_cores_respects_the_affinity_mask():
@@ -73,3 +73,9 @@ def test_available_memory_respects_limits(tmp_path, monkeypatch, own, files, lim
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert machine.available_memory() == (limit or physical)
     assert whole <= physical
+
+
+def test_what_is_no_line_of_control_groups_is_passed_over(tmp_path, monkeypatch):
+    files = {"cpu.max": "200000 100000", "a/cpu.max": "100000 0"}  # a period of 0 is none
+    groups(tmp_path, monkeypatch, "\nno line\n0:\n0::/a\n", files)
+    assert machine.available_cores() == 2

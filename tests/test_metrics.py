@@ -228,7 +228,7 @@ def test_top_k_is_the_same_in_pieces(monkeypatch):
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 9, 100), rng.normal(size=(100, 9))
     whole = metrics.top_k_accuracy_score(labels, scores)
-    monkeypatch.setattr(metrics, "_ROWS", 7)
+    monkeypatch.setattr(metrics, "_NUMBERS", 7 * 9)
     assert metrics.top_k_accuracy_score(labels, scores) == whole == twin_top_k(labels, scores.tolist(), 3)
 
 

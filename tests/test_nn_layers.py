@@ -339,3 +339,34 @@ def test_label_smoothing_by_hand():
 def test_cross_entropy_of_huge_logits_is_finite():
     z = Tensor(np.array([[1e4, 0.0], [-1e4, 0.0]], np.float32))
     np.testing.assert_array_equal(ops.cross_entropy(z, [1, 0], reduction="sum").data, np.float32(2e4))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda **o: nn.BatchNorm1d(3, eps=1e-300, **o), "BatchNorm1d: eps is 1e-300, in float32 0"),
+        (lambda **o: nn.BatchNorm1d(3, momentum=1e-60, **o), "BatchNorm1d: momentum is 1e-60, in float32 0"),
+        (lambda **o: nn.LayerNorm(3, eps=1e39, **o), "LayerNorm: eps is 1e[+]39, in float32 no finite number"),
+    ],
+)
+def test_options_that_float32_makes_0_or_infinite_are_refused_by_name(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+    wide = make(dtype=np.float64)  # which has them
+    with pytest.raises(ValueError, match=words):
+        wide.float()
+    assert wide.weight.dtype == np.float64
+
+
+def test_operations_refuse_options_that_their_numbers_cannot_have():
+    one, x = Tensor(np.ones(3, np.float32)), Tensor(np.zeros((2, 3), np.float32))
+    mean, var = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    for call in (
+        lambda: ops.batch_norm(x, mean, var, one, one, training=True, eps=1e-300),
+        lambda: ops.layer_norm(x, one, one, eps=1e-300),
+        lambda: ops.leaky_relu(x, 1e39),
+        lambda: nn.LeakyReLU(1e39),
+    ):
+        with pytest.raises(ValueError, match="in float32"):
+            call()
+    assert not var.any()

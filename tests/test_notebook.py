@@ -3,7 +3,9 @@
 Outputs are not stored: they would be stale after the next change of a plot, and half a megabyte of PNG in every diff.
 """
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,16 @@ def test_a_cell_that_fails_is_noticed(tmp_path):
     notebook.cells = [*notebook.cells[:2], nbformat.v4.new_code_cell("assert fm.__version__ == 'another'")]
     with pytest.raises(nbclient.exceptions.CellExecutionError):
         run(notebook, tmp_path)
+
+
+def test_a_target_of_make_installs_what_opens_it_and_opens_it():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    needs, copy, command = re.search(r"^notebook: (\S+) (\S+)\n\t(.+)$", makefile, re.MULTILINE).groups()
+    module, opened = re.search(r"-m (\S+) (\S+)$", command).groups()
+    assert opened == copy  # Jupyter would write the outputs into the tour itself
+    assert f"\n{copy}: notebooks/tour.ipynb\n" in makefile
+    made = makefile.partition(f"\n{needs}:")[2].partition("\n\n")[0]
+    extra = re.search(r"'\.\[(\w+)\]'", made)[1]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {module, "ipykernel"} == {re.match(r"\w+", line)[0] for line in extras[extra]}
+    assert "`make notebook`" in read().cells[0].source

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fastmlp as fm
 from fastmlp import Parameter, Tensor, manual_seed, nn, ops, optim
 
 GRADIENTS = (0.5, -0.25, 1.0)
@@ -470,3 +471,53 @@ def test_32_random_rows_are_learnt_by_heart(rule):
         optimizer.step()
     assert np.array_equal(model(x).data.argmax(1), labels)
     assert loss.item() < 0.1  # chance is log 4 = 1.39
+
+
+TOO_FAR = [
+    (optim.Adam, {"eps": 1e-300}),
+    (optim.Adam, {"lr": 1e39}),
+    (optim.AdamW, {"weight_decay": 1e-60}),
+    (optim.Adam, {"betas": (1e-300, 0.999)}),
+    (optim.SGD, {"lr": 1e-50}),
+    (optim.SGD, {"momentum": 1e39}),
+    (optim.SGD, {"dampening": 1e-40, "momentum": 0.9}),
+    (optim.Lion, {"lr": 1e-39}),
+]
+
+
+@pytest.mark.parametrize(("rule", "options"), TOO_FAR)
+def test_options_that_float32_makes_0_or_infinite_are_refused_by_name(rule, options):
+    name = next(iter(options))
+    single, double = (Parameter(np.zeros(3, dtype)) for dtype in (np.float32, np.float64))
+    with pytest.raises(ValueError, match=rf"{rule.__name__}: {name} is .*, in float32 .*; it must be 0 or between"):
+        rule([single], **options)
+    with pytest.raises(ValueError, match=name):  # a group with one narrow parameter, and an option of the group's own
+        rule([{"params": [double]}, {"params": [Parameter(np.zeros(3)), single], **options}])
+    optimizer = rule([double], **options)
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match=name):
+        rule([single]).load_state_dict(state)
+
+
+class Rising(optim.Schedule):
+    def rate(self, start, done, total):
+        return start * 1e30**done
+
+
+class Negative(optim.Schedule):
+    def rate(self, start, done, total):
+        return -1.0
+
+
+def test_a_schedule_that_gives_no_rate_is_refused_by_name():
+    data = fm.Dataset(np.zeros((8, 2), np.float32), np.arange(8) % 2)
+
+    for schedule, words in (
+        (Rising(), r"Rising gives the rate 1\S*e\+57 after 2 of 5"),
+        (Negative(), "gives the rate -1"),
+    ):
+        model = fm.nn.MLP(2, (), 2)
+        with pytest.raises(ValueError, match=f"fit: .*{words}"):
+            fm.fit(model, data, epochs=5, schedule=schedule, progress=False)
+    with pytest.raises(ValueError, match="StepLR: gamma is nan"):
+        optim.StepLR(1, float("nan"))

@@ -4,6 +4,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -202,3 +204,28 @@ def test_the_options_that_the_readme_gives_to_the_script_exist():
     for command in re.findall(r"scripts/train\.py(.*)", readme()):
         for option in re.findall(r"--[a-z][\w-]*", command):
             assert option == "--help" or f'"{option}"' in script, option
+
+
+# --- make test -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_skipped_is_said_at_the_end_with_its_reason(tmp_path):
+    """By the settings of pyproject.toml alone: `make test` gives pytest no option."""
+    assert re.search(r"^test: .*\n\t\S+ -m pytest$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    (tmp_path / "test_made.py").write_text(
+        "import pytest\n\n\ndef test_made():\n    pytest.skip('no chromedriver here')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert re.search(r"^SKIPPED \[1\] test_made.py:5: no chromedriver here$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_every_skip_has_a_reason():
+    """A call or a mark without one would be a line that says nothing."""
+    bare = re.compile(r"pytest\.skip\(\)|mark\.skip\b(?!if)(?!\(reason=)|importorskip\(\s*\"[\w.]+\"\s*\)")
+    assert bare.search('pytest.importorskip("x")')
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        found = bare.search(path.read_text("utf-8")) if path.name != Path(__file__).name else None
+        assert found is None, f"{path.name}: {found[0]}"

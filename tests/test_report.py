@@ -293,6 +293,18 @@ def test_floats_are_drawn_between_their_least_and_largest_value(write):
     np.testing.assert_allclose(pixels / 255, (worst - low) / (high - low), atol=0.5 / 255 + 1e-9)  # rounding to bytes
 
 
+def test_bytes_of_0_and_1_are_drawn_as_black_and_white(write):
+    data = images()
+    flags = fm.Dataset((data.features > 100).astype(np.uint8), data.labels, classes=10, scale=1)
+    page = write(data=flags, evaluation=evaluation(flags, 40))
+    assert (page.run["black"], page.run["white"], page.run["scale"], page.run["whole"]) == (0.0, 1.0, 1.0, True)
+    pixels = np.frombuffer(base64.b64decode(page.run["wrong"]["pixels"]), np.uint8)
+    np.testing.assert_array_equal(pixels, 255 * flags.rows[page.run["wrong"]["index"]].reshape(-1))
+    assert "uint8 × " not in page.seen
+    tenth = fm.Dataset(data.features, data.labels, classes=10, scale=0.1)
+    assert "uint8 × 0.1" in write(data=tenth, evaluation=evaluation(tenth, 40)).seen
+
+
 def test_the_graph_names_each_layer_and_counts_its_parameters():
     model = fm.nn.MLP(20, (8, 8), 3, "sigmoid", dropout=0.25, batch_norm=True)
     rows = network.rows(model)

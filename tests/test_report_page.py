@@ -19,7 +19,9 @@ from fastmlp.show.report import write_report
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'fastmlp[test]'")
 if not (BROWSER and DRIVER):
-    pytest.skip("needs a browser: Debian's chromium and chromium-driver", allow_module_level=True)
+    gone = " and ".join(name for name, path in (("chromium", BROWSER), ("chromedriver", DRIVER)) if not path)
+    said = f"no {gone} here; the page of the report is tested in Chromium by its driver"
+    pytest.skip(f"{said} (Debian: chromium, chromium-driver)", allow_module_level=True)
 
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402

@@ -90,6 +90,9 @@ def test_the_study_is_whole(study):
     above = study.figures["batchnorm_trains"].axes[0]
     with_it = above.get_lines()[1]
     assert list(with_it.get_ydata()) == [study.numbers[f"with_accuracy_{rate:g}"] for rate in batchnorm.RATES]
+    bars = study.figures["batchnorm_trains"].axes[1].containers
+    best = [max(bar.get_height() for bar in group) for group in bars]
+    assert best == [study.numbers[f"{word}_deep_best"] for word in ("without", "chosen", "with")]
 
 
 def test_the_sentences_say_the_opposite_of_opposite_numbers(study):

@@ -81,12 +81,42 @@ def test_the_study_is_whole(study):
     assert all(math.isfinite(value) for value in study.numbers.values())
     assert max(map(len, study.table.splitlines())) <= 100
     assert len(study.conclusions) == 3
-    assert set(study.figures) == {"dropout_average", "dropout_curves"}
+    assert set(study.figures) == {"dropout_thinned", "dropout_average", "dropout_curves"}
     above, below = study.figures["dropout_curves"].axes
     assert [t.get_text() for t in below.get_legend().get_texts()] == ["p = 0", "p = 0.2", "p = 0.5"]
     assert len(above.get_lines()[0].get_xdata()) == dropout.EPOCHS
     gaps = study.figures["dropout_average"].axes[0].get_lines()[0].get_xdata()
     assert gaps.max() == pytest.approx(max(study.numbers["one_geometric_gap"], 1e-17))
+
+
+def test_digits_that_open_no_unit_stand_apart(study):
+    """Coloured marks first, hollow ones second, then the median of the coloured, for each of six strips."""
+    lines = study.figures["dropout_average"].axes[0].get_lines()
+    for strip, name in enumerate(name for name in dropout.WORDS for _ in ("geometric", "arithmetic")):
+        counts = [len(line.get_xdata()) for line in lines[3 * strip : 3 * strip + 3]]
+        closed = int(study.numbers[f"{name}_closed_rows"])
+        assert counts == [dropout.ROWS - closed, closed, 1]
+    assert 0 < study.numbers["two_closed_rows"] < dropout.ROWS
+
+
+def test_a_row_that_opens_no_unit_is_found():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).double()
+    model[0].weight.data[...], model[0].bias.data[...] = np.eye(2), 0
+    rows = np.array([[-1.0, -1.0], [-1.0, 1.0], [0.0, 0.0]])
+    assert dropout.closed_rows(model, rows).tolist() == [True, False, True]
+
+
+def test_the_thinned_nets_that_are_drawn_lack_what_dropout_drops(study):
+    """A cross for each unit that is 0, and no line to or from it."""
+    masks = dropout.thinned_masks()
+    whole, *thinned = study.figures["dropout_thinned"].axes
+    crosses = [sum(line.get_marker() == "x" for line in ax.get_lines()) for ax in (whole, *thinned)]
+    assert crosses == [0, *(sum(int((~layer).sum()) for layer in row) for row in masks)]
+    assert len({tuple(np.concatenate(row)) for row in masks}) == len(masks) == len(thinned)  # another net for each row
+    for ax, row in zip(thinned, masks, strict=True):
+        kept = [dropout.THINNED[0], *(int(layer.sum()) for layer in row), dropout.THINNED[-1]]
+        edges = sum(line.get_linestyle() == "-" for line in ax.get_lines())
+        assert edges == sum(a * b for a, b in itertools.pairwise(kept))
 
 
 def test_the_sentences_say_the_opposite_of_opposite_numbers(study):

@@ -133,7 +133,7 @@ def test_sentences_of_opposite_numbers(found):
     assert "not in both formats" in float32
     for factor in (math.nan, 0.0, math.inf):
         made["relu_small_a_layer"] = factor
-        assert gradients.conclude(made)[1].endswith("there is no such number with too small.")
+        assert gradients.conclude(made)[1].endswith("there is no such number with He / 10.")
 
 
 def test_table_and_figures(found):

@@ -192,4 +192,6 @@ def test_table_and_figures(found):
     *panels, correction = found.figures["optimizers_steps"].axes
     assert [ax.get_title().split(",")[0] for ax in panels[:5]] == list(optimizers.TITLES.values())
     assert correction.lines[1].get_ydata()[0] == found.numbers["ratio_step_1"]
+    for ax in panels[:5]:  # no line with a hole in it, of which pieces would float
+        assert all(np.isfinite(line.get_ydata()).all() for line in ax.lines)
     assert len(found.figures["optimizers_paths"].axes) == 4

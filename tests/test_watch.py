@@ -124,6 +124,25 @@ def test_it_looks_before_the_training_and_after_each_epoch():
     assert watch.epochs == [0, 1]
 
 
+def test_the_look_before_the_training_waits_for_the_first_epoch(monkeypatch):
+    """On a fresh install a look compiles kernels of the graph, and the first row need not wait for them."""
+    looks = []
+    look = fm.Watch._look
+    monkeypatch.setattr(fm.Watch, "_look", lambda self, *args: (looks.append(args[-1]), look(self, *args)))
+    watch, at_rows = fm.Watch(clusters(), rows=64), []
+    trained(net("engine"), callbacks=[lambda model, history: at_rows.append(list(looks)), watch])
+    assert (at_rows[0], looks) == ([], [0, 1, 2, 3])
+    asked = fm.Watch(clusters(), rows=64)
+    asked.start(net("engine"))
+    assert looks == [0, 1, 2, 3]
+    assert (asked.epochs, looks[4:]) == ([0], [0])
+
+
+def test_features_that_do_not_fit_are_refused_before_the_training():
+    with pytest.raises(ValueError, match="data has 8 features; the model's in_features is 5"):
+        fm.Watch(clusters()).start(nn.MLP(5, (4,), 3))
+
+
 def test_activations_and_gradients_are_those_of_numpy():
     """Float64 twin. A value within rounding of an edge may be counted one bin on, which is a difference of 2."""
     data, model = clusters(), net("engine").double()

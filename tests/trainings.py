@@ -54,9 +54,9 @@ def copied(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def measured(history: History) -> list[str]:
-    """What an epoch measured but for the time; as text, because NaN is not equal to NaN."""
-    clock = {"seconds", "samples_per_second"}
-    return [repr({k: v for k, v in dataclasses.asdict(e).items() if k not in clock}) for e in history.epochs]
+    """What an epoch measured but for the time and where; as text, because NaN is not equal to NaN."""
+    others = {"seconds", "samples_per_second", "ran_on"}
+    return [repr({k: v for k, v in dataclasses.asdict(e).items() if k not in others}) for e in history.epochs]
 
 
 def trained(data: Dataset, model: nn.Module | None = None, **options) -> tuple[nn.Module, History]:

@@ -1,7 +1,8 @@
 """`Dataset`: rows of features with a target each: a class, or numbers.
 
 Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
-memory map stays a memory map, so a set may be larger than memory.
+memory map stays a memory map, so a set may be larger than memory. Targets are copied: what the caller does to an array
+of labels later does not change the set.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-_SCAN = 1 << 18  # numbers searched for NaN together: a temporary of as many bytes
+from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
+
 _MAX_CLASSES = 1 << 31
 
 
@@ -22,10 +24,15 @@ class Dataset:
     """N rows of features and the target of each row: its class, or numbers to be met.
 
     features: (N, ...) uint8, float32 or float64. An array is kept, not copied, unless it is not C-contiguous,
-    not aligned or not in native byte order. Floats must be finite: they are read once, here, piece by piece.
-    labels: (N,) integers in 0 .. classes - 1, kept as int64; or (N,) or (N, T) floats, numbers for a regression.
+    not aligned or not in native byte order. bool, float16 and integers of up to 16 bits are converted to float32, wider
+    integers to float64. Floats must be finite: they are read once, here, piece by piece.
+    labels: (N,) integers in 0 .. classes - 1, kept as a copy in int64; or (N,) or (N, T) floats, numbers for a
+    regression, kept as a copy in float64.
     classes: their number; without it, the largest label + 1. 0 where the targets are numbers.
     name: a word for reports, or None.
+    scale: what features are multiplied by when a batch is gathered, above 0. None: 1/255 for uint8, brightness, and 1
+    for all else; a warning says so where no byte is above 31, as for flags, codes and counts, which want scale=1.
+    A `Predictor` of a model that is trained on bytes of another scale is to be made with the same one.
 
     Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is not an integer.
     """
@@ -34,18 +41,36 @@ class Dataset:
     targets: np.ndarray
     classes: int
     name: str | None
+    scale: float
 
     def __init__(
-        self, features: ArrayLike, labels: ArrayLike, classes: int | None = None, name: str | None = None
+        self,
+        features: ArrayLike,
+        labels: ArrayLike,
+        classes: int | None = None,
+        name: str | None = None,
+        scale: float | None = None,
     ) -> None:
-        x, y, classes = checked(features, labels, classes, "Dataset", "features", "labels")
+        x, y, classes, self._reach = checked(features, labels, classes, "Dataset", "features", "labels")
         self.features, self.targets, self.classes, self.name = x, y, classes, name
+        self.scale = checked_scale(scale, x.dtype, "Dataset")
+        if scale is None:
+            warn_of_small_bytes(x, "Dataset: features", stacklevel=2)
 
     @classmethod
-    def _of(cls, features: np.ndarray, labels: np.ndarray, classes: int, name: str | None) -> Dataset:
+    def _of(
+        cls,
+        features: np.ndarray,
+        targets: np.ndarray,
+        classes: int,
+        name: str | None,
+        scale: float,
+        reach: float,  # no feature is larger in magnitude
+    ) -> Dataset:
         """Make a data set of arrays that are checked already."""
         made = cls.__new__(cls)
-        made.features, made.targets, made.classes, made.name = _plain(features), _plain(labels), classes, name
+        made.features, made.targets, made.classes, made.name = _plain(features), _plain(targets), classes, name
+        made.scale, made._reach = scale, reach
         return made
 
     @property
@@ -70,10 +95,15 @@ class Dataset:
         """D, the number of features in a row."""
         return self.features.size // len(self)
 
-    @property
-    def scale(self) -> float:
-        """What the trainer multiplies features by when it gathers a batch: 1/255 for uint8, else 1."""
-        return 1 / 255 if self.features.dtype == np.uint8 else 1.0
+    def advice(self) -> str:
+        """A line for a person where features, times `scale`, are far from 1 in size; else an empty text."""
+        return advice(self.rows, self.scale)
+
+    def check_range(self, what: str, dtype: Any) -> None:
+        """Refuse numbers that are finite here and not in `dtype`, a model's. what: "fit: data". Error: ValueError."""
+        check_range(self.features, self._reach, dtype, what)
+        if self.kind == "numbers":
+            check_range(self.targets, float(np.abs(self.targets).max()), dtype, f"{what}.targets")
 
     def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
         """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.
@@ -105,10 +135,11 @@ class Dataset:
         return len(self.features)
 
     def __repr__(self) -> str:
-        """Rows, shape and type of a row, classes."""
+        """Rows, shape and type of a row, the scale where it is not that of the type, classes."""
         x = self.features
         what = f"{self.classes} classes" if self.kind == "classes" else f"targets {self.targets.shape[1:]} numbers"
-        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}, {what})"
+        scale = "" if self.scale == SCALES.get(x.dtype, 1.0) else f" times {self.scale:g}"
+        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}{scale}, {what})"
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> tuple[np.ndarray, Any]: ...
@@ -130,7 +161,7 @@ class Dataset:
         targets = self.targets[index]
         if not len(targets):
             raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
-        return Dataset._of(self.features[index], targets, self.classes, self.name)
+        return Dataset._of(self.features[index], targets, self.classes, self.name, self.scale, self._reach)
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return `(rest, held_out)`: a random part of the rows set aside, in two copies; see `split_rows`."""
@@ -197,11 +228,13 @@ def _array(given: ArrayLike, what: str) -> np.ndarray:
 
 def checked(
     features: ArrayLike, labels: ArrayLike, classes: int | None, where: str, of_x: str, of_y: str
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return features, labels and classes as a Dataset keeps them; where, of_x, of_y are words for errors."""
+) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """Return features, labels and classes as a Dataset keeps them, and the largest magnitude of a feature.
+
+    where, of_x, of_y are words for errors. The targets are a copy.
+    """
     x, y = _array(features, f"{where}: {of_x}"), _array(labels, f"{where}: {of_y}")
-    if x.dtype.newbyteorder("=") not in (np.uint8, np.float32, np.float64):
-        raise ValueError(f"{where}: {of_x} has the type {x.dtype}; it must be uint8, float32 or float64")
+    x = as_kept(x, f"{where}: {of_x}")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
     numbers = y.dtype.kind == "f"
@@ -218,11 +251,12 @@ def checked(
     if numbers:
         if classes is not None:
             raise ValueError(f"{where}: classes is {classes} and {of_y} has the type {y.dtype}; classes are integers")
-        y = _plain(y.astype(np.float64, copy=False))
+        y = np.array(y, np.float64, order="C")
         if not np.isfinite(y).all():
             row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
             raise ValueError(f"{where}: {of_y} has {y[row]} in row {row}; it must be finite")
-        return _finite(x, where, of_x), y, 0
+        x = _plain(x)
+        return x, y, 0, reach(x, where, of_x)
 
     if classes is not None:
         if isinstance(classes, bool) or not isinstance(classes, Integral):
@@ -235,18 +269,5 @@ def checked(
         row = int(np.argmax((y < 0) | (y >= limit)))
         raise ValueError(f"{where}: {of_y} has the label {y[row]} in row {row}; it must be in 0..{limit - 1}")
 
-    return _finite(x, where, of_x), _plain(y.astype(np.int64, copy=False)), classes or high + 1
-
-
-def _finite(x: np.ndarray, where: str, of_x: str) -> np.ndarray:
-    """Return features as a Dataset keeps them, or refuse a number that is not finite."""
     x = _plain(x)
-    if x.dtype.kind == "f":
-        flat = x.reshape(-1)
-        for start in range(0, flat.size, _SCAN):
-            finite = np.isfinite(flat[start : start + _SCAN])
-            if not finite.all():
-                at = start + int(np.argmin(finite))
-                row, column = divmod(at, flat.size // len(x))
-                raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
-    return x
+    return x, np.array(y, np.int64, order="C"), classes or high + 1, reach(x, where, of_x)

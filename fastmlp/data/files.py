@@ -5,59 +5,78 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
+from ..machine import check_memory
 from .dataset import Dataset, checked
-from .idx import MAX_RATIO, ROLES, find_idx, read_idx
+from .features import KEPT, checked_scale, warn_of_small_bytes
+from .idx import MAX_RATIO, ROLES, claimed_bytes, find_idx, read_idx
+
+_QMNIST_COLUMNS = 8  # of its labels: the digit, its writer, ... (Yadav and Bottou, Cold Case, NeurIPS 2019)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset | None]:
+def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Dataset, Dataset | None]:
     """Return `(train, test)` from a folder of IDX files or from a `.npz` file.
 
     A folder holds the four files of MNIST, plain or `.gz`: `train-images-idx3-ubyte`,
     `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`. A common prefix
     (`emnist-digits-train-images-idx3-ubyte`), `test` for `t10k` and a dot before `idx` are understood. Of a
-    plain file and its `.gz` the plain one is read.
+    plain file and its `.gz` the plain one is read. Files whose name begins with a dot are passed over. Labels (N, 8),
+    as QMNIST has them, have the digit in column 0.
 
-    A `.npz` holds `x_train`, `y_train`, `x_test`, `y_test` or `train_features`, `train_labels`,
+    A `.npz`, known by its bytes, holds `x_train`, `y_train`, `x_test`, `y_test` or `train_features`, `train_labels`,
     `test_features`, `test_labels`. Pickled objects are refused.
 
     A folder with one pair of images and labels, or a `.npz` with `features` and `labels` or with `x` and `y`,
     is one set: `(set, None)`. Two sets must have rows of the same shape and type, and share their classes.
 
-    Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged.
+    scale: what features are multiplied by. None: 1/255 for bytes, and 1 for all else. Bytes in IDX files of images
+    are pixels; for those in a `.npz` a warning says so where none is above 31, as in `Dataset`.
+
+    Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged, MemoryError where
+    the arrays together take more memory than there is; they are not read then.
     """
     place = Path(path)
     if place.is_dir():
         if files := find_idx(place):
-            return _load_folder(place, files)
+            return _load_folder(place, files, scale)
         names = ", ".join(ROLES.values())
         raise FileNotFoundError(f"load: {place} holds no IDX files; looked for {names}, plain or .gz")
     if not place.exists():
         raise FileNotFoundError(f"load: {place} does not exist; it must be a folder or a .npz file")
-    if place.suffix.lower() != ".npz":
-        raise ValueError(f"load: {place} is one file; it must be a folder of IDX files or a .npz file")
-    return _load_npz(place)
+    with open(place, "rb") as file:
+        if file.read(2) != b"PK" and place.suffix.lower() != ".npz":
+            raise ValueError(f"load: {place} is one file; it must be a folder of IDX files or a .npz file")
+    return _load_npz(place, scale)
 
 
 _Part = tuple[np.ndarray, str]  # an array and the file it is from
 
 
-def _pair(name: str, train: Sequence[_Part], test: Sequence[_Part]) -> tuple[Dataset, Dataset | None]:
-    """Check the features and labels of both sets, and that they fit together; an empty `test` gives None."""
+def _pair(
+    name: str, train: Sequence[_Part], test: Sequence[_Part], scale: float | None, pixels: bool
+) -> tuple[Dataset, Dataset | None]:
+    """Check the features and labels of both sets, and that they fit together; an empty `test` gives None.
+
+    pixels: whether bytes are known to be pixels.
+    """
     (x, of_x), (y, of_y) = train
-    x, y, classes = checked(x, y, None, "load", of_x, of_y)
+    x, y, classes, reach = checked(x, y, None, "load", of_x, of_y)
+    factor = checked_scale(scale, x.dtype, "load")
+    if scale is None and not pixels:
+        warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
     if not test:
-        return Dataset._of(x, y, classes, name), None
-    (x_test, of_test), (given, of_y_test) = test
-    x_test, y_test, classes_test = checked(x_test, given, None, "load", of_test, of_y_test)
+        return Dataset._of(x, y, classes, name, factor, reach), None
+    (images, of_test), (given, of_y_test) = test
+    x_test, y_test, classes_test, reach_test = checked(images, given, None, "load", of_test, of_y_test)
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise ValueError(
-            f"load: {of_test} has rows {x_test.shape[1:]} {x_test.dtype}; "
+            f"load: {of_test} has rows {x_test.shape[1:]} {images.dtype}; "
             f"they must be {x.shape[1:]} {x.dtype} as in {of_x}"
         )
     if y.shape[1:] != y_test.shape[1:] or y.dtype != y_test.dtype:
@@ -66,12 +85,20 @@ def _pair(name: str, train: Sequence[_Part], test: Sequence[_Part]) -> tuple[Dat
             f"load: {of_y_test} has the type {given.dtype} and rows {given.shape[1:]}; it must be {wanted} as in {of_y}"
         )
     classes = max(classes, classes_test)
-    return Dataset._of(x, y, classes, f"{name} train"), Dataset._of(x_test, y_test, classes, f"{name} test")
+    return (
+        Dataset._of(x, y, classes, f"{name} train", factor, reach),
+        Dataset._of(x_test, y_test, classes, f"{name} test", factor, reach_test),
+    )
 
 
-def _load_folder(folder: Path, files: list[Path]) -> tuple[Dataset, Dataset | None]:
+def _load_folder(folder: Path, files: list[Path], scale: float | None = None) -> tuple[Dataset, Dataset | None]:
+    check_memory(f"load: the arrays of {folder}", sum(claimed_bytes(file) for file in files))
     arrays = [(read_idx(file), str(file)) for file in files]
-    return _pair(folder.resolve().name, arrays[:2], arrays[2:])
+    for i in range(1, len(arrays), 2):
+        labels, of_labels = arrays[i]
+        if labels.ndim == 2 and labels.shape[1] == _QMNIST_COLUMNS and labels.dtype.kind in "iu":
+            arrays[i] = labels[:, 0], of_labels
+    return _pair(folder.resolve().name, arrays[:2], arrays[2:], scale, pixels=True)
 
 
 _KEYS = (
@@ -82,7 +109,7 @@ _KEYS = (
 )
 
 
-def _load_npz(file: Path) -> tuple[Dataset, Dataset | None]:
+def _load_npz(file: Path, scale: float | None) -> tuple[Dataset, Dataset | None]:
     with open(file, "rb") as raw:
         try:
             archive = zipfile.ZipFile(raw)
@@ -93,24 +120,30 @@ def _load_npz(file: Path) -> tuple[Dataset, Dataset | None]:
         if keys is None:
             held, needed = " ".join(have) or "(none)", ", or ".join(" ".join(keys) for keys in _KEYS)
             raise ValueError(f"load: {file} holds the arrays {held}; it must hold {needed}")
-        arrays = []
-        for key in keys:
-            try:
-                arrays.append((_read_npy(archive, key, file.stat().st_size), f"{file} array {key}"))
-            except Exception as error:
-                raise ValueError(f"load: {file} array {key} cannot be read: {error}") from error
-    return _pair(file.stem, arrays[:2], arrays[2:])
+        size = file.stat().st_size
+        check_memory(f"load: the arrays of {file}", sum(_told(file, key, _claimed, archive, key, size) for key in keys))
+        arrays = [(_told(file, key, _read_npy, archive, key), f"{file} array {key}") for key in keys]
+    return _pair(file.stem, arrays[:2], arrays[2:], scale, pixels=False)
 
 
-def _read_npy(archive: zipfile.ZipFile, key: str, size: int) -> np.ndarray:
-    """Return one array of a .npz of `size` bytes.
+def _told(file: Path, key: str, read: Callable[..., Any], *arguments: Any) -> Any:
+    """What `read` gives; whatever it raises becomes a ValueError that names the array."""
+    try:
+        return read(*arguments)
+    except Exception as error:
+        raise ValueError(f"load: {file} array {key} cannot be read: {error}") from error
 
-    NumPy takes the memory that a header claims before it reads, so the claim is checked first.
+
+def _claimed(archive: zipfile.ZipFile, key: str, size: int) -> int:
+    """Return the bytes of memory that one array of a .npz of `size` bytes will take, by its header.
+
+    NumPy takes the memory that a header claims before it reads, so the claim is checked first. An array that a Dataset
+    keeps in another type or order of memory counts with its copy.
     """
     entry = archive.getinfo(f"{key}.npy")
     with archive.open(entry) as stream:
         first = npy.read_magic(stream) == (1, 0)
-        shape, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
+        shape, fortran, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects and must hold numbers")
     claim, most = math.prod(shape) * dtype.itemsize, entry.file_size
@@ -118,7 +151,12 @@ def _read_npy(archive: zipfile.ZipFile, key: str, size: int) -> np.ndarray:
         most = min(most, MAX_RATIO * size)
     if claim > most:
         raise ValueError(f"its header claims {claim} bytes, the file holds at most {most}")
-    with archive.open(entry) as stream:
+    copied = (fortran and len(shape) > 1) or dtype not in KEPT
+    return claim + copied * math.prod(shape) * 8
+
+
+def _read_npy(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    with archive.open(f"{key}.npy") as stream:
         return npy.read_array(stream, allow_pickle=False)
 
 

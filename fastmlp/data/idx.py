@@ -20,11 +20,15 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import idx2numpy
 import numpy as np
+
+from ..machine import check_memory
 
 __all__ = ["find_idx", "read_idx"]
 
@@ -43,8 +47,24 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     The header is compared with the size of the file before memory is taken. Memory grows with the bytes that
     are really there, and at most one byte more than the header claims is read.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is not a whole IDX file.
+    Raises FileNotFoundError if there is no such file, ValueError if it is not a whole IDX file, MemoryError if its
+    array is larger than memory.
     """
+    with _opened(path) as (stream, file, size, gzipped):
+        header = _header(stream, file, size, gzipped)
+        check_memory(f"read_idx: the numbers of {file}", header.claim)
+        return _read(stream, file, header)
+
+
+def claimed_bytes(path: str | os.PathLike[str]) -> int:
+    """The bytes of the array in an IDX file, by its header. Errors as `read_idx`."""
+    with _opened(path) as (stream, file, size, gzipped):
+        return _header(stream, file, size, gzipped).claim
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, Path, int, bool]]:
+    """The bytes of a file, unpacked where it is gzip; its path, its bytes on the disk, and whether it is gzip."""
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"read_idx: {file} does not exist; it must be an IDX file, plain or gzipped")
@@ -55,27 +75,28 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     with open(file, "rb") as raw:
         first = raw.read(2)
         raw.seek(0)
-        if first == b"\x1f\x8b":
-            try:
-                with gzip.GzipFile(fileobj=raw) as stream:
-                    return _read(stream, file, size, gzipped=True)  # type: ignore[arg-type]
-            except EOFError as error:
-                raise ValueError(f"read_idx: {file} is truncated: its gzip stream ends too early") from error
-            except (zlib.error, gzip.BadGzipFile) as error:
-                raise ValueError(f"read_idx: {file} is damaged: its gzip stream cannot be read ({error})") from error
-        if file.name.lower().endswith(".gz"):
-            raise ValueError(
-                f"read_idx: {file} is not gzip: its name ends in .gz, "
-                f"but its first two bytes are '{first.hex(' ')}' and must be '1f 8b'"
-            )
-        return _read(raw, file, size, gzipped=False)
+        if first != b"\x1f\x8b":
+            yield raw, file, size, False
+            return
+        try:
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield stream, file, size, True  # type: ignore[misc]
+        except EOFError as error:
+            raise ValueError(f"read_idx: {file} is truncated: its gzip stream ends too early") from error
+        except (zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"read_idx: {file} is damaged: its gzip stream cannot be read ({error})") from error
 
 
-def _read(stream: BinaryIO, file: Path, size: int, gzipped: bool) -> np.ndarray:
-    """Check the header of `stream`, read the numbers it claims and no more, and convert them.
+class _Header(NamedTuple):
+    magic: bytes
+    lengths: bytes
+    start: int  # bytes of the header
+    claim: int  # bytes of the numbers
+    words: str  # for errors
 
-    `size` is the number of bytes on disk.
-    """
+
+def _header(stream: BinaryIO, file: Path, size: int, gzipped: bool) -> _Header:
+    """Read and check the header; `size` is the number of bytes on disk."""
     magic = stream.read(4)
     if len(magic) < 4:
         raise ValueError(f"read_idx: {file} is too short: it holds {len(magic)} bytes, an IDX header at least 8")
@@ -114,6 +135,12 @@ def _read(stream: BinaryIO, file: Path, size: int, gzipped: bool) -> np.ndarray:
         )
     if not gzipped and start + claim > size:
         raise ValueError(f"read_idx: {file} is truncated: it holds {size - start} bytes of data, {claims}")
+    return _Header(magic, lengths, start, claim, claims)
+
+
+def _read(stream: BinaryIO, file: Path, header: _Header) -> np.ndarray:
+    """Read the numbers that the header claims and no more, and convert them."""
+    magic, lengths, _, claim, claims = header
     body = bytearray()
     while block := stream.read(min(_CHUNK, claim + 1 - len(body))):
         body += block
@@ -160,7 +187,8 @@ def find_idx(folder: Path) -> list[Path]:
 
     The names are those of MNIST (`ROLES`). A common prefix, `test` for `t10k`, a dot before `idx`, and `.gz`
     are understood; a name without `train` or `t10k` is of the training set. Of a plain file and its `.gz` the
-    plain one is taken. A folder without such names gives an empty list.
+    plain one is taken. Names that begin with a dot are passed over: `._name` is what a Mac leaves beside `name`.
+    A folder without such names gives an empty list.
 
     Raises FileNotFoundError if a set has only images or only labels, ValueError if a file is not the only
     candidate for its place.
@@ -169,7 +197,7 @@ def find_idx(folder: Path) -> list[Path]:
     prefixes: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):  # the plain name sorts before the one with .gz
         match = _NAME.fullmatch(file.name)
-        if not match or file.is_dir():
+        if file.name.startswith(".") or not match or file.is_dir():
             continue
         role = ("test" if match["part"] in ("t10k", "test") else "train", match["kind"])
         other = found.setdefault(role, file).name

@@ -18,7 +18,7 @@ from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_ev
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
 from .jit import announce_compiling, kernel
-from .linear import linear_backward, linear_backward_input, linear_forward, linear_update_bias, linear_update_weight
+from .linear import linear_backward, linear_forward, linear_update_bias, linear_update_weight
 from .loss import (
     accuracy_score,
     cross_entropy_backward,
@@ -57,7 +57,6 @@ __all__ = [
     "kernel",
     "lanes",
     "linear_backward",
-    "linear_backward_input",
     "linear_forward",
     "linear_update_bias",
     "linear_update_weight",

@@ -14,6 +14,7 @@ before the loop sees it. Why not a table of functions that the loop holds: it wo
 """
 
 import re
+from functools import cache
 from typing import Any
 
 import numba
@@ -102,11 +103,16 @@ def _reason(error: Exception) -> str:
 
 
 def address(kernel: Any, form: str, dtype: DTypeLike) -> int:
-    """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache.
+    """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache, at the first call.
 
     Error: TypeError for what is no jitted function, does not have the form's arguments or cannot be compiled for them.
     """
     check(kernel, form)
+    return _compiled(kernel, form, np.dtype(dtype))
+
+
+@cache  # later calls take no lock of the compiler, which a process forked meanwhile would find shut for ever
+def _compiled(kernel: Any, form: str, dtype: np.dtype[Any]) -> int:
     wanted, name = signature(form, dtype), kernel.__name__
     compiled = kernel.overloads.get(wanted)
     if compiled is None:

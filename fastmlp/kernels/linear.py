@@ -1,7 +1,7 @@
 """Linear layer: y = x w + b.    N rows, I inputs, O outputs; the layout of w is that of `matmul`."""
 
 from .jit import inner, kernel
-from .matmul import panel_width, product, product_dw, product_dw_rows, product_dx
+from .matmul import panel_width, product, product_dw, product_dw_rows
 from .simd import TILE_VECTORS
 from .updates import step
 
@@ -28,16 +28,10 @@ def linear_forward(x, w, b, y, tiles, lo, hi):
 def linear_backward(dy, x, dw, db, tiles, lo, hi):
     """dw = xᵀ dy,  db = Σₙ dy  for the columns [lo, hi) of dy.    shapes as forward; dw as w, db as b
 
-    A column's weights need the column's dy only. dx needs every column of dy and is `linear_backward_input`.
+    A column's weights need the column's dy only. dx needs every column of dy and is `matmul.product_dx`.
     """
     product_dw(x, dy, dw, tiles, lo, hi)
     column_sums(dy, db[lo:hi], lo, hi)
-
-
-@kernel
-def linear_backward_input(dy, w, scratch, dx, tiles, lo, hi):
-    """dx = dy wᵀ  for the columns [lo, hi) of dx, those of the layer before.    dx, scratch as in `product_dx`"""
-    product_dx(dy, w, scratch, dx, tiles, lo, hi)
 
 
 @inner

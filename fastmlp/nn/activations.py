@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import check
 from ..graph import Tensor
 from ..graph.operation import flushed
 from ..kernels.activations import (
@@ -126,8 +125,8 @@ class LeakyReLU(Elementwise):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
-        check.number("LeakyReLU: negative_slope", negative_slope)
-        self.negative_slope = float(negative_slope)
+        self.negative_slope = negative_slope
+        self.check()
 
 
 ACTIVATIONS: dict[str, type[Elementwise]] = {  # by the names of their operations

@@ -72,9 +72,8 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p}; it is a probability and must lie in [0, 1]")
         self.p = p
+        self.check()
         self.seed, self.step, self.layer = int(generator().integers(2**63)), 0, 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,6 +82,12 @@ class Dropout(Layer):
         if self.training:
             self.step += 1
         return y
+
+    def check(self) -> None:
+        """p is a probability."""
+        super().check()
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"Dropout: p is {self.p}; it is a probability and must lie in [0, 1]")
 
     def counters(self) -> tuple[int, int, int]:
         """As they stand now."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from ..kernels import trial
@@ -84,6 +84,13 @@ class Layer(Module):
     def columns(self, columns: int, place: int) -> int:
         """How many columns it makes of so many; ValueError, with its place among the layers, where they do not fit."""
         return columns
+
+    def check(self) -> None:
+        """Refuse options out of range: when it is made, and before each epoch. A subclass adds bounds of its own."""
+        dtype = next((parameter.dtype for parameter in self.parameters()), np.float32)
+        for name in self.numbers:
+            check.number(f"{type(self).__name__}: {name}", getattr(self, name))
+            check.held(f"{type(self).__name__}: {name}", getattr(self, name), dtype)
 
     def number_array(self) -> Array:
         """`numbers` as the kernels take them."""
@@ -158,6 +165,8 @@ class ElementwiseNode(Operation):
 def elementwise(name: str, node: type[ElementwiseNode], x: Tensor, *numbers: float) -> Tensor:
     """The operation `name`: checks x, runs the node's forward kernel, and records the node."""
     same_float(name, x=require_tensor(f"{name}: x", x))
+    for number in numbers:
+        check.held(f"{name}: an option", number, x.dtype)
     options = np.array(numbers, np.float64)
     trial.once(node, (x.dtype, len(numbers)), lambda: declared.elementwise(node, options, x.dtype))
     y = _filled(node.pair[0], options, x.data)

@@ -11,7 +11,7 @@ from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
-from .module import generator
+from .module import uniform
 
 
 class TBackward0(Operation):
@@ -85,7 +85,7 @@ class AddmmBackward0(Operation):
         if "w" in self.saved:
             scratch = kernels.empty((kernels.scratch_size(dtype),), dtype)
             dx = kernels.empty((self.rows, kernels.padded(inputs, dtype)), dtype)
-            kernels.linear_backward_input(dy, self.saved["w"], scratch, dx, kernels.tiles(dtype), 0, inputs)
+            kernels.product_dx(dy, self.saved["w"], scratch, dx, kernels.tiles(dtype), 0, inputs)
             dx = _cut_columns(dx, inputs)
         return (db, dx, dw) if len(self.next_functions) == 3 else (dx, dw)
 
@@ -163,7 +163,7 @@ class Linear(Layer):
     kernels = {
         "forward": kernels.linear_forward,
         "evaluate": kernels.linear_forward,
-        "backward": kernels.linear_backward_input,
+        "backward": kernels.product_dx,
         "weights": kernels.linear_update_weight,
         "bias_update": kernels.linear_update_bias,
     }
@@ -187,9 +187,8 @@ class Linear(Layer):
         check.whole("Linear: out_features", out_features, 1)
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(in_features)
-        draw = generator().uniform
-        self.weight = Parameter(draw(-bound, bound, (out_features, in_features)).astype(dtype))
-        self.bias = Parameter(draw(-bound, bound, out_features).astype(dtype)) if bias else None
+        self.weight = Parameter(uniform(bound, (out_features, in_features), dtype))
+        self.bias = Parameter(uniform(bound, out_features, dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_features) -> (N, out_features)."""

@@ -49,18 +49,31 @@ def log_softmax(z: Tensor) -> Tensor:
 
 
 class NllLossBackward0(Operation):
-    """loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]."""
+    """loss = -Σₙ y[n, labels[n]] / N.
 
-    equation = "dy[n, c] = -dloss r[n] q[n, c],  q = (1 - s) [c = labels[n]] + s / C"
+    With weights of rows or label smoothing: -Σₙ r[n] Σ_c q[n, c] y[n, c]. The node of a loss with neither shows the
+    short form.
+    """
+
+    equation = "dy[n, c] = -dloss / N where c is labels[n], else 0"
     operands = ("y",)
     keeps = {
-        "labels": "q is 1 at the label of each row, apart from smoothing s",
-        "r": "the share of each row in the loss",
+        "labels": "the column of each row that has the gradient",
+        "r": "the share of each row in the loss, 1 / N where all count alike",
     }
+    general = (  # forward, backward, why labels are kept, with weights r or smoothing s
+        "loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]",
+        "dy[n, c] = -dloss r[n] q[n, c],  q = s / C, and 1 - s more where c is labels[n]",
+        {**keeps, "labels": "the column of each row where q is largest"},
+    )
     twin = "torch.nn.functional.nll_loss"
     twin_saved = {"labels": "target"}  # PyTorch works r out again
     smoothing: float
     classes: int
+
+    def formula(self) -> str:
+        """Of this node's loss: the short one, or that with weights and smoothing."""
+        return super().formula() if self.equation == type(self).equation else self.general[0]
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         labels, r = self.saved["labels"], self.saved["r"]
@@ -87,14 +100,10 @@ def nll_loss(
     smoothing, (rows, classes) = float(label_smoothing), y.shape
     numbers = labels.astype(np.float64)  # as the engine hands them over
     loss = kernels.nll_loss_forward(kernel_array(y.data), numbers, r, smoothing, classes, 0, rows)
-    return output(
-        NllLossBackward0,
-        (y,),
-        np.asarray(loss, y.dtype),
-        {"labels": labels, "r": r},
-        smoothing=smoothing,
-        classes=classes,
-    )
+    facts: dict[str, Any] = {"smoothing": smoothing, "classes": classes}
+    if sample_weight is not None or reduction == "sum" or smoothing:
+        facts |= {"equation": NllLossBackward0.general[1], "keeps": NllLossBackward0.general[2]}
+    return output(NllLossBackward0, (y,), np.asarray(loss, y.dtype), {"labels": labels, "r": r}, **facts)
 
 
 def cross_entropy(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
@@ -13,22 +16,37 @@ from .. import check
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
+_mode = threading.local()  # set within the block of `evaluating`
+_aside: ContextVar[np.random.Generator | None] = ContextVar("_aside", default=None)  # of this thread, in `undrawn`
+_PIECE = 1 << 20  # numbers that are drawn together, in float64
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return _generator
+    return _aside.get() or _generator
+
+
+def uniform(bound: float, shape: Any, dtype: DTypeLike) -> Array:
+    """An array of numbers drawn in ±bound; of zeros within `undrawn`. The float64 numbers are there piece by piece."""
+    drawn = np.zeros(shape, dtype)
+    flat = drawn.reshape(-1)
+    for start in range(0, flat.size if _aside.get() is None else 0, _PIECE):
+        piece = flat[start : start + _PIECE]
+        piece[...] = _generator.uniform(-bound, bound, piece.size)
+    return drawn
 
 
 @contextmanager
-def unmoved_generator() -> Iterator[None]:
-    """Within this, what modules draw does not count: afterwards the generator stands where it stood."""
-    bits = _generator.bit_generator
-    before = bits.state
+def undrawn() -> Iterator[None]:
+    """Within this, modules are made with zeros where they would draw: who makes them has other numbers for them.
+
+    What they draw all the same, such as the seed of a dropout, comes from a copy: the generator stands where it stood.
+    """
+    token = _aside.set(copy.deepcopy(_generator))
     try:
         yield
     finally:
-        bits.state = before
+        _aside.reset(token)
 
 
 def manual_seed(seed: int) -> None:
@@ -41,16 +59,38 @@ def manual_seed(seed: int) -> None:
     _generator = np.random.default_rng(seed)
 
 
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Within the block, on this thread, `training` is False in every module; none is touched.
+
+    So a model is asked while another thread trains it or asks it: `eval()` and `train()` would set a mode that all
+    threads see. As `no_grad()`, other threads are not affected, also those that a forward starts.
+    """
+    before = getattr(_mode, "evaluating", False)
+    _mode.evaluating = True
+    try:
+        yield
+    finally:
+        _mode.evaluating = before
+
+
 class Module:
     """Base of all modules. A subclass sets parameters and submodules as attributes and defines `forward`.
 
     `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set.
     """
 
-    training: bool
-
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode: what `train` or `eval` has set, but False within `evaluating()`."""
+        return bool(self.__dict__["training"]) and not getattr(_mode, "evaluating", False)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = mode
 
     def forward(self, x: Tensor) -> Tensor:
         """The output for the input x."""
@@ -145,6 +185,9 @@ class Module:
             parameter.zero_grad()
 
     def _to(self, dtype: DTypeLike) -> Self:
+        for module in self.modules():
+            for name in getattr(module, "numbers", ()):  # of a layer
+                check.held(f"{type(module).__name__}: {name}", getattr(module, name), dtype)
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
             parameter.grad = None if parameter.grad is None else parameter.grad.astype(dtype)

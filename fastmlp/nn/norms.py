@@ -94,6 +94,8 @@ def batch_norm(
         )
     if training and x.shape[0] < 2:
         raise ValueError(f"batch_norm: x is {x.shape}; training needs at least 2 rows, one row has no spread")
+    check.held("batch_norm: momentum", momentum, x.dtype)
+    check.held("batch_norm: eps", eps, x.dtype)
     x_array, gamma, C = kernel_array(x.data), kernel_array(weight.data), x.shape[1]
     y, weights, numbers = np.empty_like(x_array), np.stack([gamma, bias.data]), np.array([momentum, eps])
     state = np.stack([running_mean, running_var, running_mean, running_var])  # mean and rstd take the last two rows
@@ -137,18 +139,25 @@ class BatchNorm1d(Norm):
         super().__init__(num_features)
         check.whole("BatchNorm1d: num_features", num_features, 1)
         self.num_features = int(num_features)
-        if not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm1d: eps is {eps}, momentum is {momentum}; they must be above 0 and in [0, 1]")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
         self.register_buffer("running_mean", np.zeros(num_features, dtype))
         self.register_buffer("running_var", np.ones(num_features, dtype))
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+        self.check()
 
     running_mean: Array
     running_var: Array
     num_batches_tracked: Array
+
+    def check(self) -> None:
+        """eps is above 0, momentum in [0, 1]."""
+        super().check()
+        if not self.eps > 0 or not 0 <= self.momentum <= 1:
+            raise ValueError(
+                f"BatchNorm1d: eps is {self.eps}, momentum is {self.momentum}; they must be above 0 and in [0, 1]"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, num_features) -> the same shape."""
@@ -228,6 +237,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
             f"layer_norm: x is {x.shape}, weight and bias are {weight.shape} and {bias.shape}; x must be (N, C) and "
             "they (C,)"
         )
+    check.held("layer_norm: eps", eps, x.dtype)
     x_array, gamma, (N, C) = kernel_array(x.data), kernel_array(weight.data), x.shape
     y, state = np.empty_like(x_array), np.empty((2, N), x.dtype)
     layernorm.layernorm_forward(x_array, y, np.stack([gamma, bias.data]), state, np.array([eps]), C, 0, N)
@@ -263,11 +273,16 @@ class LayerNorm(Norm):
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
         super().__init__(normalized_shape)
         check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
-        if not eps > 0:
-            raise ValueError(f"LayerNorm: eps is {eps}; it must be above 0")
         self.normalized_shape, self.eps = int(normalized_shape), eps
         self.weight = Parameter(np.ones(normalized_shape, dtype))
         self.bias = Parameter(np.zeros(normalized_shape, dtype))
+        self.check()
+
+    def check(self) -> None:
+        """eps is above 0."""
+        super().check()
+        if not self.eps > 0:
+            raise ValueError(f"LayerNorm: eps is {self.eps}; it must be above 0")
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, normalized_shape) -> the same shape."""

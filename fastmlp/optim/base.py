@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import kernels
+from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
@@ -21,7 +21,8 @@ class Optimizer:
 
     params  an iterable of Parameters, or of dicts {"params": [...], "lr": ...}: groups with options of their own
     `param_groups` is the list of groups; an option may be changed between steps. `state[i]` holds the arrays of
-    parameter number i, counted through the groups in order.
+    parameter number i, counted through the groups in order. `epochs` is the number of whole epochs that `fit` has made
+    with it: the next call goes on from there.
 
     A rule is a subclass that declares itself, for the graph and the engine alike:
 
@@ -49,6 +50,8 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
+        self.epochs = 0
+        self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
         if not entries:
             raise ValueError(f"{self._name}: params is empty; it must hold at least one Parameter")
@@ -107,9 +110,57 @@ class Optimizer:
             value = group[name]
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{self._name}: {name} is {value}; it must be a finite number of at least 0")
+        narrow = any(parameter.dtype == np.float32 for parameter in group["params"])
+        for name in self.defaults:  # as the kernels take them
+            for value in group[name] if isinstance(group[name], tuple | list) else [group[name]]:
+                check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
         betas = group.get("betas", (0.0, 0.0))
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{self._name}: betas is {betas}; it must be two numbers in [0, 1)")
+
+    def check(self) -> None:
+        """Refuse options and state that the kernels cannot trust, in one sentence: before each epoch."""
+        for group in self.param_groups:
+            if missing := sorted(self.defaults.keys() - group.keys()):
+                raise ValueError(f"{self._name}: a group has no {', '.join(missing)}")
+            self._check(group)
+        if not self.runs_on_engine():  # a rule of somebody's own, whose `step` knows its state
+            return
+        params = self.parameters()
+        for key, values in self.state.items():
+            for name, value in self._checked_state(key, values, params).items():
+                if value is not values[name]:
+                    was = values[name].dtype if isinstance(values[name], np.ndarray) else type(values[name]).__name__
+                    raise ValueError(
+                        f"{self._name}: {name} of parameter {key} is {was}; it must be {params[key].dtype}, as the "
+                        "parameter is, and contiguous"
+                    )
+
+    def _checked_state(self, i: int, values: Mapping[str, Any], params: list[Parameter]) -> dict[str, Any]:
+        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted."""
+        allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
+        if values and values.keys() != allowed:
+            names = ", ".join(sorted(allowed))
+            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
+        if not 0 <= i < len(params):
+            raise ValueError(f"{self._name}: the state has a parameter {i}; the optimizer has 0 .. {len(params) - 1}")
+        kept = dict(values)
+        for name, value in values.items():
+            if name == "step":
+                check.whole(f"{self._name}: step of parameter {i}", value, 0)
+                if value >= 2**53:
+                    raise ValueError(f"{self._name}: step of parameter {i} is {value}; it must be below 2**53")
+                continue
+            given = np.asarray(value)
+            if given.shape != params[i].shape or given.dtype.kind != "f":
+                what = f"{given.shape} {given.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+                raise ValueError(
+                    f"{self._name}: {name} of parameter {i} is {what} and does not fit; "
+                    f"it must be {params[i].shape} {params[i].dtype}"
+                )
+            if not (isinstance(value, np.ndarray) and value.dtype == params[i].dtype and value.flags.carray):
+                kept[name] = np.array(value, params[i].dtype, order="C")
+        return kept
 
     def parameters(self) -> list[Parameter]:
         """All parameters, numbered as in `state`."""
@@ -216,12 +267,16 @@ class Optimizer:
         type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {number: arrays and step}, "param_groups": options with numbers for params}; arrays are copies."""
+        """{"state": {number: arrays and step}, "param_groups": options with numbers for params, "epochs": ...}
+
+        Arrays are copies. "schedule_rates" is what a schedule needs to go on.
+        """
         numbers = iter(range(len(self.parameters())))
         groups = [{**group, "params": [next(numbers) for _ in group["params"]]} for group in self.param_groups]
         state = {i: {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
                  for i, values in self.state.items()}  # fmt: skip
-        return {"state": state, "param_groups": groups}
+        rates = [list(pair) for pair in self.schedule_rates]
+        return {"state": state, "param_groups": groups, "epochs": self.epochs, "schedule_rates": rates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
@@ -237,17 +292,12 @@ class Optimizer:
         params = self.parameters()
         state: dict[int, dict[str, Any]] = {}
         for key, values in state_dict["state"].items():
-            i, state[int(key)] = int(key), {}
-            allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
-            if values and values.keys() != allowed:
-                names = ", ".join(sorted(allowed))
-                raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
-            for name, value in values.items():
-                if isinstance(value, np.ndarray) and (i >= len(params) or value.shape != params[i].shape):
-                    raise ValueError(f"{self._name}: {name} of parameter {i} is {value.shape} and does not fit")
-                kept = np.array(value, params[i].dtype, order="C") if isinstance(value, np.ndarray) else value
-                state[i][name] = kept
-        self.param_groups, self.state = filled, state
+            kept = self._checked_state(int(key), values, params)
+            state[int(key)] = {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in kept.items()}
+        epochs = state_dict.get("epochs", 0)
+        check.whole(f"{self._name}: epochs of the state", epochs, 0)
+        self.param_groups, self.state, self.epochs = filled, state, int(epochs)
+        self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())

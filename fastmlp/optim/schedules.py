@@ -14,6 +14,8 @@ from .. import check
 from ..graph import Array
 from .base import Optimizer
 
+MOST_RATE = float(np.finfo(np.float32).max)
+
 
 class Schedule:
     """Base of the schedules. A subclass has `rate`, and says nothing of optimizers.
@@ -29,11 +31,13 @@ class Schedule:
 class StepLR(Schedule):
     """rate = start γ^⌊t / step_size⌋ after t epochs or steps.    γ gamma
 
-    Error: ValueError for a step_size below 1. Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
+    Error: ValueError for a step_size below 1, a gamma below 0.
+    Source: PyTorch's documentation of torch.optim.lr_scheduler.StepLR.
     """
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         check.whole("StepLR: step_size", step_size, 1)
+        check.number("StepLR: gamma", gamma, 0)
         self.step_size, self.gamma = step_size, gamma
 
     def rate(self, start: float, done: int, total: int) -> float:
@@ -65,7 +69,11 @@ SCHEDULES: dict[str, type[Schedule]] = {schedule.__name__: schedule for schedule
 
 
 class Rates:
-    """The learning rates of a training, epoch by epoch, for `fit`; without a schedule they are the groups' own."""
+    """The learning rates of a training, epoch by epoch, for `fit`; without a schedule they are the groups' own.
+
+    `epochs` are all of the training, those of earlier calls too. A group whose rate is still the one that a schedule
+    left goes on from where that schedule began; one whose rate was set since begins there.
+    """
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule | None, every: str, epochs: int, steps: int) -> None:
         if schedule is not None and not isinstance(schedule, Schedule):
@@ -75,7 +83,10 @@ class Rates:
             raise ValueError(f"fit: schedule_every is {every!r}; it must be 'epoch' or 'step'")
         self.optimizer, self.schedule, self.every = optimizer, schedule, every
         self.epochs, self.steps = epochs, steps
-        self.start = [float(group["lr"]) for group in optimizer.param_groups]
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        before = optimizer.schedule_rates if len(optimizer.schedule_rates) == len(rates) else [[r, r] for r in rates]
+        goes_on = optimizer.epochs > 0
+        self.start = [b if goes_on and rate == left else rate for rate, (b, left) in zip(rates, before, strict=True)]
 
     def of_epoch(self, epoch: int) -> Array | None:
         """(steps, groups): the rates of the steps of an epoch, counted from 1; None where the groups hold them.
@@ -93,9 +104,15 @@ class Rates:
             )
         for group, rate in zip(self.optimizer.param_groups, rates[-1], strict=True):
             group["lr"] = float(rate)
+        self.optimizer.schedule_rates = [list(pair) for pair in zip(self.start, map(float, rates[-1]), strict=True)]
         return rates if self.every == "step" else None
 
     def _rate(self, start: float, done: int, total: int) -> float:
         assert self.schedule is not None
         rate: Any = self.schedule.rate(start, done, total)
+        if not 0 <= rate <= MOST_RATE:
+            name = type(self.schedule).__name__
+            raise ValueError(
+                f"fit: {name} gives the rate {rate} after {done} of {total}; it must be in 0..{MOST_RATE:.2g}"
+            )
         return float(rate)

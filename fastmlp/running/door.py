@@ -1,40 +1,31 @@
 """The one door: how a model is trained and asked, whoever runs it.
 
-Whether the engine or the graph runs is a secret of this room. `trainer` makes epochs, `outputs` gives what a model
+Whether the engine or the graph runs is a secret of this room. `Trainer` makes epochs, `outputs` gives what a model
 makes of rows; `fit`, `evaluate` and the scripts come through here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
-from ..nn import Loss, Module
+from ..machine import available_cores
+from ..nn import Layer, Loss, Module, features_of
+from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
 from .engine import Engine
-from .machine import available_cores
 from .plan import obstacle
 from .predict import SCALES, Predictor
+from .trust import check_rows, check_targets
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
-
-
-class Epoch(Protocol):
-    """One pass over rows: (order, sizes, on_rows, rates) -> (mean loss, score); see `Engine.epoch`."""
-
-    def __call__(
-        self,
-        order: Array,
-        sizes: list[int],
-        on_rows: Callable[[int, float, float], Any],
-        rates: Array | None = None,
-    ) -> tuple[float, float]: ...
+MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
 
 
 def ceiling(n_threads: int | str) -> int:
@@ -42,98 +33,122 @@ def ceiling(n_threads: int | str) -> int:
     return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
 
 
-def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None) -> None:
-    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for."""
-    name = type(loss).__name__
-    if data.kind != loss.targets:
-        raise ValueError(f"{caller}: data has {data.kind} as targets; {name} takes {loss.targets}")
-    if outputs is None:
-        return
-    if data.kind == "classes":
-        if data.classes > outputs and (highest := int(data.labels.max())) >= outputs:
-            raise ValueError(f"{caller}: data has the label {highest}; the model's labels are 0 .. {outputs - 1}")
-    elif (width := data.targets.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: data has {width} targets a row; the model has {outputs} outputs")
+class Trainer:
+    """What trains a model epoch by epoch, in batches of at most `room` rows. Use `with`: it ends the threads.
 
-
-@contextmanager
-def trainer(
-    model: Module,
-    optimizer: Optimizer,
-    loss: Loss,
-    data: Dataset,
-    room: int,
-    n_threads: int | str,
-    say: Callable[[str], Any],
-) -> Iterator[Epoch]:
-    """What trains an epoch on `data`, in batches of at most `room` rows.
-
-    `say` gets a line where the graph runs, and why, and one where its first step compiles kernels.
+    Before each epoch it looks at what has changed since the last: a callback may freeze a layer, swap an array, change
+    an option or add a layer. So engine and graph do the same, to the bit, and what runs may change between epochs.
+    `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
     """
-    loss.try_out(nodes.dtype_of(model))
-    reason = obstacle(model, optimizer)
-    if not reason and not loss.runs_on_engine():
-        reason = f"{type(loss).__name__} declares no kernels for its forward"
-    if reason:
-        say(f"training on the graph, node by node: {reason}")
-        check_targets("fit", loss, data, None)
-        yield lambda order, sizes, on_rows, rates=None: nodes.epoch(
-            model, optimizer, loss, data, order, sizes, on_rows, rates, say
-        )
-        return
-    with Engine(model, optimizer, data.n_features, room, ceiling(n_threads), loss=loss) as engine:
-        check_targets("fit", loss, data, engine.plan.columns)
-        z = np.random.default_rng(0).normal(size=(min(4, len(data)), engine.plan.columns)).astype(engine.plan.dtype)
-        loss.try_out(engine.plan.dtype, z, data.targets[: len(z)])
-        engine.prepare(data)
-        engine.team.start()
-        if len(engine.team) < engine.ceiling:
-            started = len(engine.team) or "none"
-            say(f"of {engine.ceiling} threads {started} could be started; the training goes on without the others")
 
-        def on_engine(
-            order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
-        ) -> tuple[float, float]:
-            engine.refresh()
-            return engine.epoch(data, order, sizes, on_rows, rates)
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        data: Dataset,
+        room: int,
+        n_threads: int | str,
+        say: Callable[[str], Any],
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.data = model, optimizer, loss, data
+        self.room, self.most_threads, self.say = room, ceiling(n_threads), say
+        self.engine: Engine | None = None
+        self.reason, self.ran_on = "", "engine"
+        self.prepare()
 
-        yield on_engine
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the engine's threads, where there are any."""
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            engine.__exit__()
+
+    def prepare(self) -> None:
+        """Choose engine or graph for what the model and the optimizer are now, and compile what will run."""
+        for module in self.model.modules():
+            if isinstance(module, Layer):
+                module.check()
+        self.optimizer.check()
+        self.loss.try_out(nodes.dtype_of(self.model))
+        reason = obstacle(self.model, self.optimizer) or ""
+        if not reason and not self.loss.runs_on_engine():
+            reason = f"{type(self.loss).__name__} declares no kernels for its forward"
+        if reason != self.reason:
+            self.say(f"training on the graph, node by node: {reason}" if reason else "training on the engine again")
+        self.reason, self.ran_on = reason, "graph" if reason else "engine"
+        if reason:
+            self.close()
+            features = features_of(self.model)
+            check_rows("fit", self.data, self.data.n_features if features is None else features)
+            check_targets("fit", self.loss, self.data, None)
+        elif self.engine is not None and self.engine.fits():
+            self.engine.refresh()
+        else:
+            self.close()
+            self.engine = self._engine()
+
+    def _engine(self) -> Engine:
+        """An engine with its kernels compiled and its threads started."""
+        features = self.data.n_features
+        engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
+        z = np.random.default_rng(0).normal(size=(min(4, len(self.data)), engine.plan.columns)).astype(engine.plan.dtype)
+        self.loss.try_out(engine.plan.dtype, z, self.data.targets[: len(z)])
+        engine.prepare(self.data)
+        if (started := engine.team.start()) < engine.ceiling or not len(engine.team):
+            threads = started if len(engine.team) else "none"
+            self.say(f"of {engine.ceiling} threads {threads} could be started; the training goes on without the others")
+        return engine
+
+    def epoch(
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
+    ) -> tuple[float, float]:
+        """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`."""
+        self.prepare()
+        if self.engine is not None:
+            return self.engine.epoch(self.data, order, sizes, on_rows, rates)
+        return nodes.epoch(self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say)
 
 
 def outputs(
     model: Module, data: Dataset, batch_size: int, n_threads: int | str = 1, predictor: Predictor | None = None
 ) -> Iterator[tuple[int, Array]]:
-    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time; on the graph at most GRAPH_BATCH."""
+    """(first row, outputs) of all rows in evaluation mode, `batch_size` at a time.
+
+    Fewer at a time where there are more than MOST_OUTPUTS numbers in them; on the graph at most GRAPH_BATCH. The model
+    is not touched: another thread may train it or ask it meanwhile.
+    """
     order = np.arange(len(data))
     if obstacle(model) is None:
         predictor = predictor or Predictor(model, ceiling(n_threads))
+        batch_size = min(batch_size, max(MOST_OUTPUTS // predictor.columns, 1))
         for start in range(0, len(data), batch_size):
             yield start, predictor.logits(data, order[start : start + batch_size])
         return
     size, done = min(batch_size, GRAPH_BATCH), 0
     sizes = [min(size, len(data) - start) for start in range(0, len(data), size)]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
-                z = model(x).data
-                yield done, z
-                done += len(z)
-    finally:
-        for module, training in modes:  # from the top down: the mode of a layer is set after that of its container
-            module.train(training)
+    for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
+        z = _evaluated(model, x)
+        yield done, z
+        done += len(z)
 
 
 def asker(model: Module) -> Callable[[Array], Array]:
     """What gives a model's outputs for arrays (N, features) in evaluation mode: a `Predictor`, or the graph."""
-    if obstacle(model) is None:
-        return Predictor(model)
+    return Predictor(model) if obstacle(model) is None else partial(_asked, model)
+
+
+def _asked(model: Module, x: Array) -> Array:
     dtype = nodes.dtype_of(model)
+    return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0))))
 
-    def ask(x: Array) -> Array:
-        model.eval()
-        with no_grad():
-            return model(Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0)))).data
 
-    return ask
+def _evaluated(model: Module, x: Tensor) -> Array:
+    """What the graph makes of x in evaluation mode. No block is open while a caller has the numbers."""
+    with no_grad(), evaluating():
+        return model(x).data

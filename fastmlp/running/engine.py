@@ -21,17 +21,19 @@ from ..graph.operation import flushed
 from ..kernels import forms, steps
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
+from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
 from .team import Team
+from .trust import batch_bounds, check_rows, check_targets
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
-class Engine:
+class Engine(OfThisProcess):
     """Training of one model with one optimizer and one loss.
 
     features  columns of a row            room     most rows of a batch
@@ -62,6 +64,7 @@ class Engine:
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
         self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
         verify(plan)
+        check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
         self.weights = Weights(plan, ceiling)
         kept = len(optimizer.arrays)
         m, v, u = (zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3))
@@ -91,6 +94,19 @@ class Engine:
         self.team, self.sums = Team(ceiling), np.zeros(3)  # of loss and score, and the step that was come to
         self.refresh()
 
+    def sum_of_buffers(self) -> int:
+        """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
+        plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
+        shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
+        own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
+        a_row = 8 * (3 if self.loss.targets == "classes" else 2 + plan.columns) + plan.dtype.itemsize  # and its targets
+        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
+
+    def fits(self) -> bool:
+        """Whether model and optimizer still are what it was made from, but for numbers, options and state."""
+        return obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+
     def __enter__(self) -> Engine:
         return self
 
@@ -111,7 +127,13 @@ class Engine:
         _train_steps(0, *self._arguments(1, gate, batches, None, 0, 0))
 
     def refresh(self) -> None:
-        """Take over what the model and the optimizer hold now: a callback may have changed either."""
+        """Take over what the model and the optimizer hold now: a callback may have changed either.
+
+        Error: ValueError for state and options that do not fit, and where `fits` says no.
+        """
+        if not self.fits():
+            raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
+        self.optimizer.check()
         self.weights.read()
         self.plan.read_options()
         self._read_optimizer()
@@ -132,7 +154,9 @@ class Engine:
         that of whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held
         before the epoch.
         """
-        bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        bounds = batch_bounds(sizes, len(order), self.plan.room)
+        if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
+            raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
         batches, sums = self._batches(data, order, bounds), np.zeros(3)
         self.sums = sums
         self.plan.read_options()
@@ -153,17 +177,10 @@ class Engine:
 
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> steps.Batches:
         """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
+        check_rows("fit", data, int(self.plan.rows[0]["inputs"]))
+        check_targets("fit", self.loss, data, self.plan.columns)
         rows, order = data.rows, data.row_numbers("Engine", order)
-        if rows.shape[1] != self.plan.rows[0]["inputs"]:
-            raise ValueError(
-                f"Engine: data has {rows.shape[1]} features; the plan is for {self.plan.rows[0]['inputs']}"
-            )
-        targets = data.targets
-        targets = np.ascontiguousarray(targets.reshape(len(data), -1), np.float64)
-        if targets.shape[1] != self.own_targets.shape[2]:
-            raise ValueError(
-                f"Engine: data has {targets.shape[1]} targets a row; the loss takes {self.own_targets.shape[2]}"
-            )
+        targets = np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
         source = np.array([rows.ctypes.data, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
         gather = forms.address(kernels.GATHER[rows.dtype], "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address

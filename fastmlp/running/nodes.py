@@ -17,7 +17,7 @@ from ..optim import Optimizer
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
-    """(x, targets) for each size: the next rows of `data` in `order`, as floats; uint8 features times 1/255.
+    """(x, targets) for each size: the next rows of `data` in `order`, as floats, times the scale of `data`.
 
     Errors: ValueError where the sizes add up to more than there are rows in `order`; IndexError for a row that `data`
     does not have.

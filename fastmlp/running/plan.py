@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import kernels
 from ..graph import FLOATS, Array, Parameter
+from ..graph.operation import kernel_array
 from ..kernels import forms, steps
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
@@ -52,9 +53,15 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "a Dropout is used twice, and its counter moves with each use"
     if len({parameter.dtype for parameter in parameters}) != 1 or parameters[0].dtype not in FLOATS:
         return "its parameters are not all float32 or all float64"
-    if not all(parameter.requires_grad and parameter.data.flags.carray for parameter in parameters):
-        return "a parameter does not require grad, or is not contiguous"
     if optimizer is not None:
+        for layer in layers:
+            if not layer.training:
+                return f"a {type(layer).__name__} is in evaluation mode and does not train"
+        for parameter in parameters:
+            if not (parameter.requires_grad and parameter.data.flags.carray):
+                return "a parameter does not require grad, or is not contiguous"
+            if parameter._hooks:
+                return "a parameter has a hook, which wants to see its gradient"
         if not optimizer.runs_on_engine():
             return f"{type(optimizer).__name__} declares no kernels for its step"
         if {id(p) for p in optimizer.parameters()} != {id(parameter) for parameter in parameters}:
@@ -62,22 +69,53 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
     return None
 
 
+def facts(layers: list[Any], features: int) -> list[Any]:
+    """All of a model that a plan depends on, but for numbers: it fits as long as these stay the same.
+
+    Error: ValueError for widths that do not fit together, in the layer's words.
+    """
+    found: list[Any] = []
+    for i, layer in enumerate(layers):
+        out = layer.columns(features, i)
+        parameters = [(id(parameter), parameter.data.shape, parameter.dtype) for parameter in layer.engine_parameters()]
+        buffers = [(name, array.shape) for name, array in layer.named_buffers()]
+        found.append((id(layer), type(layer), features, out, parameters, buffers))
+        features = out
+    return found
+
+
 def flat_layers(model: Module) -> list[Any] | None:
     """The layers of a Sequential, those of Sequentials within it in their place; None for another module."""
     return model.flat() if isinstance(model, Sequential) else None
 
 
+class OfThisProcess:
+    """Base of what holds addresses: of compiled kernels, of rows, of threads' buffers.
+
+    A copy would hold the same addresses, which in another process, or once the original is gone, lead elsewhere.
+    Error: TypeError where one is copied or pickled. A fork keeps addresses: it may go on with what it inherits.
+    """
+
+    def __getstate__(self) -> Any:
+        """Refuses, for `copy` and `pickle`."""
+        raise TypeError(
+            f"{type(self).__name__} holds addresses in the memory of this process and cannot be copied or pickled; "
+            "copy the model, and make another from it"
+        )
+
+
 @dataclass
 class Slot:
-    """A parameter's place: its row in the options, where it lies in which flat buffer."""
+    """A parameter's place: where it lies in which flat buffer, and the shape it has outside."""
 
     parameter: Parameter
+    shape: tuple[int, ...]
     at: int
     alone: bool
     packed: tuple[int, int, int] | None  # the shape of a packed weight; None for a vector
 
 
-class Plan:
+class Plan(OfThisProcess):
     """A model lowered to numbers: the plan, the slots of its parameters, the sizes of the buffers.
 
     room: most rows of a batch. training: whether the kernels of the way back are taken too, which compiles them.
@@ -88,6 +126,7 @@ class Plan:
         layers = flat_layers(model)
         assert layers is not None
         self.layers: list[Layer] = layers
+        self.facts = facts(layers, features)
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
         self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
@@ -114,10 +153,24 @@ class Plan:
         return at
 
     def read_options(self) -> None:
-        """Take over the layers' options and counters as they are now."""
+        """Take over the layers' options and counters as they are now. Error: ValueError for an option out of range."""
         for i, (row, layer) in enumerate(zip(self.rows, self.layers, strict=True)):
+            layer.check()
             self.numbers[i, : len(layer.numbers)] = layer.number_array()
             row["seed"], row["step"], row["layer"] = layer.counters()
+
+    def fits(self, model: Module) -> bool:
+        """Whether the model still has the layers, widths and shapes that it was made from."""
+        layers = flat_layers(model)
+        return layers is not None and facts(layers, int(self.rows[0]["inputs"])) == self.facts
+
+    def runs_as(self, other: Plan) -> bool:
+        """Whether both call the same kernels on parameters of the same shapes, with whatever numbers and options."""
+        rows = self.rows.copy(), other.rows.copy()
+        for plan in rows:
+            plan["seed"] = plan["step"] = plan["layer"] = 0  # dropout's counters
+        shapes = [[slot.shape for slot in plan.slots] for plan in (self, other)]
+        return self.dtype == other.dtype and shapes[0] == shapes[1] and np.array_equal(*rows)
 
     def _lower(self, i: int) -> None:
         """Fill row i of the plan; the columns that came to it are in `self.columns`."""
@@ -140,6 +193,7 @@ class Plan:
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
         row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)
         if layer.form == "norm":
             state_width = -(-self.room // pad) * pad if layer.by_rows else int(row["width"])
@@ -164,21 +218,36 @@ class Plan:
             if kernel is not None and (self.training or what == "evaluate"):
                 row[what] = forms.address(kernel, form, self.dtype)
 
+    def _check_shapes(self, i: int, out: int, columns: int) -> None:
+        """Refuse a parameter or a buffer of another shape than the layer's widths say: they are read by address."""
+        layer = self.layers[i]
+        for name in layer.weights:
+            parameter = getattr(layer, name)
+            wanted = (out, columns) if layer.form == "linear" and name == layer.weights[0] else (out,)
+            if parameter is not None and parameter.shape != wanted:
+                raise ValueError(
+                    f"{type(layer).__name__}: {name} of layer {i} is {parameter.shape}; it must be {wanted}"
+                )
+        for name, array in layer.named_buffers():
+            if name in layer.state and array.shape != (out,):
+                raise ValueError(f"{type(layer).__name__}: {name} of layer {i} is {array.shape}; it must be {(out,)}")
+
     def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
         buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
         if shape is None:
             row["weight"] = self.take(buffer, len(parameters) * width)
             self.slots += [
-                Slot(parameter, int(row["weight"]) + k * width, alone, None) for k, parameter in enumerate(parameters)
+                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None)
+                for k, parameter in enumerate(parameters)
             ]
             return
         packed = kernels.packed_shape(*shape, self.dtype)
         row["weight"] = self.take(buffer, math.prod(packed))
-        self.slots.append(Slot(parameters[0], int(row["weight"]), alone, packed))
+        self.slots.append(Slot(parameters[0], parameters[0].shape, int(row["weight"]), alone, packed))
         if len(parameters) > 1:
             row["bias"] = self.take(buffer, width)
-            self.slots.append(Slot(parameters[1], int(row["bias"]), alone, None))
+            self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), alone, None))
 
 
 def _sends_by_rows(row: Any) -> bool:
@@ -248,7 +317,7 @@ def verify(plan: Plan) -> None:
         require(i, np.isfinite(plan.numbers[i]).all(), "an option is not finite")
 
 
-class Weights:
+class Weights(OfThisProcess):
     """The parameters and states of a model in the engine's buffers; `own` ones once a thread."""
 
     def __init__(self, plan: Plan, threads: int) -> None:
@@ -259,17 +328,31 @@ class Weights:
 
     def read(self) -> None:
         """Take the model's numbers over."""
-        for slot in self.plan.slots:
-            put(self.own_p[0] if slot.alone else self.p, slot, slot.parameter.data)
-        for kept, array in self._buffers():
+        self.fill([slot.parameter.data for slot in self.plan.slots], [array for _, array in self._buffers()])
+
+    def fill(self, parameters: list[Array], buffers: list[Array]) -> None:
+        """Take over numbers as a model holds them, or as `numbers` gives them."""
+        for slot, array in zip(self.plan.slots, parameters, strict=True):
+            put(self._flat(slot), slot, array)
+        for (kept, _), array in zip(self._buffers(), buffers, strict=True):
             kept[...] = array
+
+    def numbers(self) -> tuple[list[Array], list[Array]]:
+        """(parameters, buffers) as a model holds them, in fresh arrays: no vector of this machine shows in them."""
+        parameters = [np.empty(slot.shape, self.plan.dtype) for slot in self.plan.slots]
+        for slot, array in zip(self.plan.slots, parameters, strict=True):
+            take(self._flat(slot), slot, array)
+        return parameters, [kept.copy() for kept, _ in self._buffers()]
 
     def write(self) -> None:
         """Give the numbers back, into the model's own arrays."""
         for slot in self.plan.slots:
-            take(self.own_p[0] if slot.alone else self.p, slot, slot.parameter.data)
+            take(self._flat(slot), slot, slot.parameter.data)
         for kept, array in self._buffers():
             array[...] = kept
+
+    def _flat(self, slot: Slot) -> Array:
+        return self.own_p[0] if slot.alone else self.p
 
     def _buffers(self) -> list[tuple[Array, Array]]:
         """(place in the state, array of the model) of each buffer that a layer's kernels keep."""
@@ -285,17 +368,31 @@ class Weights:
 
 def put(flat: Array, slot: Slot, array: Array) -> None:
     """A parameter-shaped array into its place in a flat buffer, a weight packed."""
+    _check_shape(slot, array)
     if slot.packed is None:
         flat[slot.at : slot.at + array.size] = array
     else:
         size = math.prod(slot.packed)
-        kernels.pack(np.ascontiguousarray(array), flat[slot.at : slot.at + size].reshape(slot.packed), 0, len(array))
+        kernels.pack(kernel_array(array), flat[slot.at : slot.at + size].reshape(slot.packed), 0, len(array))
+
+
+def _check_shape(slot: Slot, array: Array) -> None:
+    """Refuse what somebody has put in a parameter's place while the engine had it: it is read by address."""
+    if array.shape != slot.shape:
+        raise ValueError(
+            f"the engine: an array of a parameter is {array.shape}; it was {slot.shape} when it was planned"
+        )
 
 
 def take(flat: Array, slot: Slot, array: Array) -> None:
     """The way back from `put`, into `array`."""
+    _check_shape(slot, array)
     if slot.packed is None:
         array[...] = flat[slot.at : slot.at + array.size]
     else:
         size = math.prod(slot.packed)
+        if not (array.dtype == flat.dtype and array.flags.carray):
+            raise ValueError(
+                f"the engine: an array of a parameter is {array.dtype}; it must be {flat.dtype}, contiguous"
+            )
         kernels.unpack(flat[slot.at : slot.at + size].reshape(slot.packed), array, 0, len(array))

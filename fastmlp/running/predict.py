@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.features import SCALES, as_kept, checked_scale
 from ..graph import Array
 from ..kernels import forms, steps
+from ..machine import available_cores
 from ..nn import Module, features_of
-from .machine import available_cores
-from .plan import Plan, Weights, obstacle, verify
+from .plan import OfThisProcess, Plan, Weights, obstacle, verify
 from .team import side_by_side
+from .trust import check_rows
 
 ROOM = 128  # rows that go through the layers together
-SCALES: dict[Any, float] = {np.dtype(np.uint8): 1 / 255}  # what a Dataset multiplies features by; 1 for floats
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
+
+_swap = threading.RLock()  # held for the moment in which a Predictor changes its snapshot
+if hasattr(os, "register_at_fork"):  # else a child could inherit it from a thread that it does not have
+    os.register_at_fork(before=_swap.acquire, after_in_parent=_swap.release, after_in_child=_swap.release)
 
 
 class Predictor:
@@ -25,78 +32,168 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features), (N, ...) or (features,), float32, float64 or uint8 (times 1/255, as `Dataset` scales it)
+    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes
     z: (N, classes) or (classes,), of the model's dtype
+    scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
+    the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
 
-    The model may be trained on: `refresh()` takes its numbers over again. Calls from several threads at once are
-    safe where each has a Predictor of its own.
-    Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape.
+    The model may be trained on: `refresh()` takes its numbers over again. Threads may share a Predictor, and one may
+    refresh it while others ask. A copy and a pickle keep the snapshot's numbers; with them goes a copy of the model,
+    from which `refresh()` of the copy reads (`copy.copy` shares the model).
+    Errors: ValueError for a model that is not a Sequential of fastmlp's own layers, and for x of another shape; for a
+    copy where the model has other layers than the snapshot.
     """
 
-    def __init__(self, model: Module, n_threads: int | str = 1) -> None:
+    def __init__(self, model: Module, n_threads: int | str = 1, scale: float | None = None) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
-        if reason := obstacle(model):
-            raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
+        self.model, self.scale = model, None if scale is None else checked_scale(scale, np.float32, "Predictor")
+        self._snapshot = _Snapshot(model, self.scale)
         if n_threads == "auto":
             n_threads = available_cores()
         if isinstance(n_threads, bool | str) or n_threads < 1:
             raise ValueError(
                 f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
             )
-        self.features, self.threads = features_of(model) or 0, int(n_threads)
-        self.plan = Plan(model, self.features, ROOM, training=False)
-        verify(self.plan)
-        self.weights = Weights(self.plan, 1)
-        self.refresh()
-        self.buffers = [kernels.empty((2 * ROOM * self.plan.widest,), self.plan.dtype) for _ in range(self.threads)]
-        for buffer in self.buffers:
-            buffer[:] = 0
-        self.row = kernels.empty((1, self.features), self.plan.dtype)
-        self.row_logits = np.empty((1, self.plan.columns), self.plan.dtype)
-        self.row_arguments: dict[Any, tuple[Any, ...]] = {}  # made at the first single row
+        self.threads = int(n_threads)
+        self._begun = self._done = 0  # calls of `refresh`: how many have begun, and whose snapshot is in place
+
+    @property
+    def features(self) -> int:
+        """How many numbers a row has."""
+        return self._snapshot.features
+
+    @property
+    def columns(self) -> int:
+        """How many numbers come out for a row."""
+        return self._snapshot.plan.columns
 
     def refresh(self) -> None:
-        """Take over the numbers that the model holds now."""
-        self.weights.read()
+        """Take over the numbers, options and layers that the model has now, as a new Predictor would.
+
+        Calls on other threads that have begun end with the numbers they began with; those that begin when this has
+        returned get numbers that are no older than this call. Where the model cannot be taken over, the snapshot
+        stays. It reads the model as it stands: while another thread trains it, that may be between two steps.
+        """
+        with _swap:
+            self._begun += 1
+            turn = self._begun
+        snapshot = _Snapshot(self.model, self.scale)
+        with _swap:
+            if turn > self._done:  # else one that began later, and has read later, was faster
+                self._snapshot, self._done = snapshot, turn
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For `copy` and `pickle`: plain arrays in place of packed ones and addresses."""
+        return {**self.__dict__, "_snapshot": self._snapshot.numbers(self.model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Plan, pack and take addresses anew."""
+        self.__dict__.update(state)
+        self._snapshot = _Snapshot(self.model, self.scale, state["_snapshot"])
 
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
-        x = np.asarray(x)
-        if x.shape == self.row.shape[1:] and x.dtype in kernels.GATHER:
-            return self._one(x)
+        snapshot, x = self._snapshot, np.asarray(x)
+        if x.shape == snapshot.row_shape and (free := snapshot.desks.get(x.dtype)) is not None:  # one row: no detour
+            try:
+                desk = free.pop()
+            except IndexError:
+                desk = snapshot.desk(x.dtype)
+            row, arguments, logits = desk
+            row[0] = x
+            steps.predict_rows(*arguments)
+            z: Array = logits.copy()
+            free.append(desk)
+            return z
         rows = x.reshape(1, -1) if x.ndim == 1 else x
         if rows.ndim > 2:  # images: the axes of a row count as one, as in a Dataset
             rows = rows.reshape(len(rows), -1)
-        if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise ValueError(f"Predictor: x is {x.shape}; it must be (N, {self.features}) or ({self.features},)")
-        if rows.dtype not in kernels.GATHER:
-            raise ValueError(f"Predictor: x is {x.dtype}; it must be float32, float64 or uint8")
-        rows = np.ascontiguousarray(rows)
-        z = np.empty((len(rows), self.plan.columns), self.plan.dtype)
-        self._fill(rows, SCALES.get(rows.dtype, 1.0), np.arange(len(rows)), z)
+        if rows.ndim != 2 or rows.shape[1] != snapshot.features:
+            raise ValueError(
+                f"Predictor: x is {x.shape}; it must be (N, {snapshot.features}) or ({snapshot.features},)"
+            )
+        rows = as_kept(rows, "Predictor: x")
+        rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
+        z = snapshot.logits(rows, snapshot.factor(rows.dtype), np.arange(len(rows)), self.threads)
         return z[0] if x.ndim == 1 else z
 
-    def _one(self, x: Array) -> Array:
-        """The logits of one row: all but its numbers is ready, for the call costs as much as the kernel."""
-        self.row[0] = x
-        if x.dtype not in self.row_arguments:
-            scale = SCALES.get(x.dtype, 1.0)
-            self.row_arguments[x.dtype] = self._arguments(
-                self.row, scale, np.zeros(1, np.int64), self.row_logits, 0, 1, 0
-            )
-        steps.predict_rows(*self.row_arguments[x.dtype])
-        return self.row_logits[0].copy()
+    def logits(self, data: Dataset, order: Array) -> Array:
+        """(len(order), classes): the logits of the rows `order` of a Dataset."""
+        snapshot = self._snapshot
+        check_rows("evaluate", data, snapshot.features)
+        return snapshot.logits(data.rows, data.scale, data.row_numbers("evaluate", order), self.threads)
 
-    def _fill(self, rows: Array, scale: float, order: Array, z: Array) -> None:
+
+class _Snapshot(OfThisProcess):
+    """The numbers that a model held at one moment, packed, and memory to compute with them. The numbers never change.
+
+    Each call takes what it writes to from a list, or makes it, and puts it back: `pop` and `append` are one step each,
+    so two calls never have the same, whether on two threads or one inside the other. There is as much of it as calls
+    have run at once.
+
+    numbers: of another snapshot of such a model, as its `numbers` gives them; the model's own where None.
+    """
+
+    def __init__(
+        self, model: Module, scale: float | None, numbers: tuple[Array, list[Array], list[Array]] | None = None
+    ) -> None:
+        if reason := obstacle(model):
+            raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
+        self.features, self.scale = features_of(model) or 0, scale
+        self.plan = Plan(model, self.features, ROOM, training=False)
+        self.weights = Weights(self.plan, 1)
+        if numbers is None:
+            self.weights.read()
+        else:
+            options, parameters, buffers = numbers
+            self.plan.numbers[...] = options
+            self.weights.fill(parameters, buffers)
+        verify(self.plan)
+        self.row_shape = (self.features,)
+        self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
+        self.buffers: list[Array] = []
+
+    def numbers(self, model: Module) -> tuple[Array, list[Array], list[Array]]:
+        """(options, parameters, buffers) in arrays of their own, which a snapshot of a copy of the model can take."""
+        if obstacle(model) or not self.plan.runs_as(Plan(model, features_of(model) or 0, ROOM, training=False)):
+            raise ValueError(
+                "Predictor: the model has other layers than when its numbers were taken; call refresh() before a copy"
+            )
+        return self.plan.numbers.copy(), *self.weights.numbers()
+
+    def factor(self, dtype: Any) -> float:
+        """What rows of this dtype are multiplied by."""
+        return SCALES.get(dtype, 1.0) if self.scale is None else self.scale
+
+    def desk(self, dtype: Any) -> tuple[Array, tuple[Any, ...], Array]:
+        """(row, arguments, logits) for a single row of this dtype.
+
+        All but its numbers is ready, for a call costs as much as the kernel; what the kernel reads lies together.
+        """
+        row, z = kernels.empty((1, self.features), self.plan.dtype), np.empty((1, self.plan.columns), self.plan.dtype)
+        order, buffer = np.zeros(1, np.int64), kernels.zeros((2 * self.plan.widest,), self.plan.dtype)
+        return row, self._arguments(row, self.factor(dtype), order, 0, 1, buffer, 1, z), z[0]
+
+    def logits(self, rows: Array, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
-        threads = max(1, min(self.threads, len(order) // ROWS_A_THREAD))
+        z = np.empty((len(order), self.plan.columns), self.plan.dtype)
+        threads = max(1, min(most_threads, len(order) // ROWS_A_THREAD))
         cuts = [len(order) * thread // threads for thread in range(threads + 1)]
-        parts = [self._arguments(rows, scale, order, z, cuts[t], cuts[t + 1], t) for t in range(threads)]
-        side_by_side(steps.predict_rows, parts)
+        side_by_side(self._fill, [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)])
+        return z
+
+    def _fill(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array) -> None:
+        """The rows [first, last) of z. `rows` stays alive as long as this runs: the kernel has its address alone."""
+        try:
+            buffer = self.buffers.pop()
+        except IndexError:
+            buffer = kernels.zeros((2 * ROOM * self.plan.widest,), self.plan.dtype)
+        steps.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
+        self.buffers.append(buffer)
 
     def _arguments(
-        self, rows: Array, scale: float, order: Array, z: Array, first: int, last: int, thread: int
+        self, rows: Array, scale: float, order: Array, first: int, last: int, buffer: Array, room: int, z: Array
     ) -> tuple[Any, ...]:
         """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
@@ -105,24 +202,13 @@ class Predictor:
         source = np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
         return (
             plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
-            weights.p, weights.own_p[0], weights.state, self.buffers[thread], ROOM, z,
+            weights.p, weights.own_p[0], weights.state, buffer, room, z,
         )  # fmt: skip
 
-    def logits(self, data: Dataset, order: Array) -> Array:
-        """(len(order), classes): the logits of the rows `order` of a Dataset."""
-        if data.n_features != self.features:
-            raise ValueError(
-                f"evaluate: data has {data.n_features} features; the model's in_features is {self.features}"
-            )
-        order = data.row_numbers("evaluate", order)
-        z = np.empty((len(order), self.plan.columns), self.plan.dtype)
-        self._fill(data.rows, data.scale, order, z)
-        return z
 
-
-def predict(model: Module, x: Any, n_threads: int | str = 1) -> Array:
+def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
     """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
     Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
     """
-    return Predictor(model, n_threads)(x).argmax(axis=-1)
+    return Predictor(model, n_threads, scale)(x).argmax(axis=-1)

@@ -7,6 +7,9 @@ another colour.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, StringIO
@@ -14,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..files import write
 from ..graph import AccumulateGrad, Node, Tensor
 from .explain import graph_of, leaf_names, operand, shape_text
 from .layout import Layout
@@ -21,6 +25,7 @@ from .layout import Layout
 MOST_BOXES = 1000
 DPI, LEAST_DPI, MOST_PIXELS = 200, 60, 40_000_000  # of a PNG; 40 million pixels are 160 MB while it is drawn
 FONT, POINTS, TITLE_POINTS = "DejaVu Sans", 9.0, 10.0  # comes with matplotlib, and has the letters of the equations
+LAST_RESORT = "Last Resort"  # a font whose letters are all boxes; newer releases of matplotlib have it
 PADDING, LINE, LABEL_POINTS = 0.1, 0.185, 8.0  # inches; baseline to baseline
 INK = {
     False: {"paper": "#ffffff", "text": "#1a1a1a", "faint": "#6b6b6b", "edge": "#555555",
@@ -98,9 +103,9 @@ class Drawing:
         if ending == ".png":
             file = BytesIO()
             self._write(file, "png")
-            path.write_bytes(file.getvalue())
+            write(path, file.getvalue())
         else:
-            path.write_text(self.svg if ending == ".svg" else self.dot, encoding="utf-8")
+            write(path, self.svg if ending == ".svg" else self.dot)
         return path
 
     def _repr_svg_(self) -> str:
@@ -109,8 +114,13 @@ class Drawing:
     def _write(self, file: Any, kind: str) -> None:
         from matplotlib import rc_context
 
-        # text as outlines looks the same everywhere; without a date and with a fixed salt the file does too
-        with rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastmlp"}):
+        # text as outlines looks the same everywhere; without a date and with a fixed salt the file does too. Letters
+        # that no font here has stay text in an SVG: who looks at it may have them
+        unknown = fonts_for(self._texts())[1]
+        if unknown and kind == "png":
+            said = f"save: no font of this machine has the letters {unknown}, so a .png shows boxes; use .svg or .dot"
+            warnings.warn(f"{said}, or install one, such as Noto Sans CJK", stacklevel=3)
+        with rc_context({"svg.fonttype": "none" if unknown else "path", "svg.hashsalt": "fastmlp"}), _quiet(unknown):
             figure = self.figure()
             width, height = figure.get_size_inches()
             dpi = min(DPI, int((MOST_PIXELS / (width * height)) ** 0.5))
@@ -120,6 +130,10 @@ class Drawing:
                     "small to read: use .svg or .dot"
                 )
             figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+
+    def _texts(self) -> list[str]:
+        """All that is written in it."""
+        return [text for box in self.boxes for text in (box.title, *box.lines)] + [a.label for a in self.arrows]
 
     def figure(self) -> Any:
         """The picture as a matplotlib Figure at its natural size. Error: ValueError for more than MOST_BOXES nodes."""
@@ -185,6 +199,40 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def fonts_for(texts: Iterable[str]) -> tuple[list[str], str]:
+    """(families, letters that none of them has): DejaVu Sans, and installed fonts with the letters that it lacks."""
+    from matplotlib.font_manager import findfont, fontManager, get_font
+
+    def of(path: str) -> set[str]:
+        return {chr(code) for code in get_font(path).get_charmap()}
+
+    known = of(findfont(FONT))
+    families, unknown = (
+        [FONT],
+        dict.fromkeys(letter for text in texts for letter in _plain(text) if letter not in known),
+    )
+    for entry in fontManager.ttflist if unknown else ():
+        if not unknown:
+            break
+        try:
+            has = set() if entry.name.startswith(LAST_RESORT) else unknown.keys() & of(entry.fname)
+        except (OSError, RuntimeError):  # matplotlib's list may be older than the folder of fonts
+            continue
+        if has:
+            families.append(entry.name)
+            unknown = {letter: None for letter in unknown if letter not in has}
+    return families, "".join(unknown)
+
+
+@contextmanager
+def _quiet(unknown: str) -> Iterator[None]:
+    """Without matplotlib's own warning for each of these letters."""
+    with warnings.catch_warnings():
+        if unknown:
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
+        yield
+
+
 def _figure(drawing: Drawing) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -192,13 +240,15 @@ def _figure(drawing: Drawing) -> Any:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     ink = INK[drawing.dark]
-    title = FontProperties(family=FONT, size=TITLE_POINTS, weight="bold")
-    body, small = FontProperties(family=FONT, size=POINTS), FontProperties(family=FONT, size=LABEL_POINTS)
+    families, unknown = fonts_for(drawing._texts())
+    title = FontProperties(family=families, size=TITLE_POINTS, weight="bold")
+    body, small = FontProperties(family=families, size=POINTS), FontProperties(family=families, size=LABEL_POINTS)
+    wide = dict.fromkeys(map(ord, unknown), "\N{EM DASH}")  # as wide as a letter of Chinese
     figure = Figure(dpi=72, facecolor=ink["paper"])
     renderer = FigureCanvasAgg(figure).get_renderer()
 
     def width(text: str, font: Any) -> float:
-        return renderer.get_text_width_height_descent(_plain(text), font, False)[0] / figure.dpi
+        return renderer.get_text_width_height_descent(_plain(text).translate(wide), font, False)[0] / figure.dpi
 
     def size(box: Box) -> tuple[float, float]:
         widest = max([width(box.title, title), *(width(line, body) for line in box.lines)])

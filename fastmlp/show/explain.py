@@ -7,6 +7,7 @@ Nodes are numbered in the order in which backward runs them: the youngest first,
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -278,12 +279,18 @@ def _count(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def _seen(text: str) -> int:
+    """The columns that a text takes in a terminal: two for a letter of Chinese, none for a hat."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
 def _columns(rows: list[tuple[str, ...]], right_first: bool = False) -> list[str]:
     """Rows of texts as lines with columns of equal width; the first column to the right where asked."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(_seen(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        cells = [text + " " * (width - _seen(text)) for text, width in zip(row, widths, strict=True)]
         if right_first:
             cells[0] = row[0].rjust(widths[0])
         lines.append("  ".join(cells).rstrip())

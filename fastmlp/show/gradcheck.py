@@ -93,7 +93,8 @@ def gradcheck(
     and may have any shape. A loss of `nn` that names its kernels apart from its node is run twice, by its `forward` and
     by the kernels that `fit` trains with, and each gradient must agree for both. The model runs in float64, in the mode (train or eval) it is in. Each evaluation starts
     from the same buffers and counters, so dropout drops the same numbers and batch norm moves nothing. Afterwards
-    the model has its own arrays, dtypes, `.grad`, counters and modes again, also after an error.
+    the model has its own arrays, dtypes, `.grad`, counters and modes again, also after an error; until then no other
+    thread may use it.
 
     model       a Module, or any function of a tensor; then `params` says which tensors it uses
     x           array or Tensor, (N, ...)

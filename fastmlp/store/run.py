@@ -25,7 +25,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,12 +33,12 @@ from time import monotonic
 from typing import Any
 
 from ..data import Dataset
-from ..files import PARTIAL, replacing, write
+from ..files import PARTIAL, write
 from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
 from ..training.diagnosis import Diagnosis
-from ..training.history import Epoch, History
+from ..training.history import NUMBERS, Epoch, History
 from ..training.metrics import Evaluation
 from ..training.watch import Watch
 from .weights import load_model, save
@@ -75,6 +75,7 @@ class Run:
             epoch is done, not before; other files stay
 
     Errors: ValueError for a folder that is not empty (without force) or no folder; OSError where it cannot be made.
+    Files whose name begins with a dot do not count: a file manager or a killed run leaves them.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Run:
             self.folder = Path(folder)
             if self.folder.exists() and not self.folder.is_dir():
                 raise ValueError(f"Run: {self.folder} is a file; it must be a new or an empty folder")
-            if not force and not self.made and any(self.folder.iterdir()):
+            if not force and not self.made and any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise ValueError(
                     f"Run: {self.folder} is not empty; name a new folder, or replace the run in it with force"
                 )
@@ -137,8 +138,8 @@ class Run:
 
     def write_history(self, history: History) -> None:
         """history.csv: a header and a line an epoch."""
-        with self._writing("history.csv") as path, replacing(path) as partial:
-            history.to_csv(partial)
+        with self._writing("history.csv") as path:
+            history.to_csv(path)
 
     def write_model(self, model: Module, epoch: int | None = None) -> None:
         """model.safetensors: the weights; `epoch`, of which they are, stands in the file's header."""
@@ -250,7 +251,7 @@ def draw_pictures(
     calls: dict[str, tuple[Any, ...] | None] = {
         "curves": (history,),
         "loss_curve": (history,),
-        "confusion_matrix": (test,) if test is not None else None,
+        "confusion_matrix": (test,) if test is not None and test.classes <= plots.quality.MOST_CLASSES else None,
         "wrong_digits": (test, data) if test is not None and images else None,
         "reliability": (test,) if test is not None else None,
         "sample_digits": (data,) if images else None,
@@ -316,10 +317,14 @@ def _read_history(path: Path) -> History:
             rows = list(csv.DictReader(file))
         if not rows:
             raise ValueError("it has no epoch")
-        columns = [f.name for f in fields(Epoch)]
-        return History([Epoch(int(row["epoch"]), *(float(row[name]) for name in columns[1:])) for row in rows])
+        return History([_epoch(row) for row in rows])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"read_run: {path} is no history: {error}") from error
+
+
+def _epoch(row: dict[str, str]) -> Epoch:
+    numbers: Any = {name: float(row[name]) for name in NUMBERS}
+    return Epoch(**numbers | {"epoch": int(row["epoch"]), "ran_on": row.get("ran_on") or ""})  # older files lack it
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .. import nn
 from ..files import write
+from ..machine import check_memory
 from ..nn import Module
-from ..nn.module import unmoved_generator
+from ..nn.module import undrawn
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
 LAYERS = "layers"  # in the header of a file of weights
@@ -44,7 +46,7 @@ def _in_order(file: bytes) -> bytes:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text = text.ljust(-(-len(text) // 8) * 8)  # the arrays begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + file[end:]
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(file)[end:]))  # one copy of the arrays
 
 
 def _declared(model: Module) -> list[dict[str, Any]]:
@@ -58,12 +60,23 @@ def _declared(model: Module) -> list[dict[str, Any]]:
     ]
 
 
-def _from_header(text: str, state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
+def _entries(header: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    """The layers in a header that `save` wrote; None where what another program calls "layers" is something else."""
+    try:
+        entries = json.loads(header.get(LAYERS, "null"))
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(entries, list) and all(isinstance(entry, dict) and "kind" in entry for entry in entries)
+    return entries if ours else None
+
+
+def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
     """The layers that a header names. Nothing is made that is larger than the arrays of the file."""
     longest = max((length for array in state.values() for length in array.shape), default=0)
     layers: list[Module] = []
+    numbers = 0
     try:
-        for entry in json.loads(text):
+        for entry in entries:
             arguments = dict(entry)
             kind = nn.LAYERS[arguments.pop("kind")]
             if not arguments.keys() <= set(kind.arguments):
@@ -71,7 +84,10 @@ def _from_header(text: str, state: Mapping[str, np.ndarray], file: Path) -> list
             if any(isinstance(value, int) and abs(value) > longest for value in arguments.values()):
                 raise ValueError(f"{kind.__name__} is larger than the arrays")
             layers.append(kind(**arguments))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            numbers += sum(array.size for array in layers[-1].state_dict().values())  # zeros, not yet in memory
+            if numbers > sum(array.size for array in state.values()) + len(layers):  # counters may be left out
+                raise ValueError("they are larger than the arrays")
+    except Exception as error:  # a constructor may raise what it likes of arguments it was not made for
         raise ValueError(f"load_model: {file} has layers in its header that cannot be made: {error}") from error
     return layers
 
@@ -79,10 +95,39 @@ def _from_header(text: str, state: Mapping[str, np.ndarray], file: Path) -> list
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> None:
     """Copy the state in a safetensors file into the model's arrays.
 
-    Errors: FileNotFoundError; ValueError for a file in another format; RuntimeError that lists the keys that do not
-    fit, as `Module.load_state_dict`.
+    bfloat16 numbers are read as the float32 numbers that they are. Names that all begin with the same words and a dot
+    ("module.0.weight", "net.0.weight") are read without them where the model has no such names. Where a file lacks
+    num_batches_tracked, which nothing is computed from, it is 0.
+
+    Errors: FileNotFoundError; ValueError for a file in another format, or with numbers of another type;
+    RuntimeError that lists the keys that do not fit, as `Module.load_state_dict`.
     """
-    model.load_state_dict(_read(path, "load")[0], strict)
+    state, own = _read(path, "load")[0], model.state_dict().keys()
+    if not own & state.keys():
+        state = _without_prefix(state, own.__contains__)
+    model.load_state_dict(_with_counters(state, model), strict)
+
+
+def _without_prefix(state: dict[str, np.ndarray], known: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """The state with the words away that all its names begin with, where the rest is known; else the state itself.
+
+    A wrapper, or the attribute that holds a Sequential, puts them there: the arrays are the same.
+    """
+    for match in re.finditer(r"\.", min(state, key=len, default="")):
+        prefix = min(state, key=len)[: match.end()]
+        if prefix[:-1].rpartition(".")[2].isdecimal():  # a place in a Sequential: others may lie beside it
+            continue
+        rest = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+        if len(rest) == len(state) and all(known(name) for name in rest):
+            return rest
+    return state
+
+
+def _with_counters(state: dict[str, np.ndarray], model: Module) -> dict[str, np.ndarray]:
+    """The state with num_batches_tracked of 0 where a layer has its other arrays in it: some programs leave it out."""
+    counters = (name for name in model.state_dict() if name.endswith("num_batches_tracked"))
+    lacking = [name for name in counters if name.replace("num_batches_tracked", "running_mean") in state]
+    return {name: np.zeros((), np.int64) for name in lacking} | state
 
 
 def load_model(path: str | os.PathLike[str], activation: str | None = None) -> nn.Sequential:
@@ -109,18 +154,22 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
         raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
-    with unmoved_generator():
-        if LAYERS in header:
-            layers = _from_header(header[LAYERS], state, file)
+    entries = _entries(header)
+    if entries is None:
+        state = _without_prefix(state, lambda name: bool(_TENSOR.fullmatch(name)))
+    with undrawn():
+        if entries is not None:
+            layers = _from_header(entries, state, file)
         else:
             layers = _layers(state, file, named or "relu", config.get("dropout", 0.0))
         model = nn.Sequential(*layers)
     _check_config(model, config, file.with_name(CONFIG))
-    if named is None and len(model) > 1 and LAYERS not in header:
+    if named is None and len(model) > 1 and entries is None:
         warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)
-    model = model.double() if all(a.dtype == np.float64 for a in state.values() if a.dtype.kind == "f") else model
+    floats = {array.dtype for array in state.values() if array.dtype.kind == "f"}
+    model = model.double() if floats == {np.dtype(np.float64)} else model
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(_with_counters(state, model))
     except RuntimeError as error:
         raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
     return model.eval()
@@ -174,6 +223,8 @@ def _layer(arrays: Mapping[str, np.ndarray]) -> Module | None:
     elif len(weight) == 1:
         layer = nn.BatchNorm1d(weight[0])
     own = {name: array.shape for name, array in layer.state_dict().items()} if layer else None
+    if own and "running_mean" in shapes:
+        shapes.setdefault("num_batches_tracked", ())  # some programs leave it out
     return layer if own == shapes else None
 
 
@@ -198,13 +249,22 @@ def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -
             raise ValueError(f"load_model: {file} has {name} {config[name]}; the arrays beside it say {value}")
 
 
+def trained_scale(path: str | os.PathLike[str]) -> float | None:
+    """The scale that the run of this folder, or of the file in it, was told to multiply features by; else None.
+
+    Errors: ValueError for a config.json that cannot be read, as `load_model`.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return _config(folder / CONFIG).get("scale")
+
+
 def _config(file: Path) -> dict[str, Any]:
     """What a config.json says; nothing where it is not there."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise ValueError(f"load_model: {file} is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"load_model: {file} holds {type(config).__name__}; it must hold an object")
@@ -214,16 +274,58 @@ def _config(file: Path) -> dict[str, Any]:
     return config
 
 
+_TYPES = {  # of the format, as NumPy has them; BF16 is the upper half of a float32
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
 def _read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a safetensors file, and the text in its header."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    if not Path(path).is_file():
+    file = Path(path)
+    if not file.is_file():
         raise FileNotFoundError(f"{caller}: {path} is not there; it must be a safetensors file")
     try:
-        with safe_open(path, "numpy") as file:
-            header = dict(file.metadata() or {})
-        return load_file(path), header
-    except SafetensorError as error:
-        raise ValueError(f"{caller}: {path} is no safetensors file: {error}") from error
+        with safe_open(file, "numpy") as checked:  # it holds names, shapes and places to the size of the file
+            header = dict(checked.metadata() or {})
+        with file.open("rb") as stream:
+            start = 8 + int.from_bytes(stream.read(8), "little")
+            entries = json.loads(stream.read(start - 8))
+    except OSError:
+        raise
+    except Exception as error:  # what the library raises differs by release
+        raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+    entries.pop("__metadata__", None)
+    for name, entry in entries.items():
+        if entry["dtype"] not in _TYPES:
+            raise ValueError(f"{caller}: {path} has {name} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}")
+    size = sum(math.prod(entry["shape"]) * _item_bytes(entry["dtype"]) for entry in entries.values())
+    check_memory(f"{caller}: the arrays of {path}", size)
+    with file.open("rb") as stream:
+        try:
+            return {name: _array(stream, start, entry) for name, entry in entries.items()}, header
+        except ValueError as error:  # another program cuts the file meanwhile
+            raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+
+
+def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray:
+    """One array of a file whose numbers begin at `start`."""
+    stream.seek(start + entry["data_offsets"][0])
+    shape = tuple(entry["shape"])
+    array = np.fromfile(stream, _TYPES[entry["dtype"]], math.prod(shape)).reshape(shape)
+    if entry["dtype"] != "BF16":
+        return array
+    whole = array.astype("<u4")
+    whole <<= 16
+    return whole.view("<f4")
+
+
+def _item_bytes(kind: str) -> int:
+    """Bytes that a number takes once it is read."""
+    return 4 if kind == "BF16" else np.dtype(_TYPES[kind]).itemsize
+
+
+def _line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

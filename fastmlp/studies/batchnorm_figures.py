@@ -43,32 +43,33 @@ def spread(measured: dict[str, Any]) -> Any:
 
 @styled
 def trains(measured: dict[str, Any], rates: Sequence[float], settings: Sequence[str], layers: int) -> Any:
-    """Above: accuracy against the learning rate. Below: the sigmoid net of so many layers, a line a setting."""
+    """Above: accuracy by learning rate. Below: that of the sigmoid net of so many layers, three nets a setting."""
     from matplotlib.ticker import PercentFormatter
 
     colours = palette()
-    figure = new_figure(7.0)
+    figure = new_figure(7.4)
     above, below = (frame(ax) for ax in figure.subplots(2, 1))
     for word, colour, marker in (("without", colours.train, "o"), ("with", colours.held_out, "s")):
         accuracies = [measured[f"{word}_accuracy_{rate:g}"] for rate in rates]
         above.plot(rates, accuracies, marker + "-", color=colour, lw=2.2, ms=6)
-        below.plot([], [], marker + "-", color=colour, lw=2.2, label=f"{word} batch norm")
-        curves = measured[f"{word}_deep"]
-        epochs = np.arange(1, curves.shape[1] + 1)
-        for curve, line in zip(curves, ("-", "--", "-.", ":"), strict=True):
-            below.plot(epochs, curve, line, marker=marker, color=colour, lw=2.0, ms=5)
-    for curve, line in zip(measured["chosen_deep"], ("-", "--", "-.", ":"), strict=True):
-        below.plot(epochs, curve, line, marker="^", color=colours.layers[2], lw=2.0, ms=5)
-    below.plot([], [], "^-", color=colours.layers[2], lw=2.2, label="without, 4 × Xavier")
-    for setting, line in zip(settings, ("-", "--", "-.", ":"), strict=True):
-        below.plot([], [], line, color=colours.muted, lw=2.0, label=setting)
     above.set(xscale="log", xlabel="learning rate of SGD")
     above.set_title("Learning rates that still train", loc="left")
-    below.set(xlabel="epoch")
-    below.set_title(f"{layers} hidden layers of sigmoids", loc="left")
-    below.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(loc="center", ncols=2, fontsize=LETTERS - 2.5)
+    places = np.arange(len(settings))
+    for side, (word, label, colour) in enumerate((
+        ("without", "without batch norm", colours.train),
+        ("chosen", "without, 4 × Xavier", colours.layers[2]),
+        ("with", "with batch norm", colours.held_out),
+    )):  # fmt: skip
+        ends = measured[f"{word}_deep"][:, -1]
+        bars = below.bar(places + 0.27 * (side - 1), ends, 0.25, color=colour, label=label)
+        below.bar_label(bars, [f"{100 * end:.0f}" for end in ends], padding=1, fontsize=LETTERS - 2.5)
+    epochs = measured["with_deep"].shape[1]
+    below.set_title(f"{layers} hidden layers of sigmoids, after {epochs} epochs", loc="left")
+    below.set_xticks(places, settings)
+    below.set_xlabel("rule and learning rate")
+    below.grid(visible=False, axis="x")
+    figure.legend(*below.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=LETTERS - 1.5)
     for ax in (above, below):
-        ax.set(ylim=(0, 1.02), ylabel="validation accuracy")
+        ax.set(ylim=(0, 1.08), ylabel="validation accuracy", yticks=np.linspace(0, 1, 6))
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     return figure

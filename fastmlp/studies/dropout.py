@@ -25,6 +25,7 @@ import numpy as np
 
 from .. import data, nn
 from ..graph import Array, Tensor, no_grad
+from ..nn.module import evaluating
 from ..training.history import History
 from ..training.metrics import softmax
 from ..training.train import evaluate, fit
@@ -39,6 +40,7 @@ ROWS, CHUNK = 400, 50  # test digits for the exact averages; so many at a time
 COUNTS, REPEATS, MONTE_CARLO_ROWS = tuple(4**k for k in range(6)), 20, 60  # masks that are averaged; how often; digits
 RATES, HIDDEN, EPOCHS, RUNS = (0.0, 0.2, 0.5), (128, 128), 40, 3  # of the trained nets
 TRAINING_ROWS, VALIDATION_ROWS, BATCH = 1000, 2000, 50
+THINNED = (3, 5, 4, 2)  # widths of the net whose thinned nets are drawn
 LAST = 5  # epochs over which the end of a curve is averaged
 TITLE = "Why dropout: one net that stands for the average of its thinned nets"
 
@@ -48,6 +50,15 @@ WORDS = {"one": "one hidden layer", "two": "two hidden layers", "linear": "two l
 def all_masks(units: int) -> Array:
     """(2ⁿ, n): every row of zeros and ones, 1 for a unit that is kept."""
     return np.array(list(itertools.product((0.0, 1.0), repeat=units)))
+
+
+def thinned_masks() -> list[list[Array]]:
+    """What `nn.Dropout` keeps of the hidden layers of THINNED, for three rows: [row][layer] of booleans."""
+    nn.manual_seed(0)
+    layers = [nn.Dropout(P) for _ in THINNED[1:-1]]
+    with no_grad():
+        kept = [layer(Tensor(np.ones((3, width)))).data > 0 for layer, width in zip(layers, THINNED[1:-1], strict=True)]
+    return [list(row) for row in zip(*kept, strict=True)]
 
 
 def thinned_logits(model: nn.Sequential, x: Array, masks: Array) -> Array:
@@ -88,9 +99,14 @@ def averages(model: nn.Sequential, x: Array, masks: Array) -> dict[str, Array]:
 
 def one_pass(model: nn.Sequential, x: Array) -> Array:
     """(N, C): the probabilities of the net in evaluation mode, whose weights dropout has scaled in training."""
-    model.eval()
-    with no_grad():
+    with no_grad(), evaluating():
         return softmax(model(Tensor(x)).data)
+
+
+def closed_rows(model: nn.Sequential, x: Array) -> Array:
+    """(N,) bool: whether all units of the first hidden layer are 0 for a row, so that its mask changes nothing."""
+    with no_grad():
+        return (nn.Sequential(*list(model)[:2])(Tensor(x)).data == 0).all(axis=1)
 
 
 def without_second_relu(model: nn.Sequential) -> nn.Sequential:
@@ -134,6 +150,8 @@ def _small_nets(train: data.Dataset, test: data.Dataset, seed: int) -> tuple[dic
         variants = {name: model} | ({"linear": without_second_relu(model)} if len(hidden) == 2 else {})
         for variant, net in variants.items():
             mean, p = averages(net, x, masks), one_pass(net, x)
+            arrays[f"{variant}_closed"] = closed = closed_rows(net, x)
+            numbers[f"{variant}_closed_rows"] = closed.sum()
             for kind in ("geometric", "arithmetic"):
                 gap = np.abs(p - mean[kind]).max(axis=1)
                 arrays[f"{variant}_{kind}"] = gap
@@ -280,8 +298,9 @@ COLUMNS = (("one", 19), ("two", 20))
 
 
 def draw(measured: dict[str, Any]) -> dict[str, Figure]:
-    """The figures "dropout_average" and "dropout_curves"."""
+    """The figures "dropout_thinned", "dropout_average" and "dropout_curves"."""
     return {
+        "dropout_thinned": figures.thinned(THINNED, thinned_masks()),
         "dropout_average": figures.average(measured, WORDS, COUNTS),
         "dropout_curves": figures.curves(measured, RATES, TRAINING_ROWS),
     }
@@ -291,6 +310,8 @@ def tolerance(name: str, value: float) -> float:
     """How far a rerun may be off: some times what initial weights moved by 1e-6 of themselves change."""
     if name in ("one_geometric_gap", "one_geometric_mean_gap", "linear_geometric_gap", "linear_geometric_mean_gap"):
         return ROUNDING
+    if name.endswith("_closed_rows"):
+        return 20.0
     if not name.startswith("p"):
         return 2e-3
     kinds = {"_train_loss": 1e-3, "_best_loss": 5e-3, "_validation_loss": 0.01, "_accuracy": 5e-3}

@@ -1,15 +1,47 @@
-"""The two pictures of the study of dropout."""
+"""The three pictures of the study of dropout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ..graph import Array
 from ..show.plots.style import LETTERS, frame, new_figure, palette, styled
 
 FLOOR = 1e-17  # where a difference of 0 is drawn on a logarithmic axis
+
+
+@styled
+def thinned(widths: Sequence[int], masks: Sequence[Sequence[Array]]) -> Any:
+    """The net of these widths with all its units, then a thinned net for each of `masks`: [row][hidden layer]."""
+    colours = palette()
+    figure = new_figure(5.2)
+    whole = [np.ones(width, bool) for width in widths]
+    nets = [("evaluation: all units", whole)]
+    nets += [(f"training, row {i}", [whole[0], *row, whole[-1]]) for i, row in enumerate(masks, 1)]
+    for ax, (title, kept) in zip(figure.subplots(2, 2).reshape(-1), nets, strict=True):
+        spots = [[(x, y - (width - 1) / 2) for y in range(width)] for x, width in enumerate(widths)]
+        for x, (left, right) in enumerate(pairwise(spots)):
+            for i, start in enumerate(left):
+                for j, end in enumerate(right):
+                    if kept[x][i] and kept[x + 1][j]:
+                        ax.plot(*zip(start, end, strict=True), "-", color=colours.muted, lw=0.9, zorder=1)
+        for x, column in enumerate(spots):
+            for there, spot in zip(kept[x], column, strict=True):
+                form = {
+                    "mfc": colours.train if there else colours.background,
+                    "mec": colours.train if there else colours.grid,
+                }
+                ax.plot(*spot, "o", ms=13, mew=1.6, zorder=2, **form)
+                if not there:
+                    ax.plot(*spot, "x", ms=8, mew=2, color=colours.held_out, zorder=3)
+        ax.set(xlim=(-0.4, len(widths) - 0.6), ylim=(-max(widths) / 2 - 0.1, max(widths) / 2 + 0.1))
+        ax.set_axis_off()
+        ax.set_title(title, fontsize=LETTERS - 0.5)
+    return figure
 
 
 @styled
@@ -19,38 +51,45 @@ def average(measured: dict[str, Any], nets: Iterable[str], counts: Sequence[int]
     nets: the three by their names in `measured`; counts: numbers of random masks.
     """
     colours = palette()
-    figure = new_figure(7.4)
-    above, below = (frame(ax) for ax in figure.subplots(2, 1, height_ratios=(1.15, 1)))
+    figure = new_figure(8.4)
+    above, below = (frame(ax) for ax in figure.subplots(2, 1, height_ratios=(1.1, 1)))
     rng = np.random.default_rng(0)  # of the places across a strip, which mean nothing
     kinds = (("geometric", 0.18, colours.train), ("arithmetic", -0.18, colours.held_out))
     for at, name in enumerate(nets):
+        closed = measured[f"{name}_closed"]
         for kind, side, colour in kinds:
             gaps = np.maximum(measured[f"{name}_{kind}"], FLOOR)
             y = side - at + rng.uniform(-0.12, 0.12, len(gaps))
-            label = f"{kind} mean" if at == 0 else None
-            above.plot(gaps, y, "o", ms=2.6, mew=0, alpha=0.45, color=colour, label=label)
-            above.plot(np.median(gaps), side - at, "D", ms=7, mfc=colour, mec=colours.background, mew=1.2)
-    above.set(xscale="log", xlim=(FLOOR / 2, 3), ylim=(-2.5, 0.55))
+            above.plot(gaps[~closed], y[~closed], "o", ms=2.6, mew=0, alpha=0.45, color=colour)
+            above.plot(gaps[closed], y[closed], "o", ms=3, mew=0.8, mfc="none", alpha=0.6, mec=colours.muted)
+            above.plot(np.median(gaps[~closed]), side - at, "D", ms=7, mfc=colour, mec=colours.background, mew=1.2)
+    for label, form in (
+        ("to the geometric mean", {"marker": "o", "ms": 6, "color": colours.train}),
+        ("median of a colour", {"marker": "D", "ms": 7, "color": colours.muted}),
+        ("to the arithmetic mean", {"marker": "o", "ms": 6, "color": colours.held_out}),
+        ("digit that opens no unit", {"marker": "o", "ms": 6, "mfc": "none", "color": colours.muted}),
+    ):
+        above.plot([], [], ls="", label=label, **form)
+    above.set(xscale="log", xlim=(FLOOR / 2, 3), ylim=(-2.5, 0.5))
     above.set_yticks([0, -1, -2], ["one hidden\nlayer", "two hidden\nlayers", "two, less\n2nd ReLU"])
     above.set_title("One pass and the exact mean of 4,096 nets", loc="left")
     above.set_xlabel("largest difference of a probability, by digit")
-    legend = above.legend(loc="upper center", handletextpad=0.1, borderaxespad=0.1)  # no gap lies in the middle
-    for handle in legend.legend_handles:
-        handle.set_markersize(6)
-        handle.set_alpha(1)
+    under = {"loc": "upper center", "ncols": 2, "fontsize": LETTERS - 2.5, "borderaxespad": 0, "columnspacing": 1}
+    above.legend(bbox_to_anchor=(0.42, -0.2), handletextpad=0.1, **under)
 
     for name, words, colour, marker in (
         ("one", "one layer", colours.train, "o"),
-        ("two", "two", colours.held_out, "s"),
+        ("two", "two layers", colours.held_out, "s"),
     ):
         spread, off = measured[f"{name}_spread"], measured[f"{name}_pass_error"]
         below.plot(counts, spread / np.sqrt(counts), "-", color=colour, lw=1.4, alpha=0.7)
-        below.plot(counts, measured[f"{name}_errors"], marker, ms=7, color=colour, label=f"n random masks, {words}")
+        form = {"marker": marker, "ms": 7, "lw": 1.4, "color": colour}
+        below.plot(counts, measured[f"{name}_errors"], ls="", **{**form, "lw": 0})
+        below.plot([], [], **form, label=f"n random masks, {words}")
         below.axhline(off, color=colour, lw=1.8, ls="--", label=f"the one pass, {words}")
     below.set(xscale="log", yscale="log", xlabel="n, masks averaged", ylabel="error (rms)")
-    below.set_title("Error against the exact arithmetic mean\n(thin line: exact spread / √n)", loc="left")
-    below.set_ylim(bottom=min(measured[f"{name}_errors"].min() for name in ("one", "two")) / 6)  # room for the legend
-    below.legend(loc="lower left", fontsize=LETTERS - 2.5, borderaxespad=0.2)
+    below.set_title("Error against the exact arithmetic mean\n(line through the marks: exact spread / √n)", loc="left")
+    below.legend(bbox_to_anchor=(0.42, -0.24), **under)
     return figure
 
 

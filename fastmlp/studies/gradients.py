@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 SLOPES = {"relu": math.sqrt(0.5), "tanh": 1.0, "sigmoid": 0.25}  # rms of σ'(z): half of ReLU's are 1; at 0 for others
 INITS = ("default", "xavier", "he", "small", "large", "sigmoid")
-TITLES = {"default": "PyTorch's default", "xavier": "Xavier", "he": "He", "small": "too small", "large": "too large"}
+TITLES = {"default": "PyTorch's default", "xavier": "Xavier", "he": "He", "small": "He / 10", "large": "2 × He"}
 TITLES |= {"sigmoid": "4 × Xavier"}
 DEPTHS = (1, 2, 5, 10, 20, 30)  # hidden layers
 WIDTH, ROWS, NETS = 64, 128, 3  # NETS: drawn anew, their geometric mean counts

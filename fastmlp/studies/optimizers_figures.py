@@ -40,21 +40,24 @@ def draw_training(series: dict[str, Any], titles: Mapping[str, str], rates: Sequ
 def draw_steps(series: dict[str, Any], titles: Mapping[str, str], usual: Mapping[str, float], scale: float) -> Any:
     """|step| of the weights over time, a panel a rule, plain and scaled loss; below, what bias correction changes.
 
-    usual: the learning rate of each rule; scale: of the loss.
+    A step in which no weight has a gradient has no length: a line goes past it, to the last that has one, and the
+    cross there says how the training ends. usual: the learning rate of each rule; scale: of the loss.
     """
     figure = new_figure(8.6)
     grid = figure.add_gridspec(4, 2, height_ratios=(1, 1, 1, 1.25))
     panels = [figure.add_subplot(grid[i // 2, i % 2]) for i in range(6)]
     for ax, (rule, title) in zip(panels, titles.items(), strict=False):
-        for word, colour, line in (("plain", palette().train, "-"), ("scaled", palette().held_out, "--")):
-            low, middle, high = series["steps"][rule, word].T
-            steps = np.arange(1, len(middle) + 1)
+        for word, colour, line in (("plain", palette().train, "-"), ("scaled", palette().held_out, ":")):
+            sizes = series["steps"][rule, word]
+            has = np.isfinite(sizes[:, 1])
+            steps, (low, middle, high) = np.arange(1, len(sizes) + 1)[has], sizes[has].T
             frame(ax).fill_between(steps, low, high, color=colour, alpha=0.25, lw=0)
             ax.plot(steps, middle, line, color=colour, lw=1.8)
             if series["ends"][rule, word]:
-                last = int(np.flatnonzero(np.isfinite(middle))[-1])
-                ax.annotate(series["ends"][rule, word], (steps[last] + 5, 30), fontsize=LETTERS - 1.5)
-        ax.set(yscale="log", ylim=(1e-6, 1e5), xlim=(0, len(steps) + 1), xticks=(1, 40, 80, 120))
+                ax.plot(steps[-1], middle[-1], "x", color=colour, ms=8, mew=2.4)
+                place = {"transform": ax.transAxes, "ha": "right", "fontsize": LETTERS - 1.5}
+                ax.text(0.99, 0.86, f"×: {series['ends'][rule, word]}", **place)
+        ax.set(yscale="log", ylim=(1e-6, 1e5), xlim=(0, len(sizes) + 1), xticks=(1, 40, 80, 120))
         ax.set_yticks([1e-5, 1e-3, 1e-1, 1e1, 1e3])
         ax.minorticks_off()
         ax.set_title(f"{title}, lr {usual[rule]:g}", fontsize=LETTERS - 1)
@@ -62,7 +65,7 @@ def draw_steps(series: dict[str, Any], titles: Mapping[str, str], usual: Mapping
     legend.axis("off")
     for label, colour, line in (
         ("loss", palette().train, "-"),
-        (f"loss × {scale:.0f}", palette().held_out, "--"),
+        (f"loss × {scale:.0f}", palette().held_out, ":"),
     ):
         legend.plot([], [], line, color=colour, lw=1.8, label=label)
     legend.legend(loc="upper center", title="line: median\nshade: 10 to 90 %", title_fontsize=LETTERS - 1.5)
@@ -83,7 +86,7 @@ def draw_steps(series: dict[str, Any], titles: Mapping[str, str], usual: Mapping
 @styled
 def draw_paths(series: dict[str, Any], numbers: dict[str, float], titles: Mapping[str, str]) -> Any:
     """The path of four rules from one start: the ellipse along the axes, and turned by 45°."""
-    figure = new_figure(5.6)
+    figure = new_figure(5.8)
     rules = ("sgd", "momentum", "nesterov", "adam")
     axes = figure.subplots(2, 2).reshape(-1)
     across = np.linspace(-1.3, 1.3, 201)
@@ -103,7 +106,8 @@ def draw_paths(series: dict[str, Any], numbers: dict[str, float], titles: Mappin
         ax.legend(loc="lower left", fontsize=LETTERS - 3, handlelength=1.2)
         ax.set_title("along the axes" if place == "aligned" else "turned by 45°")
     flat, steep = quadratic.CURVATURES
-    figure.suptitle(f"curvatures {flat:g} and {steep:g}; steps to 1/1000 of the distance", fontsize=LETTERS)
+    words = f"curvatures {flat:g} and {steep:g}; steps to 1/1000 of the distance,\n"
+    figure.suptitle(f"{words}each rule at its best rate in that valley", fontsize=LETTERS)
     return figure
 
 

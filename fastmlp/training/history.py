@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from typing import Any
+
+from ..files import write
 
 
 RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
@@ -18,7 +21,8 @@ class Epoch:
 
     The training numbers are those of each batch at the step that it trained, in training mode. The validation
     numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out. Scores are what
-    `History.score_name` says: the accuracies once more, or another measure, where accuracies are NaN.
+    `History.score_name` says: the accuracies once more, or another measure, where accuracies are NaN. `ran_on` says
+    what trained: "engine", or "graph", which is slower; an empty text where nobody wrote it down.
     """
 
     epoch: int
@@ -30,10 +34,14 @@ class Epoch:
     samples_per_second: float
     train_score: float = math.nan
     validation_score: float = math.nan
+    ran_on: str = ""
 
     def __post_init__(self) -> None:
         if math.isnan(self.train_score) and math.isnan(self.validation_score):
             self.train_score, self.validation_score = self.train_accuracy, self.validation_accuracy
+
+
+NUMBERS = tuple(f.name for f in fields(Epoch) if f.name != "ran_on")  # the columns that can be compared
 
 
 @dataclass
@@ -55,16 +63,20 @@ class History:
         """Whether more of a column is better; a score's declaration says it of the score."""
         return self.score_rises if name.endswith("_score") else name in RISING
 
-    def add(self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int) -> None:
-        """One more epoch: (mean loss, score) of the training and of what was held out, and how long it took."""
+    def add(
+        self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int, ran_on: str
+    ) -> None:
+        """One more epoch: (mean loss, score) of the training and of what was held out, how long it took, on what."""
         loss, score = trained
         held_loss, held_score = held
         accuracies = (score, held_score) if self.score_name == "accuracy" else (math.nan, math.nan)
         self.epochs.append(
-            Epoch(epoch, loss, accuracies[0], held_loss, accuracies[1], seconds, rows / seconds, score, held_score)
+            Epoch(
+                epoch, loss, accuracies[0], held_loss, accuracies[1], seconds, rows / seconds, score, held_score, ran_on
+            )
         )
 
-    def column(self, name: str) -> list[float]:
+    def column(self, name: str) -> list[Any]:
         """One value an epoch. Error: ValueError for a name that `Epoch` does not have."""
         names = [f.name for f in fields(Epoch)]
         if name not in names:
@@ -73,10 +85,11 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a header and a row an epoch, numbers in full precision."""
-        with Path(path).open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(f.name for f in fields(Epoch))
-            writer.writerows(asdict(epoch).values() for epoch in self.epochs)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(f.name for f in fields(Epoch))
+        writer.writerows(asdict(epoch).values() for epoch in self.epochs)
+        write(path, text.getvalue())
 
     def __len__(self) -> int:
         return len(self.epochs)

@@ -17,11 +17,13 @@ from numpy.typing import ArrayLike
 
 from ..check import whole
 from ..files import for_json
+from ..machine import check_memory
 from .tables import evaluation_report
 
 Array = np.ndarray
 BINS = 15  # of the calibration error, as in Guo et al.
-_ROWS = 16384  # rows compared at a time: temporaries stay small next to the probabilities
+MOST_DENSE = 1000  # classes whose confusion matrix, a million counts, still goes into JSON
+_NUMBERS = 1 << 22  # numbers compared at a time: temporaries stay small next to the probabilities
 
 
 class Scores(NamedTuple):
@@ -67,11 +69,25 @@ def accuracy_score(labels: ArrayLike, predicted: ArrayLike) -> float:
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> Array:
     """m[i, j] = |{n: labels[n] = i, predicted[n] = j}|.    labels, predicted: (N,) integers -> (C, C) int64.
 
-    classes: C; without it, the largest class that occurs + 1. Error: ValueError for a class outside 0 .. C - 1.
+    classes: C; without it, the largest class that occurs + 1. Errors: ValueError for a class outside 0 .. C - 1,
+    MemoryError where C² numbers are larger than memory: `confusion_counts` has those that are not 0.
     """
     y, p = _classes("confusion_matrix", labels, predicted, classes)
     classes = int(max(y.max(), p.max())) + 1 if classes is None else classes
+    what = f"confusion_matrix: the counts of {classes:,} by {classes:,} classes"
+    check_memory(what, 8 * classes * classes, "confusion_counts has those that are not 0")
     return np.bincount(y * classes + p, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion_counts(labels: ArrayLike, predicted: ArrayLike) -> Array:
+    """The entries of the confusion matrix that are not 0, in its order.    -> (K, 3) int64: true, predicted, rows
+
+    At most as many as there are rows, however many classes there are.
+    """
+    y, p = _classes("confusion_counts", labels, predicted)
+    width = int(p.max()) + 1
+    places, rows = np.unique(y * width + p, return_counts=True)
+    return np.column_stack([*np.divmod(places, width), rows])
 
 
 def precision_recall_fscore_support(labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> Scores:
@@ -81,7 +97,8 @@ def precision_recall_fscore_support(labels: ArrayLike, predicted: ArrayLike, cla
     the class that are not. 0 where the divisor is 0. Arguments and errors as `confusion_matrix`.
     Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
-    return _scores(confusion_matrix(labels, predicted, classes))
+    y, p = _classes("precision_recall_fscore_support", labels, predicted, classes)
+    return _scores(y, p, int(max(y.max(), p.max())) + 1 if classes is None else classes)
 
 
 def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3) -> float:
@@ -93,9 +110,9 @@ def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3
     scores = np.asarray(probabilities)
     y = _labels_of_rows("top_k_accuracy_score", labels, scores)
     whole("top_k_accuracy_score: k", k, 1)
-    hits, first = 0, np.arange(scores.shape[1])
-    for start in range(0, len(y), _ROWS):
-        part, label = scores[start : start + _ROWS], y[start : start + _ROWS, None]
+    hits, first, rows = 0, np.arange(scores.shape[1]), max(_NUMBERS // scores.shape[1], 1)
+    for start in range(0, len(y), rows):
+        part, label = scores[start : start + rows], y[start : start + rows, None]
         own = np.take_along_axis(part, label, axis=1)
         nan, own_nan = np.isnan(part), np.isnan(own)
         larger = (part > own) | (nan & ~own_nan)
@@ -198,13 +215,28 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> Array:
-        """(C, C) int64: rows true classes, columns predicted ones; see `confusion_matrix`."""
+        """(C, C) int64: rows true classes, columns predicted ones; see `confusion_matrix`.
+
+        Nothing else here asks for it, as it grows with C²: `confusion_counts` grows with the rows.
+        """
         return confusion_matrix(self.labels, self.predicted, self.classes)
+
+    @cached_property
+    def confusion_counts(self) -> Array:
+        """(K, 3): true class, predicted class and rows of each entry of `confusion` that is not 0."""
+        return confusion_counts(self.labels, self.predicted)
 
     @cached_property
     def scores(self) -> Scores:
         """Precision, recall, F1 and support, each (C,); see `precision_recall_fscore_support`."""
-        return _scores(self.confusion)
+        return _scores(self.labels, self.predicted, self.classes)
+
+    @cached_property
+    def occurs(self) -> Array:
+        """(C,) whether a class is one row's label or prediction at least."""
+        found = np.zeros(self.classes, bool)
+        found[self.labels] = found[self.predicted] = True
+        return found
 
     @property
     def precision(self) -> Array:
@@ -229,8 +261,7 @@ class Evaluation:
     @cached_property
     def macro(self) -> Scores:
         """The plain mean over the classes that occur as a label or as a prediction, as scikit-learn's report has it."""
-        occurs = self.confusion.any(axis=0) | self.confusion.any(axis=1)
-        return self._mean(np.asarray(occurs) / np.count_nonzero(occurs))
+        return self._mean(self.occurs / np.count_nonzero(self.occurs))
 
     @cached_property
     def weighted(self) -> Scores:
@@ -263,7 +294,10 @@ class Evaluation:
         return rows[np.argsort(-self.confidence[rows], kind="stable")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity."""
+        """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity.
+
+        "confusion" is None for more than 1000 classes; "confusion_counts" then has the entries that are not 0.
+        """
         names = ("precision", "recall", "f1")
         averages = {kind: dict(zip(names, getattr(self, kind)[:3], strict=True)) for kind in ("macro", "weighted")}
         return for_json(
@@ -271,7 +305,9 @@ class Evaluation:
             | {"calibration_error": self.calibration_error, "wrong": len(self.wrong)}
             | {name: getattr(self, name) for name in (*names, "support")}
             | averages
-            | {"confusion": self.confusion, "reliability": self.reliability._asdict()}
+            | {"confusion": self.confusion if self.classes <= MOST_DENSE else None}
+            | ({} if self.classes <= MOST_DENSE else {"confusion_counts": self.confusion_counts})
+            | {"reliability": self.reliability._asdict()}
         )
 
     def report(self, limit: int = 20) -> str:
@@ -285,9 +321,11 @@ class Evaluation:
         return self.report()
 
 
-def _scores(confusion: Array) -> Scores:
-    """The scores of each class from the counts; 0 / 0 is 0."""
-    right, support, taken = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+def _scores(labels: Array, predicted: Array, classes: int) -> Scores:
+    """The scores of each class from its counts; 0 / 0 is 0. Memory grows with the classes, not with their square."""
+    right, support, taken = (
+        np.bincount(rows, minlength=classes) for rows in (labels[labels == predicted], labels, predicted)
+    )
 
     def fraction(part: Array, of: Array) -> Array:
         return part / np.where(of, of, 1)

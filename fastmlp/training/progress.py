@@ -1,15 +1,32 @@
-"""What a person sees while a model trains: the bar, a table row an epoch, and lines between."""
+"""What a person sees while a model trains: the bar, a table row an epoch, and lines between.
+
+Nothing here ends a training: where nobody can be shown anything, it goes on without.
+"""
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .history import Epoch
 
 
+def say(line: str) -> None:
+    """Print a line, if there is somebody to print it for.
+
+    There is not without a console, where `print` does nothing, on a closed stream (ValueError), and on a pipe whose
+    reader has gone, a terminal that was closed, a full disk (OSError).
+    """
+    with suppress(OSError, ValueError):
+        print(line, flush=True)
+
+
 class Progress:
-    """The live view of a run of so many epochs of so many rows each.
+    """The live view of a run of `rows` rows an epoch, from epoch number `first` to number `epochs`.
 
     held_out  whether rows are held out: the table then has a validation loss and score, whatever they are
     progress  True: a bar with loss, accuracy and rows a second, and a table row an epoch; where the standard error
@@ -17,26 +34,24 @@ class Progress:
     Error: ValueError for another progress.
     """
 
-    def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy", held_out: bool = False) -> None:
+    def __init__(
+        self,
+        progress: bool | str,
+        epochs: int,
+        rows: int,
+        score: str = "accuracy",
+        first: int = 1,
+        held_out: bool = False,
+    ) -> None:
         if progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
         self.held_out = held_out
         self.bar: Any = None
-        if progress is True:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                total=rows,
-                unit=" samples",
-                unit_scale=True,
-                leave=False,
-                disable=None,
-                dynamic_ncols=True,
-                delay=0.2,
-                bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
-            )
-            self.bar.set_description_str(f"epoch 1/{epochs}")
+        if progress is True and sys.stderr is not None:
+            with self._bar_or_none():
+                self.bar = _bar(rows)
+                self.bar.set_description_str(f"epoch {first}/{epochs}")
 
     def words(self, score: float) -> str:
         """A score as people read it: a fraction of rows in percent."""
@@ -45,8 +60,9 @@ class Progress:
     def batch(self, rows: int, loss: float, score: float) -> None:
         """Move the bar by a batch; `loss` and `score` are the epoch's so far."""
         if self.bar is not None:
-            self.bar.postfix = f"loss {loss:.4f}, {self.score} {self.words(score).strip()}"
-            self.bar.update(rows)
+            with self._bar_or_none():
+                self.bar.postfix = f"loss {loss:.4f}, {self.score} {self.words(score).strip()}"
+                self.bar.update(rows)
 
     def row(self, epoch: Epoch) -> None:
         """Print one row of the table, and start the bar anew."""
@@ -60,18 +76,55 @@ class Progress:
             f"   {epoch.samples_per_second:9,.0f}"
         )
         if self.bar is not None and epoch.epoch < self.epochs:
-            self.bar.postfix = ""
-            self.bar.reset()
-            self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}")
+            with self._bar_or_none():
+                self.bar.postfix = ""
+                self.bar.reset()
+                self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
+        said = not self.visible
         if self.bar is not None:
-            self.bar.write(line)
-        elif self.visible:
-            print(line, flush=True)
+            with self._bar_or_none(), self.bar.external_write_mode():
+                say(line)
+                said = True
+        if not said:
+            say(line)
 
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
-            self.bar.close()
+            with self._bar_or_none():
+                self.bar.close()
+
+    @contextmanager
+    def _bar_or_none(self) -> Iterator[None]:
+        """Within this the bar is drawn; where that fails, whatever the reason, there is no bar from then on."""
+        try:
+            yield
+        except Exception:  # what tqdm raises where it cannot write: AttributeError, ValueError, OSError ...
+            if self.bar is not None:
+                self.bar.disable = True  # else it tries once more when it is deleted
+            self.bar = None
+
+
+def _bar(rows: int) -> Any:
+    """A bar of tqdm's, without the thread that it starts, and with a lock for threads alone.
+
+    The lock that tqdm makes is one for processes too: to make it settles multiprocessing's start method for the whole
+    program, and starts a process where that is not "fork". Where the program has made it, it is used.
+    """
+    from tqdm import tqdm
+
+    lock = getattr(tqdm, "_lock", None) or threading.RLock()
+    bar: Any = type("Bar", (tqdm,), {"monitor_interval": 0, "_lock": lock})
+    return bar(
+        total=rows,
+        unit=" samples",
+        unit_scale=True,
+        leave=False,
+        disable=None,
+        dynamic_ncols=True,
+        delay=0.2,
+        bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
+    )

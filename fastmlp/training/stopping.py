@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 
 from ..check import number, whole
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer
-from .history import Epoch, History
+from .history import NUMBERS, History
 
-METRICS = tuple(f.name for f in fields(Epoch))
+METRICS = NUMBERS
 
 
 class EarlyStopping:

@@ -27,22 +27,22 @@ def evaluation_report(evaluation: Evaluation, limit: int = 20) -> str:
 
 def confusion_table(evaluation: Evaluation) -> str:
     """The confusion matrix where it fits in 100 columns, else the ten most frequent mistakes."""
-    counts = evaluation.confusion
-    cell = max(len(f"{counts.max():,}"), len(str(evaluation.classes - 1))) + 2
+    true, predicted, rows = evaluation.confusion_counts.T
+    cell = max(len(f"{rows.max():,}"), len(str(evaluation.classes - 1))) + 2
     if evaluation.classes <= MOST_MATRIX and 6 + cell * evaluation.classes <= WIDTH:
+        counts = evaluation.confusion
         lines = ["confusion matrix: a row is a true class, a column what is predicted; · is 0"]
         lines.append("true  " + "".join(f"{c:{cell}d}" for c in range(evaluation.classes)))
         lines += [
             f"{c:4d}  " + "".join(f"{n or '·':>{cell}{',' * bool(n)}}" for n in counts[c]) for c in range(len(counts))
         ]
         return "\n".join(lines)
-    wrong = counts - np.diag(np.diagonal(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
-    pairs = [(t, p, wrong[t, p]) for t, p in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[t, p]]
-    if not pairs:
+    wrong = np.flatnonzero(true != predicted)
+    if not len(wrong):
         return "no mistakes"
-    lines = [f"most frequent mistakes ({np.count_nonzero(wrong):,} kinds in all)", "  true  predicted      rows"]
-    return "\n".join(lines + [f"{t:6d}  {p:9d}  {n:8,d}" for t, p, n in pairs])
+    most = wrong[np.argsort(-rows[wrong], kind="stable")[:MISTAKES]]
+    lines = [f"most frequent mistakes ({len(wrong):,} kinds in all)", "  true  predicted      rows"]
+    return "\n".join(lines + [f"{true[k]:6d}  {predicted[k]:9d}  {rows[k]:8,d}" for k in most])
 
 
 def _totals(evaluation: Evaluation) -> str:
@@ -62,7 +62,7 @@ def _classes(evaluation: Evaluation, limit: int) -> str:
     e, shown = evaluation, np.arange(evaluation.classes)
     head = ""
     if e.classes > limit:
-        occurs = np.flatnonzero(e.confusion.any(axis=0) | e.confusion.any(axis=1))
+        occurs = np.flatnonzero(e.occurs)
         shown = occurs[np.argsort(e.f1[occurs], kind="stable")][:limit]
         head = f"the {len(shown)} of {e.classes:,} classes with the lowest F1\n"
     lines = [f"{'class':>12}  precision  recall      F1  support"]

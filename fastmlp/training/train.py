@@ -14,12 +14,12 @@ from .. import kernels
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
+from ..machine import available_memory, check_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
-from ..running.machine import available_memory
-from ..running.nodes import float_targets
+from ..running.nodes import dtype_of, float_targets
 from .history import History
 from .metrics import Evaluation, softmax
 from .progress import Progress
@@ -41,12 +41,14 @@ def fit(
     loss: Loss | None = None,
     schedule: Schedule | None = None,
     schedule_every: str = "epoch",
+    start_epoch: int | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
     model       maps (N, data.n_features) to logits (N, classes), or to as many numbers as a row has targets
     validation  held out and evaluated after each epoch: a Dataset, a fraction of the rows, a count, or None
-    optimizer   Adam with its defaults where None
+    optimizer   Adam with its defaults where None: a new training. One that has trained before goes on: 5 + 5 epochs
+                with one optimizer are 10 in one call, to the last bit
     epochs      passes over the data, each in a new order
     batch_size  rows a step. The last batch of an epoch is what is left over; it counts by its size. With batch norm,
                 a single row left over joins the batch before
@@ -62,16 +64,24 @@ def fit(
                 attribute `needs_validation` is True is refused where nothing is held out
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
-    schedule_every  "epoch" or "step": what the schedule counts
+    schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
+                epochs, those before this call too
+    start_epoch  how many epochs are done already, which says in what order the rows of the next ones come and which
+                masks dropout draws; `optimizer.epochs` where None
 
     A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
-    the graph, with a line that says so. A loss that is not finite ends the training after its epoch, with a line too.
+    the graph, with a line that says so. Engine and graph do the same whatever a callback changes between epochs. A
+    model in evaluation mode is set to training as a whole; in one in training mode, a layer in evaluation mode stays
+    there, and a parameter without `requires_grad` stays as it is. A loss that is not finite ends the training after its
+    epoch, with a line too.
     Error: ValueError for an argument out of range, in one sentence.
     """
     _check_model_and_data("fit", model, data)
     _check_whole("fit: epochs", epochs, 0)
     _check_whole("fit: batch_size", batch_size, 1)
     _check_whole("fit: seed", seed, 0)
+    if start_epoch is not None:
+        _check_whole("fit: start_epoch", start_epoch, 0, ", or None")
     if seed >= 2**63:
         raise ValueError(f"fit: seed is {seed}; it must be below 2**63")
     _check_threads("fit", n_threads)
@@ -88,16 +98,19 @@ def fit(
             raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+    data.check_range("fit: data", dtype_of(model))
     if data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
     rows, held_out = _hold_out(data, validation, seed)
+    if isinstance(validation, Dataset):
+        validation.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     loss = _checked_loss(loss, data, held_out)
-    _seed_dropout(model, seed)
-    report = Progress(progress, epochs, len(rows), loss.score.name, held_out is not None)
+    done = optimizer.epochs if start_epoch is None else int(start_epoch)
+    report = Progress(progress, done + epochs, len(rows), loss.score.name, done + 1, held_out is not None)
     batch_norm = any(isinstance(module, Layer) and module.least_rows > 1 for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
@@ -105,16 +118,20 @@ def fit(
             "fit: with batch_norm a batch of 1 row cannot be trained on, one row has no spread; "
             f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
         )
-    rates = Rates(optimizer, schedule, schedule_every, epochs, len(sizes))
-    score = loss.score
-    history = History([], score.name, score.rises, score.best, loss.unit)
+    _seed_dropout(model, seed, done * len(sizes))
+    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
+    optimizer.epochs = done
+    history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
+        if not model.training:
+            model.train()
+        training = _modes(model)
         stack.callback(report.close)
+        if line := data.advice():
+            report.say(line)
         with kernels.announce_compiling(report.say):
-            train_epoch = stack.enter_context(
-                door.trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say)
-            )
+            trainer = stack.enter_context(door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
             for callback in callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(loss)
@@ -123,14 +140,15 @@ def fit(
         for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first
             if hasattr(callback, "finish"):
                 stack.callback(callback.finish, model, history)
-        for epoch in range(1, epochs + 1):
+        for epoch in range(done + 1, done + epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
-            model.train()
+            if not model.training:  # a callback that evaluated the model has left it so
+                _restore(training)
             start = perf_counter()
-            mean, scored = train_epoch(order, sizes, report.batch, rates.of_epoch(epoch))
-            seconds = max(perf_counter() - start, 1e-9)
+            mean, score = trainer.epoch(order, sizes, report.batch, rates.of_epoch(epoch))
+            seconds, optimizer.epochs = max(perf_counter() - start, 1e-9), epoch
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
-            history.add(epoch, (mean, scored), held, seconds, len(rows))
+            history.add(epoch, (mean, score), held, seconds, len(rows), trainer.ran_on)
             report.row(history[-1])
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
@@ -146,12 +164,14 @@ def evaluate(
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
     batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is left in the mode it had.
-    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers.
+    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
+    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers; MemoryError
+    where the probabilities are larger than memory.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
+    data.check_range("evaluate: data", dtype_of(model))
     loss = CrossEntropyLoss()
     door.check_targets("evaluate", loss, data, None)
     predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
@@ -159,6 +179,8 @@ def evaluate(
     def keep(first: int, z: Array) -> None:
         nonlocal probabilities
         if first == 0:
+            what = f"evaluate: the probabilities of {len(data):,} rows and {z.shape[1]:,} classes"
+            check_memory(what, len(data) * z.shape[1] * z.dtype.itemsize, "evaluate a part of the rows, data[:n]")
             probabilities = np.empty((len(data), z.shape[1]), z.dtype)
         predicted[first : first + len(z)] = z.argmax(axis=1)
         probabilities[first : first + len(z)] = softmax(z)
@@ -191,7 +213,9 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     """The rows to train on, and the data set to evaluate after each epoch."""
     everything = np.arange(len(data))
     if isinstance(validation, Dataset):
-        if validation.n_features != data.n_features or validation.features.dtype != data.features.dtype:
+        if (validation.n_features, validation.features.dtype, validation.scale) != (
+            data.n_features, data.features.dtype, data.scale
+        ):  # fmt: skip
             raise ValueError(f"fit: validation is {validation}, data is {data}; their features must agree")
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
@@ -219,11 +243,11 @@ def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
     return loss
 
 
-def _seed_dropout(model: Module, seed: int) -> None:
-    """Number the layers that draw and start their counters: the masks are a function of `seed` alone."""
+def _seed_dropout(model: Module, seed: int, steps: int) -> None:
+    """Number the layers that draw, and set their counters: the masks are a function of `seed` and the step alone."""
     drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.form == "random"]
     for layer, module in enumerate(drawing):
-        module.seed, module.layer, module.step = seed, layer, 0
+        module.seed, module.layer, module.step = seed, layer, steps
 
 
 def _batch_sizes(rows: int, batch_size: int, batch_norm: bool = False) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
-from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module
+from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module, features_of
 from ..optim import Optimizer
 
 if TYPE_CHECKING:
@@ -125,24 +125,56 @@ class Watch:
         self._features, self._scale = data.rows[chosen], data.scale
         self._targets, self._given, self._loss = data.targets[chosen], loss, loss or CrossEntropyLoss()
         self._optimizer: Optimizer | None = None
-        self.epochs: list[int] = []
-        self.layers: list[WatchedLayer] = []
+        self._before: tuple[Module, Optimizer | None] | None = None
+        self._epochs: list[int] = []
+        self._layers: list[WatchedLayer] = []
+
+    @property
+    def epochs(self) -> list[int]:
+        """0 for before the training, then the number of each epoch."""
+        self._look_before()
+        return self._epochs
+
+    @property
+    def layers(self) -> list[WatchedLayer]:
+        """What was seen of each Linear layer."""
+        self._look_before()
+        return self._layers
 
     def use_loss(self, loss: Loss) -> None:
         """Look at the loss of the training, where none was given; `fit` calls this before `start`."""
         self._loss = self._given or loss
 
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
-        """Forget what was seen, and look at the net before its training; `fit` calls this."""
-        self._optimizer, self.epochs, self.layers = optimizer, [], []
-        self._look(model, 0)
+        """Forget what was seen, and keep the net as it is before its training; `fit` calls this.
+
+        It is looked at when the first epoch is done: on a fresh install a look compiles kernels of the graph, and the
+        first row of the table need not wait for them.
+        """
+        features = features_of(model)
+        if features is not None and self._features.shape[1] != features:
+            raise ValueError(
+                f"Watch: data has {self._features.shape[1]} features; the model's in_features is {features}"
+            )
+        self._optimizer, self._epochs, self._layers = optimizer, [], []
+        self._before = self._twins(model)
 
     def __call__(self, model: Module, history: History) -> None:
         """Look at the net after an epoch; `fit` calls this."""
-        self._look(model, history[-1].epoch)
+        self._look_before()
+        self._look(*self._twins(model), history[-1].epoch)
 
-    def _look(self, model: Module, epoch: int) -> None:
-        twin, optimizer = copy.deepcopy((model, self._optimizer))  # together: the copied optimizer holds the copied net
+    def _twins(self, model: Module) -> tuple[Module, Optimizer | None]:
+        """Copies of the net and the optimizer, made together: the copied optimizer holds the copied net."""
+        twins: tuple[Module, Optimizer | None] = copy.deepcopy((model, self._optimizer))
+        return twins
+
+    def _look_before(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            self._look(*before, 0)
+
+    def _look(self, twin: Module, optimizer: Optimizer | None, epoch: int) -> None:
         twin.train()
         twin.zero_grad()
         called = _listen(twin)
@@ -152,15 +184,15 @@ class Watch:
         self._loss(twin(Tensor(x)), self._targets).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
-        if not self.layers:
-            self.layers = [WatchedLayer(names[id(layer)], _title(layer, follows)) for layer, follows, _ in seen]
-        if [layer.name for layer in self.layers] != [names[id(layer)] for layer, _, _ in seen]:
+        if not self._layers:
+            self._layers = [WatchedLayer(names[id(layer)], _title(layer, follows)) for layer, follows, _ in seen]
+        if [layer.name for layer in self._layers] != [names[id(layer)] for layer, _, _ in seen]:
             raise ValueError("Watch: the model has other layers than at the start; call start(model, optimizer) first")
         before = [layer.weight.data.astype(np.float64) for layer, _, _ in seen]
         if optimizer is not None:
             optimizer.step()
-        self.epochs.append(epoch)
-        for watched, (layer, _, y), weight in zip(self.layers, seen, before, strict=True):
+        self._epochs.append(epoch)
+        for watched, (layer, _, y), weight in zip(self._layers, seen, before, strict=True):
             gradient = layer.weight.grad
             watched.activations.add(y)
             watched.gradients.add(np.zeros(0) if gradient is None else gradient)

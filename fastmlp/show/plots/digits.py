@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LETTER = 0.57  # mean width of a letter, in heights
 FULL = 0.995  # of the weights lie within the colours; a single large one would leave the others pale
+DARK = 32
 PNG_PIXELS = 224  # a saved digit is at least so wide
 
 
@@ -75,7 +76,7 @@ def save_wrong_digits(evaluation: Evaluation, data: Dataset, folder: str | os.Pa
     _check_same("save_wrong_digits", evaluation, data)
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    low, high = _grey_range(images)
+    low, high = grey_range(images)
     for row in evaluation.wrong:
         name = f"{row}_true{evaluation.labels[row]}_predicted{evaluation.predicted[row]}.png"
         times = max(1, math.ceil(PNG_PIXELS / max(images[row].shape)))
@@ -138,7 +139,7 @@ def _gallery(images: Array, captions: list[str], columns: int, colour: str, titl
     ax.set_axis_off()
     middle = head / 2 if rows else height / 2
     ax.text(WIDTH / 2, middle, title, ha="center", va="center", fontsize=LETTERS, color=palette().ink)
-    low, high = _grey_range(images)
+    low, high = grey_range(images)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = i % columns * cell + 0.04 * cell, head + i // columns * (above + image_height + 0.08)
         place = (left, left + 0.92 * cell, top + above + image_height, top + above)
@@ -178,8 +179,12 @@ def _shape(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def _grey_range(images: Array) -> tuple[float, float]:
-    if images.dtype == np.uint8 or not images.size:
+def grey_range(images: Array) -> tuple[float, float]:
+    """The values of black and white: 0 and 255 for bytes that are pixels, else the least and the largest.
+
+    Bytes below 32 throughout are no pixels but codes: 0 and 1 of a drawing in two colours.
+    """
+    if not images.size or (images.dtype == np.uint8 and images.max() >= DARK):
         return 0, 255
     return float(images.min()), float(images.max())
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ...training.metrics import Evaluation
 
 MOST_COUNTS = 20  # classes; with more, a cell has no room for a number
+MOST_CLASSES = 1000  # with more, a cell is less than a pixel, and there would be more than a million
 Z95 = 1.96  # standard deviations either side of a mean that hold 95 % of a normal distribution
 
 
@@ -23,9 +24,14 @@ def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
     so that errors show beside thousands that are right. Empty cells have no number. With more than 20 classes no cell
     has a number, and a colour bar gives the counts. evaluation: an Evaluation, or the counts themselves as (C, C);
     ax: a matplotlib Axes, or None for a new figure.
+    Error: ValueError for more than 1000 classes: `print(evaluation)` lists the most frequent mistakes.
     """
     from matplotlib.colors import to_rgba
 
+    if getattr(evaluation, "classes", 0) > MOST_CLASSES:
+        raise ValueError(
+            f"confusion_matrix: evaluation has {evaluation.classes:,} classes; a picture has room for {MOST_CLASSES:,}"
+        )
     counts = np.asarray(getattr(evaluation, "confusion", evaluation))
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind not in "iu":
         raise ValueError(

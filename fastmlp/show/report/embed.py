@@ -12,6 +12,7 @@ import numpy as np
 from ...files import for_json
 from ...graph import Array
 from ...nn import LAYERS, Layer, Module, Sequential, features_of
+from ..plots.digits import grey_range
 from .network import outputs_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MOST_WRONG = 600  # wrong rows in a page; the worst come first
 MOST_WRONG_NUMBERS = 1_000_000  # of their pixels
 MOST_PARAMETERS = 4_000_000  # 21 MB in base64
 LEAST_SIDE, MOST_SIDE = 8, 128  # pixels of an image that can be drawn by hand
-SEEN = 10_000  # rows of floats that tell black from white
+SEEN = 10_000  # rows that tell black from white
 
 
 def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None) -> dict[str, Any]:
@@ -54,13 +55,10 @@ def image_shape(data: Dataset | None) -> tuple[int, int] | None:
 
 
 def levels(data: Dataset | None) -> tuple[float, float]:
-    """The values of no ink and of full ink: 0 and 255 for uint8, else the least and the largest of the first rows."""
+    """The values of no ink and of full ink in the first rows, as the plots have them."""
     if data is None:
         return 0.0, 1.0
-    if data.features.dtype == np.uint8:
-        return 0.0, 255.0
-    some = data.rows[:SEEN]
-    low, high = float(some.min()), float(some.max())
+    low, high = grey_range(data.rows[:SEEN])
     return low, high if high > low else low + 1
 
 
@@ -112,7 +110,7 @@ def wrong_rows(
     pixels = ""
     if shape is not None and data is not None:
         values = data.rows[chosen]
-        if values.dtype != np.uint8:
+        if values.dtype != np.uint8 or white != 255:
             values = np.rint((values - black) / (white - black) * 255).clip(0, 255).astype(np.uint8)
         pixels = base64(values)
     return {

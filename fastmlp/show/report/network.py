@@ -55,7 +55,8 @@ def section(layers: list[Row], data: Dataset | None) -> str:
     entry = "x, one row"
     if data is not None:
         shape = " × ".join(str(n) for n in data.features.shape[1:])
-        entry = f"x: {shape} {data.features.dtype}" + (" × 1/255" if data.scale != 1 else "")
+        scale = {1.0: "", 1 / 255: " × 1/255"}.get(data.scale, f" × {data.scale:g}")
+        entry = f"x: {shape} {data.features.dtype}{scale}"
     return (
         "<h2>Network</h2>\n<figure class='net'>\n"
         + drawing(layers, entry, 860, 360)

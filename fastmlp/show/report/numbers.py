@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .network import Row
 
 NONE = "–"  # where there is no number
+MOST_CLASSES = 1000  # lines of the table of classes
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -153,14 +154,18 @@ def classes(evaluation: Evaluation | None) -> str:
     """Precision, recall and F1 of each class, and what it is most often taken for."""
     if evaluation is None:
         return ""
-    confusion = np.array(evaluation.confusion)
+    true, predicted, rows = np.asarray(evaluation.confusion_counts).T
     body = []
-    weakest = int(np.argmin(np.where(np.asarray(evaluation.support) > 0, evaluation.f1, np.inf)))
-    for c in range(len(confusion)):
-        others = confusion[c].copy()
-        others[c] = 0
-        worst = int(others.argmax())
-        taken = f"{worst} ({others[worst]:,} times)" if others[worst] else NONE
+    weakness = np.where(np.asarray(evaluation.support) > 0, evaluation.f1, np.inf)
+    weakest, shown = int(np.argmin(weakness)), np.arange(len(weakness))
+    if len(shown) > MOST_CLASSES:
+        shown = np.argsort(weakness, kind="stable")[:MOST_CLASSES]
+    ends = np.searchsorted(true, [shown, shown + 1])  # the counts stand by their true class
+    for c, first, end in zip(shown.tolist(), *ends.tolist(), strict=True):
+        others = np.where(predicted[first:end] == c, 0, rows[first:end])
+        worst = int(others.argmax()) if len(others) else -1
+        some = worst >= 0 and others[worst]
+        taken = f"{predicted[first + worst]} ({others[worst]:,} times)" if some else NONE
         cells = [str(c), *(percent(float(column[c])) for column in (evaluation.precision, evaluation.recall))]
         cells += [percent(float(evaluation.f1[c])), f"{int(evaluation.support[c]):,}", f"{int(others.sum()):,}", taken]
         body.append(("marked" if c == weakest and others.sum() else "", cells))
@@ -168,6 +173,8 @@ def classes(evaluation: Evaluation | None) -> str:
         "Precision: of the rows predicted as this class, the share that is. Recall: of its rows, the share that was "
         "found. F1: their harmonic mean. The class with the lowest F1 is marked."
     )
+    if len(shown) < len(weakness):
+        caption += f" Of {len(weakness):,} classes the {len(shown):,} with the lowest F1 are shown."
     header = ("class", "precision", "recall", "F1", "rows", "wrong", "most often taken for")
     return "<h2>Classes</h2>\n" + table(caption, header, body, "Numbers of each class")
 

@@ -100,11 +100,11 @@ def facts(name: str, history: History, evaluation: Evaluation | None) -> str:
         first, last = scored(history, history[0].train_score), scored(history, history[-1].train_score)
         return f"Training {history.score_name} from {first} to {last}."
     if name == "confusion_matrix" and evaluation is not None:
-        others = np.array(evaluation.confusion)
-        np.fill_diagonal(others, 0)
-        if others.any():
-            true, predicted = np.unravel_index(others.argmax(), others.shape)
-            return f"Most often, {others.max()} times, {true} is taken for {predicted}."
+        counts = np.asarray(evaluation.confusion_counts)
+        wrong = counts[counts[:, 0] != counts[:, 1]]
+        if len(wrong):
+            true, predicted, rows = wrong[wrong[:, 2].argmax()]
+            return f"Most often, {rows} times, {true} is taken for {predicted}."
         return "No row is off the diagonal."
     if name == "reliability" and evaluation is not None:
         return f"The expected calibration error is {percent(evaluation.calibration_error)}."

@@ -1,14 +1,16 @@
-"""How many cores and how much memory this process may use."""
+"""How many cores and how much memory this process may use, and a sentence where memory does not suffice."""
 
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # a line for each hierarchy: "number:controllers:path"
 GROUPS = Path("/sys/fs/cgroup")
+WORTH_ASKING = 1 << 26  # bytes; fewer are had in one piece or with the next error
 
 
 def available_cores() -> int:
@@ -22,13 +24,14 @@ def available_cores() -> int:
             _numbers(folder, "cpu.max")
             or (_numbers(folder, "cpu.cfs_quota_us") + _numbers(folder, "cpu.cfs_period_us") + [-1, 1])[:2]
         )
-        if quota > 0:
+        if quota > 0 and period > 0:
             cores = min(cores, math.ceil(quota / period))
     return max(cores, 1)
 
 
 def available_memory() -> int:
-    """Bytes of the machine's memory, or fewer where Linux's control groups allow fewer; 0 where it is unknown.
+    """Bytes of the machine's memory, or fewer where Linux's control groups or a limit of the process (`ulimit -v`)
+    allow fewer; 0 where it is unknown.
 
     Source: as above, `memory.max` (version 2), `memory.limit_in_bytes` (version 1).
     """
@@ -39,17 +42,57 @@ def available_memory() -> int:
     for folder in _groups("memory"):
         for limit in _numbers(folder, "memory.max") or _numbers(folder, "memory.limit_in_bytes"):
             memory = min(memory, limit)
-    return memory
+    return min([memory, *_process_limit()])
+
+
+def check_memory(what: str, size: int, remedy: str = "") -> None:
+    """Refuse to begin what will take `size` bytes in all where they cannot be had.
+
+    what: the caller and the thing, "load: the arrays of x.npz"; remedy: what may be done, or nothing. The whole
+    size is asked for at once and given back: it is not touched, so that costs nothing.
+    Error: MemoryError, in one sentence with the sum.
+    """
+    there = available_memory()
+    asked = not there or size <= there
+    if asked and size >= WORTH_ASKING:
+        try:
+            mmap.mmap(-1, size).close()
+        except (OSError, OverflowError, ValueError):  # the last two: more than an address can reach
+            asked = False
+    if not asked:
+        limit = f"; this process may have {size_text(there)}" if there else ""
+        raise MemoryError(f"{what} take {size_text(size)} of memory{limit}{remedy and '; ' + remedy}")
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them: 3.2 GB."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size} bytes"
+
+
+def _process_limit() -> list[int]:
+    """The bytes of address space that the process may have, where there is such a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if soft == resource.RLIM_INFINITY else [soft]
 
 
 def _groups(controller: str) -> Iterator[Path]:
     """The folders of the control groups that this process is in, and of those above them."""
     try:
-        lines = OWN_GROUPS.read_text().splitlines()
+        lines = OWN_GROUPS.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, colon, path = rest.partition(":")
+        if not colon:  # no line of this file
+            continue
         if not controllers or controller in controllers.split(","):
             top = GROUPS / controllers
             own = top / path.strip("/")

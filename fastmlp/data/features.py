@@ -1,0 +1,122 @@
+"""Features as the kernels read them: their types, how far they reach, what they are multiplied by, how large they are.
+
+A byte may be a brightness or a number. Only who made the array knows, so `scale` may be given; without it bytes count
+as brightness, as most arrays of bytes are, and a warning says so where the bytes are small.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))  # what the kernels read
+PIXEL = 1 / 255
+SCALES: dict[Any, float] = {np.dtype(np.uint8): PIXEL}  # what features are multiplied by where nobody says; else 1
+BRIGHT = 32  # brightness that stays below this, an eighth of the range, is unusual
+FAR = 30.0  # times larger or smaller than 1: training suffers
+SEEN = 1 << 18  # numbers that `advice` looks at
+_PIECE = 1 << 18  # numbers read together
+
+
+def as_kept(x: Array, what: str) -> Array:
+    """x as the kernels read it: uint8, float32 and float64 stay as they are.
+
+    float16, bool and integers of up to 16 bits become float32, which has every number of theirs; wider integers become
+    float64, which has them up to 2⁵³. Error: ValueError for other types.
+    """
+    if x.dtype.newbyteorder("=") in KEPT:
+        return x
+    if x.dtype.kind in "biu" or x.dtype.newbyteorder("=") == np.float16:
+        return x.astype(np.float32 if x.dtype.kind == "b" or x.dtype.itemsize <= 2 else np.float64)
+    raise ValueError(
+        f"{what} has the type {x.dtype}; it must be uint8, float32 or float64, or whole numbers or float16"
+    )
+
+
+def checked_scale(scale: Any, dtype: Any, where: str) -> float:
+    """The scale itself, or that of the type for None. Error: ValueError for what a float32 above 0 cannot be."""
+    if scale is None:
+        return SCALES.get(np.dtype(dtype), 1.0)
+    single = np.finfo(np.float32)
+    number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
+    if not number or not float(single.tiny) <= scale <= float(single.max):
+        raise ValueError(f"{where}: scale is {scale!r}; it must be a number above 0 that float32 can hold, or None")
+    return float(scale)
+
+
+def reach(x: Array, where: str, of_x: str) -> float:
+    """The largest magnitude of floats, read once, piece by piece. Error: ValueError names the first that is not finite.
+
+    uint8 is not read: 255.
+    """
+    if x.dtype.kind != "f":
+        return 255.0
+    flat, low, high = x.reshape(-1), 0.0, 0.0
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        with np.errstate(invalid="ignore"):
+            low, high = min(low, float(piece.min())), max(high, float(piece.max()))
+            bad = not np.isfinite(float(piece.min()) + float(piece.max())) and not np.isfinite(piece).all()
+        if bad:
+            at = start + int(np.argmin(np.isfinite(piece)))
+            row, column = divmod(at, flat.size // len(x))
+            raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
+    return max(-low, high)
+
+
+def warn_of_small_bytes(x: Array, what: str, stacklevel: int) -> None:
+    """Say that uint8 counts as brightness where no byte is bright: they may be flags, codes or counts."""
+    if x.dtype != np.uint8:
+        return
+    largest, flat = 0, x.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        largest = max(largest, int(flat[start : start + _PIECE].max()))
+        if largest >= BRIGHT:
+            return
+    if largest:
+        warnings.warn(
+            f"{what} are uint8 and the largest byte is {largest}; without a scale, bytes are taken for brightness and "
+            "multiplied by 1/255: scale=1 takes them as numbers, scale=1/255 says that they are pixels",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def check_range(x: Array, largest: float, dtype: Any, what: str) -> None:
+    """Refuse a number that is finite in x and not in `dtype`, the model's. Error: ValueError names row and column."""
+    most = float(np.finfo(dtype).max)
+    if largest <= most:
+        return
+    flat = x.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        beyond = np.abs(flat[start : start + _PIECE]) > most
+        if beyond.any():
+            at = start + int(np.argmax(beyond))
+            row, column = divmod(at, flat.size // len(x))
+            raise ValueError(
+                f"{what} has {flat[at]} in row {row}, column {column}; the model is {np.dtype(dtype)}, which ends at "
+                f"{most:.2g}: scale the numbers, or train model.double()"
+            )
+
+
+def advice(x: Array, scale: float) -> str:
+    """A line where rows x (N, D) are far from 1 in size, else an empty text; some of the rows are looked at.
+
+    The size of a column is √(mean of (scale x)²). Large is a column above 30, small is no number above 1/30.
+    """
+    rows = max(SEEN // x.shape[1], 1)
+    some = x[:: max(len(x) // rows, 1)][:rows].astype(np.float64)
+    with np.errstate(over="ignore"):
+        sizes = np.sqrt(np.square(some * scale).mean(axis=0))
+    column, largest = int(sizes.argmax()), float(np.abs(some).max()) * scale
+    if sizes[column] > FAR:
+        if scale == 1 and 127 < some.max() <= 255 and some.min() >= 0 and np.array_equal(some, np.rint(some)):
+            remedy = "they look like pixels, and Dataset(..., scale=1/255) brings them to 0 .. 1"
+        else:
+            remedy = "bring each column to mean 0 and spread 1, x = (x - mean) / std of the training rows"
+        return f"features are large, {sizes[column]:.3g} in column {column} (root mean square): {remedy}"
+    if 0 < largest < 1 / FAR:
+        return f"features are small, none above {largest:.2g}: nets learn best from numbers near 1; see Dataset's scale"
+    return ""

@@ -1,0 +1,91 @@
+"""What kernels read by its address is checked here, each time before they do: rows, targets, sizes of batches.
+
+A `Dataset` was checked when it was made. Since then its arrays may have been replaced, resized or written to, and the
+file under a memory map may have shrunk; a kernel would not notice. A file that shrinks while an epoch reads it ends the
+process, as the system has it: nobody can check for that.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..data import Dataset
+from ..graph import Array
+from ..nn import Loss
+
+AS_IT_WAS = "make a Dataset of the new array"
+
+
+def check_rows(caller: str, data: Dataset, features: int) -> None:
+    """Refuse features that a kernel cannot gather. Error: ValueError."""
+    x, y = data.features, data.targets
+    if not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size:
+        what = f"{x.shape} {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(
+            f"{caller}: data.features is {what}; it must be (N, ...) uint8, float32 or float64: {AS_IT_WAS}"
+        )
+    if not (x.flags.c_contiguous and x.flags.aligned):
+        raise ValueError(f"{caller}: data.features is not contiguous; {AS_IT_WAS}, which copies it")
+    if not isinstance(y, np.ndarray) or not y.shape or len(y) != len(x):
+        rows = len(y) if isinstance(y, np.ndarray) and y.shape else "no"
+        raise ValueError(f"{caller}: data has {len(x)} rows of features and {rows} targets; they must be as many")
+    if data.n_features != features:
+        raise ValueError(f"{caller}: data has {data.n_features} features; the model's in_features is {features}")
+    if not (np.isfinite(data.scale) and data.scale > 0):
+        raise ValueError(f"{caller}: data.scale is {data.scale}; it must be a finite number above 0")
+    if (there := _bytes_there(x)) is not None and there < x.nbytes:
+        raise ValueError(f"{caller}: the file of data.features has {there} of {x.nbytes} bytes left; it has shrunk")
+
+
+def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None) -> None:
+    """Refuse targets that the loss does not take, or that a model with so many outputs has no place for."""
+    y = data.targets
+    if not isinstance(y, np.ndarray) or y.dtype not in (np.int64, np.float64) or not y.flags.c_contiguous:
+        what = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
+        raise ValueError(f"{caller}: data.targets is {what}; it must be int64 or float64, contiguous: {AS_IT_WAS}")
+    if data.kind != loss.targets:
+        raise ValueError(f"{caller}: data has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
+    if data.kind == "classes":
+        if y.ndim != 1:
+            raise ValueError(f"{caller}: data.labels is {y.shape}; it must be (N,)")
+        lowest, highest = int(y.min()), int(y.max())
+        if lowest < 0:
+            raise ValueError(f"{caller}: data has the label {lowest}; a label is at least 0")
+        if outputs is not None and highest >= outputs:
+            raise ValueError(f"{caller}: data has the label {highest}; the model's labels are 0 .. {outputs - 1}")
+        if highest >= data.classes:
+            raise ValueError(f"{caller}: data has the label {highest}; its labels are 0 .. {data.classes - 1}")
+        return
+    if not np.isfinite(y).all():
+        raise ValueError(f"{caller}: data.targets are not all finite")
+    if outputs is not None and (width := y.size // len(data)) != outputs:
+        raise ValueError(f"{caller}: data has {width} targets a row; the model has {outputs} outputs")
+
+
+def batch_bounds(sizes: list[int], rows: int, room: int) -> Array:
+    """Where batches of these sizes begin and end in an order of `rows` rows. Error: ValueError for others than fit."""
+    given = np.asarray(sizes)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size or given.min() < 1 or given.max() > room:
+        raise ValueError(f"Engine: sizes must be whole numbers in 1 .. {room}, the rows that it has room for")
+    if given.sum() != rows:
+        raise ValueError(f"Engine: sizes add up to {given.sum()} rows; order has {rows}")
+    return np.concatenate([[0], np.cumsum(given)]).astype(np.int64)
+
+
+def _bytes_there(x: Array) -> int | None:
+    """How many bytes of an array its memory-mapped file has from where the array begins; None for another array."""
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap):
+        return None
+    try:
+        size = base.size()  # of the file, as it is now
+    except (OSError, ValueError):  # a map of no file, or a closed one
+        return None
+    begin = np.frombuffer(base, np.uint8, 1).__array_interface__["data"][0]
+    return int(size - (x.__array_interface__["data"][0] - begin))
