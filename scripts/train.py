@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     train, test = fm.data.load(options.data, options.scale)
     if train.kind != "classes":
         raise ValueError(
-            f"argument --data: {options.data} has numbers as targets; the command line trains on labels, whole numbers: "
+            f"argument --data: {options.data} has numbers as targets; the command line takes labels, whole numbers; "
             "for a regression call fastmlp.fit with loss=fastmlp.nn.MSELoss()"
         )
     if options.save_wrong_digits and (test is None or test.features.ndim != 3):

@@ -54,7 +54,9 @@ def run(owner: str, kernel: Any, form: str, given: Mapping[str, Any], fills: Map
     except Exception as error:
         if isinstance(error, IndexError) or "broadcast" in str(error):
             sizes = ", ".join(f"{name} {_size(value)}" for name, value in given.items())
-            raise TypeError(f"{owner}: {kernel.__name__} reaches beyond its arguments: {error}; it got {sizes}") from error
+            raise TypeError(
+                f"{owner}: {kernel.__name__} reaches beyond its arguments: {error}; it got {sizes}"
+            ) from error
         return
     for name, array in before.items():
         if name in fills:

@@ -34,7 +34,7 @@ def numbers(thing: Any) -> list[float]:
         if not isinstance(value, int | float | np.number):
             there = f"is {value!r}" if hasattr(thing, name) else "is missing"
             raise TypeError(f"{type(thing).__name__}: {name} {there}; numbers names it, so it must be a number")
-        found.append(value)
+        found.append(value if isinstance(value, int) else float(value))
     return found
 
 
@@ -71,7 +71,8 @@ def kernels(kind: Any, needed: tuple[str, ...], may: tuple[str, ...] = ()) -> No
 def elementwise(node: Any, options: Array, dtype: DTypeLike) -> None:
     """The trial of a pair that works number by number."""
     form = "elementwise"
-    pair(node, form), keeps(node, ("x", "y"), 1)
+    pair(node, form)
+    keeps(node, ("x", "y"), 1)
     forward, backward = node.pair
     for lo, hi in ((0, WIDTH), (2, WIDTH - 2)):
         x, y, dx = trial.drawn(ROWS, WIDTH), np.zeros((ROWS, WIDTH)), np.zeros((ROWS, WIDTH))

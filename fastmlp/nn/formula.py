@@ -8,11 +8,11 @@ TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*)"
     r"|(?P<operator>===|!==|\*\*|<=|>=|==|!=|&&|\|\||[-+*/%<>!?:(),])|(?P<other>\S))"
 )
-MATH = (
-    "E LN10 LN2 LOG10E LOG2E PI SQRT1_2 SQRT2 abs acos acosh asin asinh atan atan2 atanh cbrt ceil clz32 cos cosh exp "
-    "expm1 floor fround hypot imul log log10 log1p log2 max min pow round sign sin sinh sqrt tan tanh trunc"
-).split()
-KNOWN = {"v", "Infinity", "NaN", *(f"Math.{name}" for name in MATH)}
+MATH = """
+    E LN10 LN2 LOG10E LOG2E PI SQRT1_2 SQRT2 abs acos acosh asin asinh atan atan2 atanh cbrt ceil clz32 cos cosh exp
+    expm1 floor fround hypot imul log log10 log1p log2 max min pow round sign sin sinh sqrt tan tanh trunc
+"""
+KNOWN = {"v", "Infinity", "NaN", *(f"Math.{name}" for name in MATH.split())}
 SIGNS = {"+", "-", "!"}  # they may stand before a value
 
 

@@ -88,9 +88,9 @@ class Layer(Module):
     def check(self) -> None:
         """Refuse options out of range: when it is made, and before each epoch. A subclass adds bounds of its own."""
         dtype = next((parameter.dtype for parameter in self.parameters()), np.float32)
-        for name in self.numbers:
-            check.number(f"{type(self).__name__}: {name}", getattr(self, name))
-            check.held(f"{type(self).__name__}: {name}", getattr(self, name), dtype)
+        for name, value in zip(self.numbers, declared.numbers(self), strict=True):
+            check.number(f"{type(self).__name__}: {name}", value)
+            check.held(f"{type(self).__name__}: {name}", value, dtype)
 
     def number_array(self) -> Array:
         """`numbers` as the kernels take them."""
@@ -190,7 +190,8 @@ class Elementwise(Layer):
         if "node" in cls.__dict__:
             if not isinstance(cls.node, type) or not issubclass(cls.node, ElementwiseNode):
                 raise TypeError(f"{cls.__name__}: node is {cls.node!r}; it must be a class of ElementwiseNode")
-            declared.pair(cls.node, "elementwise"), declared.keeps(cls.node, ("x", "y"), 1)
+            declared.pair(cls.node, "elementwise")
+            declared.keeps(cls.node, ("x", "y"), 1)
             forward, backward = cls.node.pair
             cls.kernels = {"forward": forward, "evaluate": forward, "backward": backward}
             cls.arguments = cls.__dict__.get("arguments", cls.numbers)

@@ -80,7 +80,9 @@ class Loss(Module):
             if not isinstance(cls.node, type) or not issubclass(cls.node, LossNode):
                 raise TypeError(f"{cls.__name__}: node is {cls.node!r}; it must be a class of LossNode")
             if "kernels" in cls.__dict__:
-                raise TypeError(f"{cls.__name__}: kernels are given beside node; its pair is what trains, leave them out")
+                raise TypeError(
+                    f"{cls.__name__}: kernels are given beside node; its pair is what trains, leave them out"
+                )
             declared.pair(cls.node, "loss")
             cls.kernels = dict(zip(("forward", "backward"), cls.node.pair, strict=True))
         elif "kernels" in cls.__dict__:
@@ -93,17 +95,24 @@ class Loss(Module):
             raise TypeError(f'{cls.__name__}: targets is {cls.targets!r}; it must be "classes" or "numbers"')
         if "score" in cls.__dict__ and not isinstance(cls.score, Score):
             what = type(cls.score).__name__
-            raise TypeError(f"{cls.__name__}: score is a {what}; it must be a fastmlp.nn.Score, as MSELoss.score is one")
+            raise TypeError(
+                f"{cls.__name__}: score is a {what}; it must be a fastmlp.nn.Score, as MSELoss.score is one"
+            )
 
     def __init__(self) -> None:
         super().__init__()
         kind = type(self)
-        for what, must in (("targets", '"classes" or "numbers"'), ("score", "a fastmlp.nn.Score, such as MSELoss.score")):
+        for what, must in (
+            ("targets", '"classes" or "numbers"'),
+            ("score", "a fastmlp.nn.Score, such as MSELoss.score"),
+        ):
             if not hasattr(kind, what):
                 raise TypeError(f"{kind.__name__}: {what} is missing; it must be {must}")
         forms.check(kind.score.kernel, "score", f"{kind.__name__}: score")
         if kind.node is None and kind.forward is Loss.forward:
-            raise TypeError(f"{kind.__name__}: node is missing; it must be its class of LossNode, or forward is to be defined")
+            raise TypeError(
+                f"{kind.__name__}: node is missing; it must be its class of LossNode, or forward is to be defined"
+            )
 
     def number_array(self) -> Array:
         """`numbers` as the kernels take them, and at least one number."""
@@ -139,8 +148,8 @@ class Loss(Module):
         said, ran = self(z, targets).item(), self.by_kernels(z, targets).item()
         if not np.isclose(said, ran, rtol=1e-2, atol=1e-5, equal_nan=True):  # far from what rounding makes
             raise TypeError(
-                f"{type(self).__name__}: forward gives {said:.6g} where its kernels give {ran:.6g}, and fit trains with "
-                "the kernels; they must be one loss"
+                f"{type(self).__name__}: forward gives {said:.6g} where its kernels give {ran:.6g}, and fit trains "
+                "with the kernels; they must be one loss"
             )
 
     def by_kernels(self, z: Tensor, targets: Any) -> Tensor:
@@ -227,7 +236,9 @@ def row_loss(
     """
     same_float(name, z=require_tensor(f"{name}: z", z))
     t = np.asarray(targets.data if isinstance(targets, Tensor) else targets)
-    fits = t.shape in (z.shape, z.shape[:1] if z.shape[1:] == (1,) else z.shape) if not classes else t.shape == z.shape[:1]
+    fits = (
+        t.shape in (z.shape, z.shape[:1] if z.shape[1:] == (1,) else z.shape) if not classes else t.shape == z.shape[:1]
+    )
     if z.ndim != 2 or not z.data.size or not fits:
         what = "they must be (N,) and (N, C)" if classes else "they must be (N, C) both, or (N,) and (N, 1)"
         raise ValueError(f"{name}: targets are {t.shape}, z is {z.shape}; {what}")

@@ -97,7 +97,11 @@ class Trainer:
         """An engine with its kernels compiled and its threads started."""
         features = self.data.n_features
         engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
-        z = np.random.default_rng(0).normal(size=(min(4, len(self.data)), engine.plan.columns)).astype(engine.plan.dtype)
+        z = (
+            np.random.default_rng(0)
+            .normal(size=(min(4, len(self.data)), engine.plan.columns))
+            .astype(engine.plan.dtype)
+        )
         self.loss.try_out(engine.plan.dtype, z, self.data.targets[: len(z)])
         engine.prepare(self.data)
         if (started := engine.team.start()) < engine.ceiling or not len(engine.team):

@@ -91,10 +91,10 @@ def gradcheck(
         loss(model(x)) or, with y, loss(model(x), y)
 
     and may have any shape. A loss of `nn` that names its kernels apart from its node is run twice, by its `forward` and
-    by the kernels that `fit` trains with, and each gradient must agree for both. The model runs in float64, in the mode (train or eval) it is in. Each evaluation starts
-    from the same buffers and counters, so dropout drops the same numbers and batch norm moves nothing. Afterwards
-    the model has its own arrays, dtypes, `.grad`, counters and modes again, also after an error; until then no other
-    thread may use it.
+    by the kernels that `fit` trains with, and each gradient must agree for both. The model runs in float64, in the mode
+    (train or eval) it is in. Each evaluation starts from the same buffers and counters, so dropout drops the same
+    numbers and batch norm moves nothing. Afterwards the model has its own arrays, dtypes, `.grad`, counters and modes
+    again, also after an error; until then no other thread may use it.
 
     model       a Module, or any function of a tensor; then `params` says which tensors it uses
     x           array or Tensor, (N, ...)
@@ -126,7 +126,6 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     report = GradcheckReport({}, {}, {}, float(tolerance))
     with _in_float64(model, named) as rewind:
-
         tensors = {"x": Tensor(start, requires_grad=True), **named}
         reached = []
         for by in _ways(loss, y):

@@ -300,8 +300,7 @@ class _Curves:
             )
             return "fits", said, "More epochs will tell; early stopping (--patience 3) keeps the best weights."
         said = f"The run fits and does not overfit: validation loss has levelled without a rise, {lowest}"
-        best = self.best_score
-        apart = best is not None and self.train_right[-1] - self.held_right[-1] > HIGH_ERROR * best
-        if apart:
+        short = self.train_right[-1] - self.held_right[-1]
+        if self.best_score is not None and short > HIGH_ERROR * self.best_score:
             return "fits", said, "More epochs bring little; dropout, weight decay or more data may close the gap."
         return "fits", said, "More epochs bring little; a wider net or another learning rate may bring more."

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..files import write
 
-
 RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
 
 

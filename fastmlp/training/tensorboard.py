@@ -31,9 +31,9 @@ class TensorBoard:
     watch   a `Watch` that stands before this callback in `fit`'s list, or None. Of each layer it gives a histogram of
             the activations, one of log10 |gradient|, and the update-to-weight ratio
 
-    Scalars, one an epoch: loss and score of training and validation, such as accuracy, and samples per second. What is not finite is
-    left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where folder cannot be
-    made; ValueError at the first epoch for a watch that does not stand before.
+    Scalars, one an epoch: loss and score of training and validation, such as accuracy, and samples per second. What is
+    not finite is left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where
+    folder cannot be made; ValueError at the first epoch for a watch that does not stand before.
     """
 
     def __init__(self, folder: str | os.PathLike[str], watch: Watch | None = None) -> None:

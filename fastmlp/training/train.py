@@ -57,11 +57,11 @@ def fit(
                 and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
-                method `start`, start(model, optimizer) is called before the first epoch, and before it use_loss(loss)
-                where one has a method `use_loss`. Where one has a method
-                `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
-                epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
-                attribute `needs_validation` is True is refused where nothing is held out
+                method `start`, start(model, optimizer) is called before the first epoch, and before that, where one
+                has a method `use_loss`, use_loss(loss). Where one has a method `finish`, finish(model, history) is
+                called when the training ends, for whatever reason: the last epoch, an answer of True, a loss that is
+                not finite, Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused
+                where nothing is held out
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
     schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all

@@ -77,7 +77,9 @@ def caption_of(name: str, history: History) -> str:
     """How to read the plot; of another score than the accuracy, only what is true of any."""
     if history.score_name == "accuracy":
         return CAPTIONS.get(name, "")
-    return "" if name == "accuracy_curve" else CAPTIONS.get(name, "").replace("and accuracy", f"and {history.score_name}")
+    return (
+        "" if name == "accuracy_curve" else CAPTIONS.get(name, "").replace("and accuracy", f"and {history.score_name}")
+    )
 
 
 def size(name: str, png: bytes) -> tuple[int, int]:
@@ -97,8 +99,8 @@ def facts(name: str, history: History, evaluation: Evaluation | None) -> str:
             text += f", validation loss at best {decimal(min(held_out))}, at last {decimal(held_out[-1])}"
         return f"{text}, in {len(history)} epochs."
     if name == "accuracy_curve" and len(history):
-        first, last = scored(history, history[0].train_score), scored(history, history[-1].train_score)
-        return f"Training {history.score_name} from {first} to {last}."
+        ends = [scored(history, epoch.train_score) for epoch in (history[0], history[-1])]
+        return f"Training {history.score_name} from {ends[0]} to {ends[1]}."
     if name == "confusion_matrix" and evaluation is not None:
         counts = np.asarray(evaluation.confusion_counts)
         wrong = counts[counts[:, 0] != counts[:, 1]]
