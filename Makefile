@@ -27,7 +27,7 @@ check: $(VENV)/.check
 	$(BIN)/python -m pytest tests/test_imports.py tests/test_budget.py
 
 test-peers: $(VENV)/.test $(VENV)/.peers
-	$(BIN)/python -m pytest tests/test_peers.py tests/test_peers_metrics.py tests/test_peers_contract.py
+	$(BIN)/python -m pytest tests/test_peers*.py
 
 benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
@@ -76,9 +76,9 @@ $(VENV)/.check: $(VENV)/.test
 	@$(PIP) --editable '.[check]'
 	@touch $@
 
-# PyTorch's CPU build is enough; the releases are those that the peer tests were run with.
-$(VENV)/.peers: $(VENV)/.core
-	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1' 'optax==0.2.8'
+# PyTorch's CPU build is enough; the releases are those that docs/peers.md speaks of.
+$(VENV)/.peers: $(VENV)/.core Makefile
+	@$(PIP) 'torch==2.13.0' 'scikit-learn==1.9.1' 'jax==0.10.2' 'optax==0.2.8' 'flax==0.12.8' 'keras==3.15.1'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers

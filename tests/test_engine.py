@@ -138,7 +138,7 @@ def test_engine_equals_graph_to_the_last_bit(architecture, rule, kind, batch, ch
         fm.manual_seed(seed)
         model = build(features, layers, np.float32)
         optimizer = make_optimizer(rule, model)
-        training._seed_dropout(model, seed)
+        training._seed_dropout(model, seed, 0)
         if how == "graph":
             scores = train_on_graph(model, optimizer, data, 2, batch)
         elif how == "changing":
@@ -246,7 +246,7 @@ def test_training_goes_on_where_an_optimizer_state_left_off():
         fm.manual_seed(0)
         model = fm.nn.MLP(10, (20,), 3, dropout=0.2, batch_norm=True)
         optimizer = fm.optim.Adam(model.parameters())
-        training._seed_dropout(model, 0)
+        training._seed_dropout(model, 0, 0)
         for epochs in ((0,), (1,)) if split else ((0, 1),):
             with Engine(model, optimizer, 10, 20, 2, Fixed(2)) as engine:
                 for e in epochs:

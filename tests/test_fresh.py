@@ -10,16 +10,19 @@ import pytest
 
 import fastmlp as fm
 
-# It refuses processes before the package is there, and counts the steps of the engine and of the graph.
+# It refuses processes before the package is there, and counts the steps of the engine and of the graph. With "spawn",
+# a lock that processes share would start the one that keeps the books of such locks.
 CODE = """if True:
-    import multiprocessing.process, os, subprocess, sys
+    import multiprocessing.process, multiprocessing.util, os, subprocess, sys
 
     def refused(*arguments, **options):
         raise AssertionError(f"a process was started: {arguments}")
 
     subprocess.Popen.__init__ = refused
     os.fork = os.posix_spawn = os.posix_spawnp = os.system = refused
-    multiprocessing.process.BaseProcess.start = refused
+    multiprocessing.process.BaseProcess.start = multiprocessing.util.spawnv_passfds = refused
+    multiprocessing.set_start_method("spawn")
+    sys.executable = None  # an embedded interpreter
 
     import numpy as np
     import fastmlp as fm
@@ -39,7 +42,7 @@ CODE = """if True:
 
     engine.steps.train_steps, nodes.epoch = counted, on_the_graph
     data = fm.Dataset(np.random.default_rng(0).normal(size=(60, 6)).astype("f"), np.arange(60) % 3)
-    fm.fit(fm.nn.MLP(6, (8,), 3), data, epochs=2, batch_size=10, n_threads=1, progress="table")
+    fm.fit(fm.nn.MLP(6, (8,), 3), data, epochs=2, batch_size=10, n_threads=1, progress=True)
     print(made)
 """
 

@@ -99,6 +99,8 @@ def test_an_evaluation_of_many_classes_is_printed_by_its_rows(many):
     assert peak_memory(lambda: texts.append(str(many))) < 6e7  # columns of 20,000 numbers, pieces of 4 million bytes
     assert "64 rows, 20,000 classes, 44 wrong" in texts[0]
     assert "most frequent mistakes (44 kinds in all)" in texts[0]
+    columns = metrics.precision_recall_fscore_support, many.labels, many.predicted, CLASSES
+    assert peak_memory(*columns) < 100 * CLASSES
 
 
 def test_an_evaluation_of_many_classes_goes_into_json_by_its_rows(many):
@@ -132,7 +134,7 @@ def test_a_picture_of_many_classes_is_refused_and_a_run_leaves_it_out(many):
     from fastmlp.store.run import draw_pictures
 
     history = fm.History()
-    history.add(1, (1.0, 0.5), (np.nan, np.nan), 1.0, 64)
+    history.add(1, (1.0, 0.5), (np.nan, np.nan), 1.0, 64, "engine")
     assert "confusion_matrix" not in draw_pictures(fm.nn.MLP(4, (), 3), history, many)
 
 

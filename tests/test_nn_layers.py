@@ -147,6 +147,23 @@ def test_batch_norm_by_hand():
     assert layer.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("kind", nn.NORMS)
+def test_a_norm_of_numbers_far_from_zero_keeps_its_digits(kind):
+    """10,000 .. 10,003: float32 holds them and their mean exactly, but not their squares, so E[x²] - E[x]² is noise."""
+    column = kind == "batch"
+    layer, x = nn.NORMS[kind](1 if column else 4), np.arange(10_000, 10_004, dtype=np.float32)
+    x = Tensor(x.reshape(-1, 1) if column else x.reshape(1, -1), requires_grad=True)
+    y = layer(x)
+    expected = np.array([-1.5, -0.5, 0.5, 1.5]) / np.sqrt(1.25 + 1e-5)
+    np.testing.assert_allclose(y.data.ravel(), expected, rtol=3e-7)  # a root, a division, a product: half a digit each
+    y.backward(np.array([1, 0, 0, 0], np.float32).reshape(y.shape))
+    slopes = (np.array([1, 0, 0, 0]) - 0.25 - expected * expected[0] / 4) / np.sqrt(1.25 + 1e-5)
+    np.testing.assert_allclose(x.grad.ravel(), slopes, atol=3e-7)  # differences of numbers of order 1
+    if column:
+        assert layer.running_var[0] == pytest.approx(0.9 + 0.1 * 5 / 3, rel=3e-7)
+        assert layer.running_mean[0] == pytest.approx(1000.15, rel=3e-7)
+
+
 def test_batch_norm_in_evaluation_uses_the_running_statistics_and_leaves_them():
     layer = nn.BatchNorm1d(2, eps=0.25, dtype=np.float64).eval()
     layer.running_mean[:], layer.running_var[:] = [1, 2], [2, 6]

@@ -268,7 +268,7 @@ def test_state_dict_has_the_form_of_pytorch():
     optimizer = optim.Adam([{"params": [p]}, {"params": [q], "lr": 0.5}], lr=0.1)
     optimizer.step()
     state = optimizer.state_dict()
-    assert state.keys() == {"state", "param_groups"}
+    assert state.keys() == {"state", "param_groups", "epochs", "schedule_rates"}  # the last two are ours
     assert [group["params"] for group in state["param_groups"]] == [[0], [1]]
     assert [group["lr"] for group in state["param_groups"]] == [0.1, 0.5]
     assert state["state"].keys() == {0, 1}

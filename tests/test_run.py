@@ -294,6 +294,18 @@ def test_kill_9_leaves_a_folder_that_can_be_read_and_forced(tmp_path):
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "history.csv", "model.safetensors"}
 
 
+def test_a_history_of_before_ran_on_was_written_down_is_read(folder):
+    _, history = trained()
+    history.to_csv(folder / "history.csv")
+    assert read_run(folder).history.column("ran_on") == ["engine"] * len(history)
+    lines = (folder / "history.csv").read_text().splitlines()
+    assert lines[0].endswith(",ran_on")
+    (folder / "history.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    saved = read_run(folder).history
+    assert saved.column("ran_on") == [""] * len(history)
+    assert saved.column("train_loss") == history.column("train_loss")
+
+
 # --- read_run refuses ------------------------------------------------------------------------------------------------
 
 

@@ -204,6 +204,7 @@ def test_the_history_has_a_row_an_epoch(train):
     run = train("--epochs", "3", "--validation", "0.25")
     rows = run.history()
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row.pop("ran_on") for row in rows] == ["engine"] * 3
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     assert [line.split()[1] for line in run.lines[2:5]] == [f"{float(row['train_loss']):.4f}" for row in rows]
 

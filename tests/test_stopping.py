@@ -291,7 +291,8 @@ def test_an_error_in_a_finish_comes_through_and_the_others_are_called():
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"metric": "loss"}, "validation_loss"), ({"metric": ""}, "metric"), ({"metric": None}, "metric"),
+        ({"metric": "ran_on"}, "validation_loss"), ({"metric": "loss"}, "validation_loss"), ({"metric": ""}, "metric"),
+        ({"metric": None}, "metric"),
         ({"patience": -1}, "patience"), ({"patience": 1.5}, "patience"), ({"patience": True}, "patience"),
         ({"patience": "3"}, "patience"), ({"min_delta": -0.1}, "min_delta"), ({"min_delta": NAN}, "min_delta"),
         ({"min_delta": "x"}, "min_delta"), ({"min_delta": float("inf")}, "min_delta"),

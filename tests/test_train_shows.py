@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from trainings import bits, by_hand, clusters, copied, mlp, trained
+from trainings import Own, bits, by_hand, clusters, copied, mlp, trained
 
 from fastmlp import History, Tensor, fit, nn, ops, optim
 
@@ -278,9 +278,9 @@ def test_an_optimizer_goes_on_where_it_was():
     """Two runs with one optimizer are the loop by hand twice: moments and the step count are kept."""
     data, model, twin = clusters(70), mlp(), mlp()
     optimizer, twin_optimizer = optim.Adam(model.parameters()), optim.Adam(twin.parameters())
-    for _ in range(2):
+    for call in range(2):
         trained(data, model, optimizer=optimizer, batch_size=35)
-        by_hand(twin, data, twin_optimizer, [35, 35])
+        by_hand(twin, data, twin_optimizer, [35, 35], start=2 * call)
     assert bits(model) == bits(twin)
     assert {state["step"] for state in optimizer.state.values()} == {8}
 
@@ -294,3 +294,8 @@ def test_the_graph_goes_on_where_fit_stopped():
     for net, optimizer in pairs:
         by_hand(net, data, optimizer, [70], epochs=1, seed=1)
     assert bits(model) == bits(twin)
+
+
+def test_the_history_says_on_what_each_epoch_ran():
+    assert trained(clusters())[1].column("ran_on") == ["engine"] * 2
+    assert trained(clusters(), Own())[1].column("ran_on") == ["graph"] * 2

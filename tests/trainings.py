@@ -85,6 +85,7 @@ def by_hand(
     epochs: int = 2,
     seed: int = 0,
     rows: np.ndarray | None = None,
+    start: int = 0,
 ) -> tuple[list[float], list[float]]:
     """Trains `model` in batches of `sizes`; returns the epochs' losses and accuracies, weighted by rows."""
     rows = np.arange(len(data)) if rows is None else rows
@@ -92,9 +93,9 @@ def by_hand(
     dtype = next(model.parameters()).dtype
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for layer, module in enumerate(dropouts):
-        module.seed, module.layer, module.step = seed, layer, 0
+        module.seed, module.layer, module.step = seed, layer, start * len(sizes)
     losses, accuracies = [], []
-    for epoch in range(1, epochs + 1):
+    for epoch in range(start + 1, start + epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(rows)
         loss_sum, correct, start = 0.0, 0, 0
         for size in sizes:

@@ -17,7 +17,7 @@ PIXEL = 1 / 255
 SCALES: dict[Any, float] = {np.dtype(np.uint8): PIXEL}  # what features are multiplied by where nobody says; else 1
 BRIGHT = 32  # brightness that stays below this, an eighth of the range, is unusual
 FAR = 30.0  # times larger or smaller than 1: training suffers
-SEEN = 1 << 18  # numbers that `advice` looks at
+SEEN = 1 << 16  # numbers that `advice` looks at
 _PIECE = 1 << 18  # numbers read together
 
 

@@ -95,7 +95,7 @@ class KernelCache(FunctionCache):
     def _place(self, sig: Any, codegen: Any) -> tuple[Path | None, Any]:
         """(the file of a signature, all that its content depends on); no file where an address is part of that."""
         key = VERSIONS, self._source, self._index_key(sig, codegen)
-        text = repr(key)
-        if not self._enabled or " at 0x" in text:
+        name = repr((VERSIONS, self._source[0], sig, codegen.magic_tuple()))  # an edit replaces the file
+        if not self._enabled or " at 0x" in name:
             return None, key
-        return self._folder / f"{self._prefix}.{hashlib.sha256(text.encode()).hexdigest()[:16]}.nbc", key
+        return self._folder / f"{self._prefix}.{hashlib.sha256(name.encode()).hexdigest()[:16]}.nbc", key

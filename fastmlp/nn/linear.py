@@ -194,6 +194,15 @@ class Linear(Layer):
         """x: (N, in_features) -> (N, out_features)."""
         return linear(x, self.weight, self.bias)
 
+    def check(self) -> None:
+        """weight has the shape that the widths say."""
+        super().check()
+        if self.weight.shape != (self.out_features, self.in_features):
+            raise ValueError(
+                f"Linear: weight is {self.weight.shape}; it must be (out_features, in_features), "
+                f"({self.out_features}, {self.in_features})"
+            )
+
     def columns(self, columns: int, place: int) -> int:
         """out_features, where in_features columns come."""
         if self.in_features != columns:

@@ -84,8 +84,7 @@ class Trainer:
         self.reason, self.ran_on = reason, "graph" if reason else "engine"
         if reason:
             self.close()
-            features = features_of(self.model)
-            check_rows("fit", self.data, self.data.n_features if features is None else features)
+            check_rows("fit", self.data, features_of(self.model))
             check_targets("fit", self.loss, self.data, None)
         elif self.engine is not None and self.engine.fits():
             self.engine.refresh()

@@ -20,8 +20,8 @@ from ..nn import Loss
 AS_IT_WAS = "make a Dataset of the new array"
 
 
-def check_rows(caller: str, data: Dataset, features: int) -> None:
-    """Refuse features that a kernel cannot gather. Error: ValueError."""
+def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
+    """Refuse features that a kernel cannot gather, or others than so many in a row. Error: ValueError."""
     x, y = data.features, data.targets
     if not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size:
         what = f"{x.shape} {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
@@ -33,7 +33,7 @@ def check_rows(caller: str, data: Dataset, features: int) -> None:
     if not isinstance(y, np.ndarray) or not y.shape or len(y) != len(x):
         rows = len(y) if isinstance(y, np.ndarray) and y.shape else "no"
         raise ValueError(f"{caller}: data has {len(x)} rows of features and {rows} targets; they must be as many")
-    if data.n_features != features:
+    if features is not None and data.n_features != features:
         raise ValueError(f"{caller}: data has {data.n_features} features; the model's in_features is {features}")
     if not (np.isfinite(data.scale) and data.scale > 0):
         raise ValueError(f"{caller}: data.scale is {data.scale}; it must be a finite number above 0")

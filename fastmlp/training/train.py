@@ -278,6 +278,7 @@ def _check_model_and_data(caller: str, model: Any, data: Any) -> None:
         raise TypeError(f"{caller}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
     if not isinstance(data, Dataset):
         raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
+    door.check_rows(caller, data)
 
 
 def _check_threads(caller: str, n_threads: Any) -> None:
