@@ -52,7 +52,7 @@ def run(owner: str, kernel: Any, form: str, given: Mapping[str, Any], fills: Map
         with np.errstate(all="ignore"):
             function(*given.values())
     except Exception as error:
-        if isinstance(error, IndexError) or "broadcast" in str(error):
+        if any(word in str(error) for word in ("out of bounds", "broadcast")):
             sizes = ", ".join(f"{name} {_size(value)}" for name, value in given.items())
             raise TypeError(
                 f"{owner}: {kernel.__name__} reaches beyond its arguments: {error}; it got {sizes}"
