@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import fastmlp as fm
 from fastmlp import commandline
@@ -105,6 +106,7 @@ def test_a_bar_that_cannot_be_drawn_any_more_is_dropped(monkeypatch, capsys, who
     assert lines[:10] == ["a line"] * 10
     assert len(lines) == 12
     assert sys.stderr.whole == 0  # it was drawn until then
+    assert not [bar for bar in tqdm._instances if type(bar).__name__ == "Bar"]  # else the next one is a line lower
 
 
 BAR = """if True:

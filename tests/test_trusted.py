@@ -151,7 +151,7 @@ def test_a_map_of_no_file_is_read():
     assert fm.Predictor(net()).logits(rows, np.arange(100)).shape == (100, 3)
 
 
-@pytest.mark.parametrize("order", [[-1], [100], [2**40], [1.0], ["a"]])
+@pytest.mark.parametrize("order", [[-101], [100], [2**40], [1.0], ["a"]])
 @pytest.mark.parametrize("door", ["logits", "epoch"])
 def test_row_numbers_that_are_not_there_are_refused(door, order):
     model, rows = net(), data()
@@ -163,6 +163,12 @@ def test_row_numbers_that_are_not_there_are_refused(door, order):
         }
         with pytest.raises((IndexError, TypeError), match="row"):
             calls[door]()
+
+
+def test_negative_row_numbers_count_from_the_end():
+    rows, predictor = data(), fm.Predictor(net())
+    got = predictor.logits(rows, np.array([-1, 0, -100]))
+    assert np.array_equal(got, predictor.logits(rows, np.array([99, 0, 0])))
 
 
 @pytest.mark.parametrize("sizes", [[], [0, 4], [-1, 5], [21], [3], [5], [2.0, 2.0], [[2, 2]]])

@@ -108,15 +108,18 @@ class Dataset:
     def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
         """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.
 
-        Raises TypeError for numbers that are not whole, IndexError for a row that is not there.
+        Negative numbers count from the end, as in an index. Raises TypeError for numbers that are not whole, IndexError
+        for a row that is not there.
         """
         given = np.asarray(order)
         if given.size and given.dtype.kind not in "iu":
             raise TypeError(f"{caller}: row numbers are {given.dtype}; they must be whole numbers")
-        outside = given[(given < 0) | (given >= len(self))]
+        n = len(self)
+        outside = given[(given < -n) | (given >= n)]
         if outside.size:
-            raise IndexError(f"{caller}: row {outside[0]} is asked for; data has the rows 0..{len(self) - 1}")
-        return np.ascontiguousarray(given, np.int64)
+            raise IndexError(f"{caller}: row {outside[0]} is asked for; data has the rows 0..{n - 1}")
+        rows = np.ascontiguousarray(given, np.int64)
+        return np.where(rows < 0, rows + n, rows) if rows.size and rows.min() < 0 else rows
 
     def expect_shuffled_reads(self) -> None:
         """Tell the system that the rows of a memory map will be read in no order.

@@ -104,7 +104,7 @@ class Progress:
             yield
         except Exception:  # what tqdm raises where it cannot write: AttributeError, ValueError, OSError ...
             if self.bar is not None:
-                self.bar.disable = True  # else it tries once more when it is deleted
+                _forget(type(self.bar))
             self.bar = None
 
 
@@ -118,13 +118,25 @@ def _bar(rows: int) -> Any:
 
     lock = getattr(tqdm, "_lock", None) or threading.RLock()
     bar: Any = type("Bar", (tqdm,), {"monitor_interval": 0, "_lock": lock})
-    return bar(
-        total=rows,
-        unit=" samples",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-        dynamic_ncols=True,
-        delay=0.2,
-        bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
-    )
+    try:
+        return bar(
+            total=rows,
+            unit=" samples",
+            unit_scale=True,
+            leave=False,
+            disable=None,
+            dynamic_ncols=True,
+            delay=0.2,
+            bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
+        )
+    except Exception:
+        _forget(bar)
+        raise
+
+
+def _forget(kind: Any) -> None:
+    """Take the bar of this class off tqdm's list: it would be drawn when deleted, and the next one a line lower."""
+    with suppress(RuntimeError):  # another thread has made a bar meanwhile
+        for bar in [bar for bar in kind._instances if type(bar) is kind]:
+            bar.disable = True
+            kind._instances.discard(bar)
