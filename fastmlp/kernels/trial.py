@@ -22,9 +22,14 @@ from . import forms
 _tried: WeakKeyDictionary[type, set[Any]] = WeakKeyDictionary()
 
 
+def of_package(kind: type) -> bool:
+    """Whether a class is one of this package."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def once(kind: type, key: Any, trial: Callable[[], Any]) -> None:
     """Run the trial of a class that is not of this package, until it has passed for this key."""
-    if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+    if of_package(kind):
         return
     passed = _tried.setdefault(kind, set())
     if key not in passed:
@@ -85,10 +90,10 @@ def plain(kernel: Any) -> Any:
     None where it calls, by a module's name, one without a wrapper for calls from Python: that must not be tried.
     """
     function = kernel.py_func
-    for module in function.__globals__.values():
+    names = function.__code__.co_names
+    for module in (function.__globals__.get(name) for name in names):
         if isinstance(module, types.ModuleType):
-            for name in function.__code__.co_names:
-                called = getattr(module, name, None)
+            for called in (getattr(module, name, None) for name in names):
                 if isinstance(called, Dispatcher) and called.targetoptions.get("no_cpython_wrapper"):
                     return None
     return _plain(kernel, {})

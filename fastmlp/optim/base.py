@@ -221,7 +221,7 @@ class Optimizer:
 
     def try_out(self, group: Group) -> None:
         """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""
-        if not self.runs_on_engine() or not group["params"]:
+        if trial.of_package(type(self)) or not self.runs_on_engine() or not group["params"]:
             return
         option, keeps = np.array(self.option_numbers(group)), self.keeps_arrays(group)
         dtypes = {parameter.dtype for parameter in group["params"]}

@@ -96,13 +96,10 @@ class Trainer:
         """An engine with its kernels compiled and its threads started."""
         features = self.data.n_features
         engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
-        z = (
-            np.random.default_rng(0)
-            .normal(size=(min(4, len(self.data)), engine.plan.columns))
-            .astype(engine.plan.dtype)
-        )
-        self.loss.try_out(engine.plan.dtype, z, self.data.targets[: len(z)])
         engine.prepare(self.data)
+        targets = self.data.targets[:4]
+        z = np.random.default_rng(0).normal(size=(len(targets), engine.plan.columns))
+        self.loss.try_out(engine.plan.dtype, z.astype(engine.plan.dtype), targets)
         if (started := engine.team.start()) < engine.ceiling or not len(engine.team):
             threads = started if len(engine.team) else "none"
             self.say(f"of {engine.ceiling} threads {threads} could be started; the training goes on without the others")

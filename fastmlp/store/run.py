@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -308,6 +309,8 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     score = config.get("score")
     if isinstance(score, dict) and score.keys() == set(SCORE):
         history = History(history.epochs, **score)
+    elif all(math.isnan(epoch.train_accuracy) for epoch in history.epochs):  # another score, and nobody wrote which
+        history = History(history.epochs, "score", True, None, "")
     return SavedRun(place, config, model, history, metrics)
 
 
