@@ -211,6 +211,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     fm.manual_seed(options.seed)
     train, test = fm.data.load(options.data, options.scale)
+    if train.kind != "classes":
+        raise ValueError(
+            f"argument --data: {options.data} has numbers as targets; the command line takes labels, whole numbers; "
+            "for a regression call fastmlp.fit with loss=fastmlp.nn.MSELoss()"
+        )
     if options.save_wrong_digits and (test is None or test.features.ndim != 3):
         raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images")
     tenth = not options.validation and (options.monitor or "").startswith("validation")

@@ -46,7 +46,10 @@ def doubles(x, y, numbers, lo, hi):
     [
         (plain, "plain is function; it must be a function under fastmlp.kernels.kernel"),
         (None, "None is NoneType; it must be a function under fastmlp.kernels.kernel"),
-        (four_arguments, "four_arguments has 4 arguments; a kernel of the form elementwise_forward has 5"),
+        (
+            four_arguments,
+            "four_arguments has 4 arguments; a kernel of the form elementwise_forward has 5: (x, y, numbers, lo, hi)",
+        ),
         (gives_a_number, "gives_a_number returns int64; a kernel of the form elementwise_forward fills arrays"),
     ],
 )

@@ -98,7 +98,7 @@ def test_where_it_stops_and_which_epoch_is_restored(values, options, trained, be
 
 @pytest.mark.parametrize("metric", COLUMNS)
 def test_the_direction_goes_by_the_name(metric):
-    rises = metric.endswith(("accuracy", "score")) or metric in ("samples_per_second", "epoch")
+    rises = "accuracy" in metric or "score" in metric or metric in ("samples_per_second", "epoch")
     assert made([1, 2], metric)[0].best == made([2, 1], metric)[0].best == (2 if rises else 1)
 
 

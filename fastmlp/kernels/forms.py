@@ -13,12 +13,14 @@ before the loop sees it. Why not a table of functions that the loop holds: it wo
 14.5 s, and a new kernel would be a new loop.
 """
 
+import re
 from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
@@ -28,22 +30,40 @@ TARGETS = types.Array(types.float64, 2, "C")
 # What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
 # dtype; d numbers, t targets (rows, T) and sums (2, rows) in float64, i int64, a an array of int64, f float64.
 FORMS: dict[str, str] = {
-    "elementwise_forward": "mmdii",  # (x, y, numbers, lo, hi)
-    "elementwise_backward": "mmmdii",  # (dy, kept, dx, numbers, lo, hi)
-    "random": "mmdiiiii",  # (x, y, numbers, seed, step, layer, lo, hi); backward the same with (dy, dx, ...)
-    "norm_forward": "mmmmdiii",  # (x, y, weights, state, numbers, columns, lo, hi)
-    "norm_backward": "mmmmmmdiii",  # (dy, x, dx, weights, dweights, state, numbers, columns, lo, hi)
-    "norm_weights": "mmmmdiii",  # (dy, x, dweights, state, numbers, columns, lo, hi)
-    "linear_forward": "mbvmaii",  # (x, w, b, y, tiles, lo, hi)
-    "linear_input": "mbvmaii",  # (dy, w, scratch, dx, tiles, lo, hi)
-    "linear_weight": "mmvvvviivaiddii",  # (x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi)
-    "linear_bias": "mvvvvividdii",  # (dy, p, m, v, u, at, piece, rule, option, scale, lo, hi)
-    "loss_forward": "mtvmtdiii",  # (z, targets, r, kept, terms, numbers, columns, lo, hi)
-    "loss_backward": "mtvmmdiii",  # (z, targets, r, kept, dz, numbers, columns, lo, hi)
-    "score": "mttdiii",  # (z, targets, terms, numbers, columns, lo, hi)
-    "scale": "dfid",  # (option, lr, t, scale)
-    "rule": "vvvvvdd",  # (p, g, m, v, u, option, scale)
-    "gather": "aaifm",  # (source, order, start, factor, x)
+    "elementwise_forward": "mmdii",
+    "elementwise_backward": "mmmdii",
+    "random": "mmdiiiii",
+    "norm_forward": "mmmmdiii",
+    "norm_backward": "mmmmmmdiii",
+    "norm_weights": "mmmmdiii",
+    "linear_forward": "mbvmaii",
+    "linear_input": "mbvmaii",
+    "linear_weight": "mmvvvviivaiddii",
+    "linear_bias": "mvvvvividdii",
+    "loss_forward": "mtvmtdiii",
+    "loss_backward": "mtvmmdiii",
+    "score": "mttdiii",
+    "scale": "dfid",
+    "rule": "vvvvvdd",
+    "gather": "aaifm",
+}
+ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
+    "elementwise_forward": "x, y, numbers, lo, hi",
+    "elementwise_backward": "dy, kept, dx, numbers, lo, hi",
+    "random": "x, y, numbers, seed, step, layer, lo, hi",  # backward the same with dy, dx
+    "norm_forward": "x, y, weights, state, numbers, columns, lo, hi",
+    "norm_backward": "dy, x, dx, weights, dweights, state, numbers, columns, lo, hi",
+    "norm_weights": "dy, x, dweights, state, numbers, columns, lo, hi",
+    "linear_forward": "x, w, b, y, tiles, lo, hi",
+    "linear_input": "dy, w, scratch, dx, tiles, lo, hi",
+    "linear_weight": "x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi",
+    "linear_bias": "dy, p, m, v, u, at, piece, rule, option, scale, lo, hi",
+    "loss_forward": "z, targets, r, kept, terms, numbers, columns, lo, hi",
+    "loss_backward": "z, targets, r, kept, dz, numbers, columns, lo, hi",
+    "score": "z, targets, terms, numbers, columns, lo, hi",
+    "scale": "option, lr, t, scale",
+    "rule": "p, g, m, v, u, option, scale",
+    "gather": "source, order, start, factor, x",
 }
 _held: dict[int, Any] = {}  # address -> its function: the machine code lives as long as the function does
 
@@ -58,26 +78,50 @@ def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
     return tuple(letters[letter] for letter in FORMS[form])
 
 
+def check(kernel: Any, form: str, owner: str = "") -> None:
+    """TypeError, in one sentence, for what is no jitted function or has another number of arguments than the form."""
+    name = f"{owner}: " * bool(owner) + getattr(kernel, "__name__", repr(kernel))
+    if not hasattr(kernel, "overloads"):
+        raise TypeError(f"{name} is {type(kernel).__name__}; it must be a function under fastmlp.kernels.kernel")
+    have, wanted = kernel.py_func.__code__.co_argcount, len(FORMS[form])
+    if have != wanted:
+        what = f"{have} arguments; a kernel of the form {form} has {wanted}"
+        raise TypeError(f"{name} has {what}: ({ARGUMENTS[form]})")
+
+
+def _reason(error: Exception) -> str:
+    """The line of Numba's message that says what is wrong, and where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Failed in", "During:", "File ", "[", "-", "<"))] or lines
+    what = said[0].rstrip(".")
+    if what.endswith("found for signature:"):  # the next line has it
+        what = f"{what[:-1]} {said[1].removeprefix('>>> ')}"
+    places = [re.fullmatch(r'File "(?:.*/)?(.*)", (line \d+):?', line) for line in lines]
+    if found := [place for place in places if place]:
+        what += f" ({found[-1][1]}, {found[-1][2]})"
+    return what
+
+
 def address(kernel: Any, form: str, dtype: DTypeLike) -> int:
     """Where the machine code of a kernel lies: compiled for the form, or loaded from the cache, at the first call.
 
-    Error: TypeError for what is no jitted function or does not have the form's arguments.
+    Error: TypeError for what is no jitted function, does not have the form's arguments or cannot be compiled for them.
     """
-    if not hasattr(kernel, "overloads"):
-        name = getattr(kernel, "__name__", repr(kernel))
-        raise TypeError(f"{name} is {type(kernel).__name__}; it must be a function under fastmlp.kernels.kernel")
+    check(kernel, form)
     return _compiled(kernel, form, np.dtype(dtype))
 
 
 @cache  # later calls take no lock of the compiler, which a process forked meanwhile would find shut for ever
 def _compiled(kernel: Any, form: str, dtype: np.dtype[Any]) -> int:
     wanted, name = signature(form, dtype), kernel.__name__
-    have = kernel.py_func.__code__.co_argcount
-    if have != len(wanted):
-        raise TypeError(f"{name} has {have} arguments; a kernel of the form {form} has {len(wanted)}")
     compiled = kernel.overloads.get(wanted)
     if compiled is None:
-        kernel.compile(wanted)
+        try:
+            kernel.compile(wanted)
+        except (NumbaError, UnsupportedBytecodeError, AttributeError) as error:
+            raise TypeError(
+                f"{name} cannot be compiled with the arguments ({ARGUMENTS[form]}) of the form {form}: {_reason(error)}"
+            ) from error
         compiled = kernel.overloads[wanted]
     if compiled.signature.return_type != types.none:
         raise TypeError(f"{name} returns {compiled.signature.return_type}; a kernel of the form {form} fills arrays")

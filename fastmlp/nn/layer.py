@@ -15,9 +15,18 @@ import numpy as np
 from .. import check, kernels
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import trial
+from . import declared
+from .formula import fault
 from .module import Module
 
 Kernel = Callable[..., Any]
+KERNELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of a form: those that it needs, those it may have
+    "elementwise": (("forward", "evaluate", "backward"), ()),
+    "random": (("forward", "evaluate", "backward"), ()),
+    "norm": (("forward", "evaluate", "backward"), ("weights",)),
+    "linear": (("forward", "evaluate", "backward", "weights", "bias_update"), ()),
+}
 
 
 def declares(thing: Any, method: str, *names: str) -> bool:
@@ -57,6 +66,17 @@ class Layer(Module):
     arguments: ClassVar[tuple[str, ...]] = ()
     page: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for what in ("numbers", "weights", "state", "arguments"):
+            declared.names(cls, what)
+        if cls.__dict__.get("kernels") or "form" in cls.__dict__:
+            if getattr(cls, "form", None) not in KERNELS:
+                given = repr(cls.form) if hasattr(cls, "form") else "missing"
+                raise TypeError(f"{cls.__name__}: form is {given}; it must be one of {', '.join(KERNELS)}")
+            if "kernels" in cls.__dict__:
+                declared.kernels(cls, *KERNELS[cls.form])
+
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
         return declares(self, "forward", "kernels", "node")
@@ -68,13 +88,18 @@ class Layer(Module):
     def check(self) -> None:
         """Refuse options out of range: when it is made, and before each epoch. A subclass adds bounds of its own."""
         dtype = next((parameter.dtype for parameter in self.parameters()), np.float32)
-        for name in self.numbers:
-            check.number(f"{type(self).__name__}: {name}", getattr(self, name))
-            check.held(f"{type(self).__name__}: {name}", getattr(self, name), dtype)
+        for name, value in zip(self.numbers, declared.numbers(self), strict=True):
+            check.number(f"{type(self).__name__}: {name}", value)
+            check.held(f"{type(self).__name__}: {name}", value, dtype)
 
     def number_array(self) -> Array:
         """`numbers` as the kernels take them."""
-        return np.array([getattr(self, name) for name in self.numbers], np.float64)
+        return np.array(declared.numbers(self), np.float64)
+
+    def try_out(self, dtype: Any) -> None:
+        """Before a plan trusts it: TypeError where its kernels do not do what its declaration says, as far as seen."""
+        if self.form != "linear":
+            trial.once(type(self), np.dtype(dtype), lambda: declared.layer(self))
 
     def engine_parameters(self) -> list[Parameter]:
         """The parameters that it has, in the order of `weights`."""
@@ -125,6 +150,13 @@ class ElementwiseNode(Operation):
     operands = ("x",)
     numbers: Array
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "pair" in cls.__dict__:
+            declared.pair(cls, "elementwise")
+        if "keeps" in cls.__dict__:
+            declared.keeps(cls, ("x", "y"), 1)
+
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         (kept,) = self.saved.values()
         return (_filled(self.pair[1], self.numbers, dy, kept),)
@@ -136,6 +168,7 @@ def elementwise(name: str, node: type[ElementwiseNode], x: Tensor, *numbers: flo
     for number in numbers:
         check.held(f"{name}: an option", number, x.dtype)
     options = np.array(numbers, np.float64)
+    trial.once(node, (x.dtype, len(numbers)), lambda: declared.elementwise(node, options, x.dtype))
     y = _filled(node.pair[0], options, x.data)
     (kept,) = node.keeps
     return output(node, (x,), y, {kept: y if kept == "y" else kernel_array(x.data)}, numbers=options)
@@ -154,17 +187,49 @@ class Elementwise(Layer):
     formula: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
         if "node" in cls.__dict__:
+            if not isinstance(cls.node, type) or not issubclass(cls.node, ElementwiseNode):
+                raise TypeError(f"{cls.__name__}: node is {cls.node!r}; it must be a class of ElementwiseNode")
+            declared.pair(cls.node, "elementwise")
+            declared.keeps(cls.node, ("x", "y"), 1)
             forward, backward = cls.node.pair
             cls.kernels = {"forward": forward, "evaluate": forward, "backward": backward}
             cls.arguments = cls.__dict__.get("arguments", cls.numbers)
+        super().__init_subclass__(**options)
         if "formula" in cls.__dict__:
+            if wrong := fault(cls.formula, cls.numbers):
+                may = ", ".join(("v", *(f"l.{name}" for name in cls.numbers)))
+                raise TypeError(
+                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers "
+                    "and Math"
+                )
             cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
+
+    def __init__(self) -> None:
+        super().__init__()
+        for what in ("node", "function"):
+            if not hasattr(type(self), what):
+                must = {"node": "the class of its nodes", "function": "its operation, under staticmethod"}[what]
+                raise TypeError(f"{type(self).__name__}: {what} is missing; it must be {must}")
+
+    def try_out(self, dtype: Any) -> None:
+        """Its function on a few numbers: the node that it records is the one whose kernels the engine runs."""
+        trial.once(type(self), np.dtype(dtype), lambda: self.forward(Tensor(np.ones((2, 3), dtype), True)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x and the result have one shape."""
-        return type(self).function(x, *(getattr(self, name) for name in self.numbers))
+        return self._ran(type(self).function(x, *declared.numbers(self)))
+
+    def _ran(self, y: Any) -> Tensor:
+        """The result of `function`; TypeError where another node made it."""
+        if not isinstance(y, Tensor):
+            raise TypeError(f"{type(self).__name__}: its function returns {type(y).__name__}; it must return a Tensor")
+        if y.grad_fn is not None and type(y.grad_fn) is not self.node:
+            raise TypeError(
+                f"{type(self).__name__}: its function records {type(y.grad_fn).__name__}, and its node is "
+                f"{self.node.__name__}, whose kernels train; they must be the same"
+            )
+        return y
 
     def equation(self) -> str:
         """As its node says it."""

@@ -12,7 +12,7 @@ from ..graph.operation import Operation, flushed, kernel_array, output, require_
 from ..kernels import loss as pairs
 from .loss import Loss, LossNode, Score, row_loss
 
-ACCURACY = Score("accuracy", kernels.accuracy_score)
+ACCURACY = Score("accuracy", kernels.accuracy_score, best=1.0)
 
 
 class LogSoftmaxBackward0(Operation):
@@ -174,7 +174,7 @@ class CrossEntropyLoss(Loss):
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.2.2.3; label smoothing: Szegedy et al., CVPR 2016.
     """
 
-    targets, score, kept_rows = "classes", ACCURACY, 2
+    targets, score, kept_rows, unit = "classes", ACCURACY, 2, "nats"
     kernels = {"forward": kernels.cross_entropy_forward, "backward": kernels.cross_entropy_backward}
     numbers = ("label_smoothing",)
 
@@ -193,12 +193,18 @@ class CrossEntropyLoss(Loss):
 
 
 def _r2_numbers(targets: Array) -> Array:
-    """w of `r2_score`; NaN for a column whose targets are all the same: R² says nothing there."""
+    """w of `r2_score`: 0 for a column whose targets are all the same, NaN where all columns are.
+
+    R² says nothing there: scikit-learn's 0 for any error, 1 for none, is no measure of a training.
+    """
     spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    return len(targets) / np.where(spread > 0, spread, np.nan) / targets.shape[1]
+    varies = spread > 0
+    if not varies.any():
+        return np.full(len(spread), np.nan)
+    return np.where(varies, len(targets) / np.where(varies, spread, 1) / varies.sum(), 0.0)
 
 
-R2 = Score("r2", pairs.r2_score, _r2_numbers, start=1.0)
+R2 = Score("r2", pairs.r2_score, _r2_numbers, start=1.0, best=1.0)
 
 
 class MseLossBackward0(LossNode):
@@ -229,13 +235,13 @@ def mse_loss(z: Tensor, targets: Any, *, reduction: str = "mean") -> Tensor:
 class MSELoss(Loss):
     """loss = mean over n and c of (z[n, c] - t[n, c])².    z: (N, C)  targets t: floats (N, C), or (N,) where C is 1
 
-    The score beside it is R² = 1 - Σ (z - t)² / Σ (t - mean)², the mean over the columns.
+    The score beside it is R² = 1 - Σ (z - t)² / Σ (t - mean)², the mean over the columns whose targets are not all the
+    same; NaN where all are.
     Errors: those of `ops.mse_loss`. Source: PyTorch's documentation of torch.nn.MSELoss; for R²,
     scikit-learn's documentation of r2_score.
     """
 
-    targets, score = "numbers", R2
-    kernels = {"forward": pairs.mse_forward, "backward": pairs.mse_backward}
+    node, targets, score = MseLossBackward0, "numbers", R2
 
     def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
         """As `ops.mse_loss`."""

@@ -10,6 +10,7 @@ import numpy as np
 from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
+from ..kernels import forms, trial
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -34,6 +35,7 @@ class Optimizer:
     arrays         names in the state of what the kernels call m, v, u, as many as it keeps
     counts_steps   whether the state holds the number of steps, as "step"
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
+    A rule that is not of this package is tried before its first step: see `kernels.trial`.
 
     Errors: TypeError for what is no Parameter, ValueError for none at all, for one that is given twice, and for an
     option out of range.
@@ -52,6 +54,7 @@ class Optimizer:
                 else f"params is one {type(params).__name__}"
             )
             raise TypeError(f"{self._name}: {what}; it must be an iterable of Parameters, as model.parameters() gives")
+        self._check_declaration(defaults)
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -62,6 +65,26 @@ class Optimizer:
             raise ValueError(f"{self._name}: params is empty; it must hold at least one Parameter")
         for group in entries if isinstance(entries[0], Mapping) else [{"params": entries}]:
             self.add_param_group(group)
+
+    def _check_declaration(self, defaults: Group) -> None:
+        """Refuse a class that lacks something, or states what it cannot be."""
+        kind, name = type(self), self._name
+        if kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update:
+            for what, form in (("scale", "scale"), ("update", "rule")):
+                if not hasattr(kind, what):
+                    must = "a function under fastmlp.kernels.kernel, as staticmethod(...)"
+                    raise TypeError(f"{name}: {what} is missing; it must be {must}")
+                forms.check(getattr(kind, what), form, name)
+        arrays = kind.arrays
+        if not isinstance(arrays, tuple | list) or not all(isinstance(a, str) for a in arrays) or len(arrays) > 3:
+            raise TypeError(
+                f'{name}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
+            )
+        if len({*arrays, "step"}) <= len(arrays):
+            raise TypeError(f'{name}: arrays is {arrays!r}; the names must differ, and none may be "step"')
+        if next(iter(defaults), None) != "lr":
+            first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
+            raise ValueError(f"{name}: the options {first}; lr must be the first, the kernels take it as option[0]")
 
     @property
     def _name(self) -> str:
@@ -87,12 +110,16 @@ class Optimizer:
                 raise ValueError(f"{self._name}: one parameter was given twice; a step would change it twice")
             known.add(id(parameter))
         filled = {**self.defaults, **group, "params": params}
+        for name in self.defaults:
+            parts = filled[name] if isinstance(filled[name], tuple | list) else [filled[name]]
+            if not all(hasattr(part, "__float__") for part in parts):
+                raise TypeError(f"{self._name}: {name} is {filled[name]!r}; it must be a number, or a pair of numbers")
         self._check(filled)
         self.param_groups.append(filled)
 
     def _check(self, group: Group) -> None:
         """Refuse options out of range."""
-        for name in ("lr", "weight_decay"):
+        for name in ("lr", *(["weight_decay"] if "weight_decay" in group else [])):
             check.number(f"{self._name}: {name}", group[name], 0)
         narrow = any(parameter.dtype == np.float32 for parameter in group["params"])
         for name in self.defaults:  # as the kernels take them
@@ -168,6 +195,7 @@ class Optimizer:
         """
         index, work = 0, []
         for group in self.param_groups:
+            self.try_out(group)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     work.append((index, group, *self._flat(index, parameter)))
@@ -202,6 +230,26 @@ class Optimizer:
             value = group[name]
             found += [float(part) for part in value] if isinstance(value, tuple | list) else [float(value)]
         return found
+
+    def try_out(self, group: Group) -> None:
+        """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""
+        if trial.of_package(type(self)) or not self.runs_on_engine() or not group["params"]:
+            return
+        option, keeps = np.array(self.option_numbers(group)), self.keeps_arrays(group)
+        dtypes = {parameter.dtype for parameter in group["params"]}
+        trial.once(type(self), (tuple(option[1:]), keeps, *map(str, dtypes)), lambda: self._try(option, keeps, dtypes))
+
+    def _try(self, option: Array, keeps: bool, dtypes: set[Any]) -> None:
+        kind, size = type(self), 5
+        m, v, u = (np.zeros(size if keeps and k < len(kind.arrays) else 0) for k in range(3))
+        for t in (1, 2):  # a first step may be another
+            scale, p, g = np.zeros(kernels.SCALES), trial.drawn(size), trial.drawn(size)
+            given: dict[str, Any] = {"option": option.copy(), "lr": float(option[0]), "t": t, "scale": scale}
+            trial.run(self._name, kind.scale, "scale", given, {"scale": np.s_[:]})
+            given = {"p": p, "g": g, "m": m, "v": v, "u": u, "option": option.copy(), "scale": scale}
+            trial.run(self._name, kind.update, "rule", given, dict.fromkeys("pmvu", np.s_[:]))
+        for dtype in dtypes:
+            forms.address(kind.scale, "scale", dtype), forms.address(kind.update, "rule", dtype)
 
     def keeps_arrays(self, group: Group) -> bool:
         """Whether the rule keeps its arrays with these options."""

@@ -109,6 +109,7 @@ class Trainer:
             if isinstance(module, Layer):
                 module.check()
         self.optimizer.check()
+        self.loss.try_out(nodes.dtype_of(self.model))
         reason = obstacle(self.model, self.optimizer) or ""
         if not reason and not self.loss.runs_on_engine():
             reason = f"{type(self.loss).__name__} declares no kernels for its forward"
@@ -130,6 +131,9 @@ class Trainer:
         features = self.data.n_features
         engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
         engine.prepare(self.data)
+        targets = self.data.targets[:4]
+        z = np.random.default_rng(0).normal(size=(len(targets), engine.plan.columns))
+        self.loss.try_out(engine.plan.dtype, z.astype(engine.plan.dtype), targets)
         if (started := engine.team.start()) < engine.ceiling or not len(engine.team):
             threads = started if len(engine.team) else "none"
             self.say(f"of {engine.ceiling} threads {threads} could be started; the training goes on without the others")

@@ -234,6 +234,8 @@ class Engine(OfThisProcess):
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""
         optimizer = self.optimizer
+        for group in optimizer.param_groups:
+            optimizer.try_out(group)
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
         self.groups = np.array([group_of[id(slot.parameter)] for slot in self.plan.slots], np.int64)

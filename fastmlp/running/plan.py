@@ -211,6 +211,7 @@ class Plan(OfThisProcess):
 
     def _kernels(self, row: Any, layer: Layer) -> None:
         """The addresses of the layer's kernels, compiled or loaded now."""
+        layer.try_out(self.dtype)
         row["keeps_x"] = isinstance(layer, Elementwise) and "x" in layer.node.keeps
         for what, form in ADDRESSES[layer.form].items():
             kernel = layer.kernels.get(what)

@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..check import whole
 from ..graph import Array, Tensor, is_grad_enabled, no_grad
-from ..nn import Module
+from ..nn import Loss, Module
 
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 STEP = EPS ** (1 / 3)  # 6.1e-6: the h at which the errors of the formula, h², and of rounding, eps / h, balance
@@ -90,10 +90,11 @@ def gradcheck(
         ops.cross_entropy(model(x), y)    with labels y: (N,)
         loss(model(x)) or, with y, loss(model(x), y)
 
-    and may have any shape. The model runs in float64, in the mode (train or eval) it is in. Each evaluation starts
-    from the same buffers and counters, so dropout drops the same numbers and batch norm moves nothing. Afterwards
-    the model has its own arrays, dtypes, `.grad`, counters and modes again, also after an error; until then no other
-    thread may use it.
+    and may have any shape. A loss of `nn` that names its kernels apart from its node is run twice, by its `forward` and
+    by the kernels that `fit` trains with, and each gradient must agree for both. The model runs in float64, in the mode
+    (train or eval) it is in. Each evaluation starts from the same buffers and counters, so dropout drops the same
+    numbers and batch norm moves nothing. Afterwards the model has its own arrays, dtypes, `.grad`, counters and modes
+    again, also after an error; until then no other thread may use it.
 
     model       a Module, or any function of a tensor; then `params` says which tensors it uses
     x           array or Tensor, (N, ...)
@@ -125,32 +126,49 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     report = GradcheckReport({}, {}, {}, float(tolerance))
     with _in_float64(model, named) as rewind:
-
-        def output(x: Tensor) -> Tensor:
-            rewind()
-            return _output(model, x, y, loss)
-
         tensors = {"x": Tensor(start, requires_grad=True), **named}
-        first, second = (_numbers(output, tensors["x"]) for _ in range(2))
-        if not np.array_equal(first, second, equal_nan=True):
-            raise GradcheckError(
-                "gradcheck: the model gives two outputs for one input, so no difference can be taken; "
-                "what is random must be a function of a seed that stays the same"
-            )
-        jitters = _jitters(output, tensors, rng)
-        for _ in range(directions):
-            cotangent = rng.uniform(0.5, 1.5, first.shape) * rng.choice([-1.0, 1.0], first.shape)
-            gradients = _gradients(output, tensors, cotangent)
-            floor = 1e6 * _rounding(jitters, first, cotangent)
-            for name, tensor in tensors.items():
-                direction = rng.standard_normal(tensor.shape) * _size(tensor.data)
-                measured = _measure(
-                    output, tensors["x"], tensor, direction, cotangent, gradients[name], floor, tolerance
+        reached = []
+        for by in _ways(loss, y):
+
+            def output(x: Tensor, by: Any = by) -> Tensor:
+                rewind()
+                return _output(model, x, y, by)
+
+            first, second = (_numbers(output, tensors["x"]) for _ in range(2))
+            if not np.array_equal(first, second, equal_nan=True):
+                raise GradcheckError(
+                    "gradcheck: the model gives two outputs for one input, so no difference can be taken; "
+                    "what is random must be a function of a seed that stays the same"
                 )
-                _record(report, name, *measured)
+            reached.append(first)
+            jitters = _jitters(output, tensors, rng)
+            for _ in range(directions):
+                cotangent = rng.uniform(0.5, 1.5, first.shape) * rng.choice([-1.0, 1.0], first.shape)
+                gradients = _gradients(output, tensors, cotangent)
+                floor = 1e6 * _rounding(jitters, first, cotangent)
+                for name, tensor in tensors.items():
+                    direction = rng.standard_normal(tensor.shape) * _size(tensor.data)
+                    measured = _measure(
+                        output, tensors["x"], tensor, direction, cotangent, gradients[name], floor, tolerance
+                    )
+                    _record(report, name, *measured)
+        if not np.allclose(reached[0], reached[-1], rtol=1e-6, atol=1e-12, equal_nan=True):
+            raise GradcheckError(
+                f"gradcheck: {type(loss).__name__}: forward gives {reached[0]:.9g} where its kernels give "
+                f"{reached[-1]:.9g}, and fit trains with the kernels; they must be one loss"
+            )
     if raise_exception and not report.ok:
         raise GradcheckError(str(report))
     return report
+
+
+def _ways(loss: Any, y: Any) -> list[Any]:
+    """What is checked: the loss, and what `fit` runs in its place where that is named apart."""
+    if not isinstance(loss, Loss) or y is None:
+        return [loss]
+    loss.try_out(np.float64)
+    named_once = loss.node is not None and tuple(loss.kernels.values()) == tuple(loss.node.pair)
+    return [loss] if named_once or not loss.runs_on_engine() else [loss, loss.by_kernels]
 
 
 def _measure(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -59,6 +60,7 @@ PICTURES = {  # by the function of `plots` that draws it: its file and its title
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
+SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
 
 Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
@@ -117,6 +119,8 @@ class Run:
     def __call__(self, model: Module, history: History) -> None:
         """Write the history, and the weights at most every SAVE_SECONDS; called by `fit` after each epoch."""
         if self._saved is None:
+            if history.score_name != "accuracy":
+                self.config["score"] = {name: getattr(history, name) for name in SCORE}
             self.write_config("running")
         self.write_history(history)
         if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
@@ -271,7 +275,7 @@ def draw_pictures(
                 figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
                 figure.savefig(buffer, format="png")
             pngs.append(buffer.getvalue())
-        pictures[name] = title, pngs[0], pngs[1]
+        pictures[name] = title.replace("and accuracy", f"and {history.score_name}"), pngs[0], pngs[1]
     return pictures
 
 
@@ -306,7 +310,11 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     model = load_model(place)
     metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
     history = _read_history(place / "history.csv")
-    classes = config.get("classes")
+    score, classes = config.get("score"), config.get("classes")
+    if isinstance(score, dict) and score.keys() == set(SCORE):
+        history = History(history.epochs, **score)
+    elif all(math.isnan(epoch.train_accuracy) for epoch in history.epochs):  # another score, and nobody wrote which
+        history = History(history.epochs, "score", True, None, "")
     history.classes = classes if isinstance(classes, int) else 0
     return SavedRun(place, config, model, history, metrics)
 

@@ -10,7 +10,8 @@ holds is the diagnosis.
 4. overfits          validation loss has risen from its lowest, while the training loss fell
 5. still improving   validation loss has fallen over the last third of the run
 6. underfits         neither loss has fallen over the last third, and more than a tenth (HIGH_ERROR) of the rows is
-                     wrong, in training and in validation
+                     wrong, in training and in validation; of a regression, more than a tenth of the targets' spread is
+                     unexplained, 1 - R². A score that declares no best is left out
 7. fits              none of these: validation loss levelled without a rise, or with one that may be noise; the
                      sentence says which
 
@@ -68,9 +69,10 @@ class Diagnosis:
     sentence         what happened, with its epochs and numbers
     advice           what to try
     best_epoch       the epoch of the lowest validation loss (training loss where nothing is held out), or None
-    gap              validation loss less training loss in the last epoch, in nats; NaN without validation
-    accuracy_gap     training accuracy less validation accuracy in the last epoch, in points; NaN without validation
-    rise             last validation loss less the lowest, in nats; NaN without validation
+    gap              validation loss less training loss in the last epoch, in its unit; NaN without validation
+    accuracy_gap     training accuracy less validation accuracy in the last epoch, in points; NaN without validation,
+                     and where the score is another: the sentence says then how far apart it is
+    rise             last validation loss less the lowest, in its unit; NaN without validation
     still_improving  whether the loss (of validation, where there is one) was falling at the end
     """
 
@@ -149,9 +151,11 @@ class _Curves:
     """The losses of a history, what is true of them, and the words for it."""
 
     def __init__(self, history: History) -> None:
-        columns = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+        columns = ("train_loss", "validation_loss", "train_score", "validation_score")
         self.train, self.held, self.train_right, self.held_right = (np.array(history.column(c)) for c in columns)
         self.epochs = [int(epoch) for epoch in history.column("epoch")]
+        self.score, self.best_score, self.unit = history.score_name, history.score_best, history.unit
+        self.accuracies = self.score == "accuracy"
         self.validated = not bool(np.isnan(self.held).all())
         y = self.held if self.validated else self.train
         self.best = int(np.nanargmin(y)) if not np.isnan(y).all() else None
@@ -173,7 +177,7 @@ class _Curves:
             advice,
             None if self.best is None else self.epochs[self.best],
             held[-1] - train[-1] if self.validated else nan,
-            float(100 * (self.train_right[-1] - self.held_right[-1])) if self.validated else nan,
+            float(100 * (self.train_right[-1] - self.held_right[-1])) if self.validated and self.accuracies else nan,
             held[-1] - held[self.best] if self.validated and self.best is not None else nan,
             self.improving,
         )
@@ -200,8 +204,13 @@ class _Curves:
         if self.is_high() and not falling(self.train):
             said = (
                 f"The run underfits: training and validation loss have levelled at {self.train[-1]:.4f} and "
-                f"{self.held[-1]:.4f}, with {self.train_right[-1]:.1%} of the training rows right and "
-                f"{self.held_right[-1]:.1%} of the held-out ones."
+                f"{self.held[-1]:.4f}, with "
+            )
+            said += (
+                f"{self.train_right[-1]:.1%} of the training rows right and {self.held_right[-1]:.1%} of the held-out "
+                "ones."
+                if self.accuracies
+                else f"a {self.score} of {self.train_right[-1]:.4f} and {self.held_right[-1]:.4f}."
             )
             return (
                 "underfits",
@@ -242,14 +251,20 @@ class _Curves:
         return bool(end < self.train[self.held.argmin()] or end < self.held[-1] / 10)
 
     def is_high(self) -> bool:
-        return bool(min(1 - self.train_right[-3:].mean(), 1 - self.held_right[-3:].mean()) > HIGH_ERROR)
+        best = self.best_score
+        return best is not None and bool(
+            min(best - self.train_right[-3:].mean(), best - self.held_right[-3:].mean()) > HIGH_ERROR * best
+        )
 
     def gap(self) -> str:
         """The difference of the curves in the last epoch, in words."""
-        nats, points = self.held[-1] - self.train[-1], 100 * (self.train_right[-1] - self.held_right[-1])
-        loss = f"{abs(nats):.4f} nats {'above' if nats >= 0 else 'below'} training loss"
-        accuracy = f"{abs(points):.1f} points {'below' if points >= 0 else 'above'}"
-        return f"at the end validation loss is {loss}, accuracy {accuracy}"
+        above, short = self.held[-1] - self.train[-1], self.train_right[-1] - self.held_right[-1]
+        unit = f" {self.unit}" * bool(self.unit)
+        loss = f"{abs(above):.4f}{unit} {'above' if above >= 0 else 'below'} training loss"
+        if math.isnan(short):
+            return f"at the end validation loss is {loss}"
+        size = f"{abs(100 * short):.1f} points" if self.accuracies else f"{abs(short):.4f}"
+        return f"at the end validation loss is {loss}, {self.score} {size} {'below' if short >= 0 else 'above'}"
 
     def no_validation(self) -> tuple[str, str, str]:
         said = "Nothing was held out, so nothing can be said about overfitting; "
@@ -285,7 +300,7 @@ class _Curves:
             )
             return "fits", said, "More epochs will tell; early stopping (--patience 3) keeps the best weights."
         said = f"The run fits and does not overfit: validation loss has levelled without a rise, {lowest}"
-        apart = self.train_right[-1] - self.held_right[-1] > HIGH_ERROR
-        if apart:
+        short = self.train_right[-1] - self.held_right[-1]
+        if self.best_score is not None and short > HIGH_ERROR * self.best_score:
             return "fits", said, "More epochs bring little; dropout, weight decay or more data may close the gap."
         return "fits", said, "More epochs bring little; a wider net or another learning rate may bring more."

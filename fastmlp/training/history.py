@@ -11,10 +11,12 @@ from typing import Any
 
 from ..files import write
 
+RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
+
 
 @dataclass
 class Epoch:
-    """What one epoch measured. Losses are means over rows, in nats; accuracies are fractions of rows; time in seconds.
+    """What one epoch measured. Losses are means over rows; accuracies are fractions of rows; time in seconds.
 
     The training numbers are those of each batch at the step that it trained, in training mode. The validation
     numbers come after the epoch, in evaluation mode, and are NaN where nothing was held out. Scores are what
@@ -45,13 +47,23 @@ NUMBERS = tuple(f.name for f in fields(Epoch) if f.name != "ran_on")  # the colu
 class History:
     """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch.
 
+    score_name, score_rises, score_best  of the score, as its `nn.Score` declares them: its name, whether more of it is
+                better, the score of no error at all
+    unit        of the losses, as the loss declares it
     classes: how many the net tells apart; 0 where targets are numbers, and where nobody wrote it down. A guess among
     them costs log(classes) nats, which `diagnose` compares the losses with.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     score_name: str = "accuracy"
+    score_rises: bool = True
+    score_best: float | None = 1.0
+    unit: str = "nats"
     classes: int = 0
+
+    def rises(self, name: str) -> bool:
+        """Whether more of a column is better; a score's declaration says it of the score."""
+        return self.score_rises if name.endswith("_score") else name in RISING
 
     def add(
         self, epoch: int, trained: tuple[float, float], held: tuple[float, ...], seconds: float, rows: int, ran_on: str

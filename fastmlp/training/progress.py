@@ -5,7 +5,6 @@ Nothing here ends a training: where nobody can be shown anything, it goes on wit
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -29,15 +28,25 @@ def say(line: str) -> None:
 class Progress:
     """The live view of a run of `rows` rows an epoch, from epoch number `first` to number `epochs`.
 
+    held_out  whether rows are held out: the table then has a validation loss and score, whatever they are
     progress  True: a bar with loss, accuracy and rows a second, and a table row an epoch; where the standard error
               is no terminal, the rows alone. "table": the rows alone. False: nothing
     Error: ValueError for another progress.
     """
 
-    def __init__(self, progress: bool | str, epochs: int, rows: int, score: str = "accuracy", first: int = 1) -> None:
+    def __init__(
+        self,
+        progress: bool | str,
+        epochs: int,
+        rows: int,
+        score: str = "accuracy",
+        first: int = 1,
+        held_out: bool = False,
+    ) -> None:
         if not isinstance(progress, bool | int | str) or progress not in (True, False, "table"):
             raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
+        self.held_out = held_out
         self.bar: Any = None
         if progress is True and sys.stderr is not None:
             with self._bar_or_none():
@@ -57,7 +66,7 @@ class Progress:
 
     def row(self, epoch: Epoch) -> None:
         """Print one row of the table, and start the bar anew."""
-        held_out, name = math.isfinite(epoch.validation_score), f"{self.score:>8}"
+        held_out, name = self.held_out, f"{self.score:>8}"
         if self.header_due:
             self.say(f"epoch   train loss  {name}" + f"   validation loss  {name}" * held_out + "   samples/s")
             self.header_due = False

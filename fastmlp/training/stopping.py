@@ -11,9 +11,6 @@ from ..optim import Optimizer
 from .history import NUMBERS, History
 
 METRICS = NUMBERS
-RISING = (  # the others are better when low
-    "train_accuracy", "validation_accuracy", "train_score", "validation_score", "samples_per_second", "epoch"
-)  # fmt: skip
 
 
 class EarlyStopping:
@@ -21,8 +18,8 @@ class EarlyStopping:
 
     stopper = fastmlp.EarlyStopping(patience=5);  fastmlp.fit(model, data, validation=0.1, callbacks=[stopper])
 
-    metric     a column of `Epoch`; losses and seconds are better when low, accuracies, scores and samples per second
-               when high
+    metric     a column of `Epoch`; losses and seconds are better when low, accuracies and samples per second when
+               high, and scores as their declaration says, R² when high
     patience   epochs without improvement after which the training ends; 0 and 1 end it at the first such epoch; None
                never ends it
     min_delta  an epoch is an improvement when its metric is better than that of the last improvement by more than
@@ -54,7 +51,6 @@ class EarlyStopping:
         self._forget()
 
     def _forget(self) -> None:
-        self._sign = 1.0 if self.metric in RISING else -1.0
         self._kept: tuple[int | None, float, dict[str, Array]] = None, math.nan, {}  # epoch, metric, the model's state
         self._seen = self.stale = 0
         self._reference, self.stopped = -math.inf, False  # the metric of the last improvement, larger is better
@@ -101,10 +97,11 @@ class EarlyStopping:
 
         Epoch, metric and state are set in one assignment: a Ctrl-C comes before it or after it.
         """
-        value = self._sign * float(getattr(history[-1], self.metric))
-        if value > (-math.inf if self.best_epoch is None else self._sign * self.best):  # NaN is not
+        sign = 1.0 if history.rises(self.metric) else -1.0
+        value = sign * float(getattr(history[-1], self.metric))
+        if value > (-math.inf if self.best_epoch is None else sign * self.best):  # NaN is not
             state = {name: array.copy() for name, array in model.state_dict().items()}
-            self._kept = history[-1].epoch, self._sign * value, state
+            self._kept = history[-1].epoch, sign * value, state
         self._seen = len(history)
         return value
 

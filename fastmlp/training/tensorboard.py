@@ -14,8 +14,8 @@ from .watch import Histogram, Watch
 SCALARS = {
     "loss/train": "train_loss",
     "loss/validation": "validation_loss",
-    "accuracy/train": "train_accuracy",
-    "accuracy/validation": "validation_accuracy",
+    "accuracy/train": "train_score",  # under the name of the score, where it is another
+    "accuracy/validation": "validation_score",
     "speed/samples_per_second": "samples_per_second",
 }
 FLUSH_SECONDS = 5
@@ -32,9 +32,9 @@ class TensorBoard:
     watch   a `Watch` that stands before this callback in `fit`'s list, or None. Of each layer it gives a histogram of
             the activations, one of log10 |gradient|, and the update-to-weight ratio
 
-    Scalars, one an epoch: loss and accuracy of training and validation, and samples per second. What is not finite is
-    left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where folder cannot be
-    made or written to; ValueError before the first epoch for a watch that does not stand before.
+    Scalars, one an epoch: loss and score of training and validation, such as accuracy, and samples per second. What is
+    not finite is left out. Errors: ImportError in one sentence where tensorboardX is not installed; OSError where
+    folder cannot be made or written to; ValueError before the first epoch for a watch that does not stand before.
     """
 
     def __init__(self, folder: str | os.PathLike[str], watch: Watch | None = None) -> None:
@@ -63,7 +63,7 @@ class TensorBoard:
         epoch = history[-1]
         for tag, column in SCALARS.items():
             if math.isfinite(value := getattr(epoch, column)):
-                self._writer.add_scalar(tag, value, epoch.epoch)
+                self._writer.add_scalar(tag.replace("accuracy", history.score_name), value, epoch.epoch)
         if self.watch is not None:
             self._write_watch(self.watch, epoch.epoch)
 

@@ -58,12 +58,12 @@ def fit(
                 and the result is the same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
-                method `start`, start(model, optimizer) is called before the first epoch. Where one has a method
-                `finish`, finish(model, history) is called when the training ends, for whatever reason: the last
-                epoch, an answer of True, a loss that is not finite, Ctrl-C or any other exception. One whose
-                attribute `needs_validation` is True is refused where nothing is held out, one whose attribute
-                `needs_accuracy` is True where the loss has another score. All are refused before the first step where
-                they do not take these arguments
+                method `start`, start(model, optimizer) is called before the first epoch, and before that, where one
+                has a method `use_loss`, use_loss(loss). Where one has a method `finish`, finish(model, history) is
+                called when the training ends, for whatever reason: the last epoch, an answer of True, a loss that is
+                not finite, Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused
+                where nothing is held out, one whose attribute `needs_accuracy` is True where the loss has another
+                score. All are refused before the first step where they do not take these arguments
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
     schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
@@ -122,7 +122,7 @@ def fit(
                 f"{loss.score.name}, in train_score and validation_score"
             )
     done = optimizer.epochs if start_epoch is None else int(start_epoch)
-    report = Progress(progress, done + epochs, len(rows), loss.score.name, done + 1)
+    report = Progress(progress, done + epochs, len(rows), loss.score.name, done + 1, held_out is not None)
     batch_norm = any(isinstance(module, Layer) and module.least_rows > 1 for module in model.modules())
     sizes = _batch_sizes(len(rows), batch_size, batch_norm)
     if batch_norm and min(sizes) == 1:
@@ -140,7 +140,7 @@ def fit(
     _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
-    history = History(score_name=loss.score.name, classes=classes)
+    history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
         if not model.training:
@@ -152,6 +152,8 @@ def fit(
         with kernels.announce_compiling(report.say):
             trainer = stack.enter_context(door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
             for callback in callbacks:
+                if hasattr(callback, "use_loss"):
+                    callback.use_loss(loss)
                 if hasattr(callback, "start"):
                     callback.start(model, optimizer)
         for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first

@@ -109,8 +109,8 @@ class Watch:
     `epochs` holds 0 for before the training, then the number of each epoch; `layers` a `WatchedLayer` for each
     Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
     A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
-    `loss` is that of the training, `CrossEntropyLoss()` where None. A second `fit` starts anew. In a loop of one's own:
-    watch.start(model, optimizer), then watch(model, history).
+    `loss` is that of the training where None. A second `fit` starts anew. In a loop of one's own: watch.use_loss(loss)
+    where it is not cross-entropy, watch.start(model, optimizer), then watch(model, history).
 
     Errors: TypeError for data that is no Dataset and a loss that is none, ValueError for rows below 2, a seed below 0
     and a loss of other targets than data has; those of the model for data that do not fit.
@@ -122,15 +122,14 @@ class Watch:
             raise TypeError(f"Watch: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
         for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
             whole(f"Watch: {name}", value, least)
-        loss = CrossEntropyLoss() if loss is None else loss
-        if not isinstance(loss, Loss):
+        if loss is not None and not isinstance(loss, Loss):
             raise TypeError(f"Watch: loss is {loss!r}; it must be a loss of fastmlp.nn, that of the training")
-        if data.kind != loss.targets:
-            what = f"data has {data.kind} as targets, {type(loss).__name__} takes {loss.targets}"
-            raise ValueError(f"Watch: {what}; loss must be that of the training")
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
-        self._targets, self._loss = data.targets[chosen], loss
+        self._targets, self._kind, self._given = data.targets[chosen], data.kind, loss
+        self._loss = loss or CrossEntropyLoss()
+        if loss is not None:
+            self._check_loss()
         self._optimizer: Optimizer | None = None
         self._before: tuple[Module, Optimizer | None] | None = None
         self._epochs: list[int] = []
@@ -138,7 +137,7 @@ class Watch:
 
     @property
     def epochs(self) -> list[int]:
-        """0 for before the training, then the number of each epoch."""
+        """The epochs that were done before the training, 0 for a new one, then the number of each epoch."""
         self._look_before()
         return self._epochs
 
@@ -148,12 +147,23 @@ class Watch:
         self._look_before()
         return self._layers
 
+    def use_loss(self, loss: Loss) -> None:
+        """Look at the loss of the training, where none was given; `fit` calls this before `start`."""
+        self._loss = self._given or loss
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if self._kind != self._loss.targets:
+            what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {self._loss.targets}"
+            raise ValueError(f"Watch: {what}; loss must be that of the training")
+
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
         """Forget what was seen, and keep the net as it is before its training; `fit` calls this.
 
         It is looked at when the first epoch is done: on a fresh install a look compiles kernels of the graph, and the
         first row of the table need not wait for them.
         """
+        self._check_loss()
         features = features_of(model)
         if features is not None and self._features.shape[1] != features:
             raise ValueError(
@@ -175,7 +185,7 @@ class Watch:
     def _look_before(self) -> None:
         before, self._before = self._before, None
         if before is not None:
-            self._look(*before, 0)
+            self._look(*before, 0 if before[1] is None else before[1].epochs)
 
     def _look(self, twin: Module, optimizer: Optimizer | None, epoch: int) -> None:
         twin.train()

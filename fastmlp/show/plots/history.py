@@ -15,9 +15,9 @@ ABNORMAL = 100.0  # nats; a guess among C classes costs ln C, so a loss beyond t
 
 @styled
 def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
-    """Mean training and validation loss in nats over the epochs; the lowest validation loss is marked.
+    """Mean training and validation loss over the epochs; the lowest validation loss is marked.
 
-    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100 nats. Epochs
+    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100. Epochs
     whose loss is not finite have a dotted line and a note. Error: ValueError for a history without epochs.
     """
     epochs = _epochs("loss_curve", history)
@@ -30,7 +30,7 @@ def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
     elif finite:
         ax.set_ylim(bottom=0)
     _mark_divergence(ax, epochs, train)
-    ax.set(xlabel="epoch", ylabel="cross-entropy (nats)", title=title)
+    ax.set(xlabel="epoch", ylabel="cross-entropy (nats)" if history.unit == "nats" else "loss", title=title)
     ax.legend()
     return figure
 
@@ -39,15 +39,22 @@ def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
 def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") -> Any:
     """Training and validation accuracy over the epochs, in percent; the highest validation accuracy is marked.
 
+    Where the run has another score, such as R², it stands in the place of the accuracy, in its own measure.
     ax: a matplotlib Axes, or None for a new figure. Error: ValueError for a history without epochs.
     """
     from matplotlib.ticker import PercentFormatter
 
     epochs = _epochs("accuracy_curve", history)
     figure, ax = canvas(ax)
-    _lines(ax, epochs, history.column("train_accuracy"), history.column("validation_accuracy"), max, "highest", ".2%")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    ax.set(xlabel="epoch", ylabel="accuracy", title=title)
+    train, held_out = history.column("train_score"), history.column("validation_score")
+    accuracy = history.score_name == "accuracy"
+    pick, word = (max, "highest") if history.score_rises else (min, "lowest")
+    _lines(ax, epochs, train, held_out, pick, word, ".2%" if accuracy else ".4f")
+    if accuracy:
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    elif title == "Accuracy":
+        title = history.score_name
+    ax.set(xlabel="epoch", ylabel=history.score_name, title=title)
     ax.legend(loc="lower right")
     return figure
 

@@ -34,6 +34,11 @@ def decimal(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
+def scored(history: History, value: float) -> str:
+    """A score of this run: an accuracy in percent, another as it is."""
+    return percent(value) if history.score_name == "accuracy" else decimal(value)
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours."""
     if not math.isfinite(seconds):
@@ -100,11 +105,12 @@ def tiles(history: History, evaluation: Evaluation | None) -> str:
         shown.append(("Calibration error", percent(evaluation.calibration_error), note))
     if len(history):
         last = history[-1]
-        if math.isfinite(last.validation_accuracy) or math.isfinite(last.validation_loss):
+        score = escape(history.score_name)
+        if math.isfinite(last.validation_score) or math.isfinite(last.validation_loss):
             note = f"loss {decimal(last.validation_loss)}, last epoch"
-            shown.append(("Validation accuracy", percent(last.validation_accuracy), note))
+            shown.append((f"Validation {score}", scored(history, last.validation_score), note))
         note = f"loss {decimal(last.train_loss)}, last epoch"
-        shown.append(("Training accuracy", percent(last.train_accuracy), note))
+        shown.append((f"Training {score}", scored(history, last.train_score), note))
         seconds = math.fsum(history.column("seconds"))
         speed = float(np.median(history.column("samples_per_second")))
         shown.append(
@@ -181,20 +187,21 @@ def epochs(history: History, diagnosis: Diagnosis | None) -> str:
     best = getattr(diagnosis, "best_epoch", None)
     body = []
     for epoch in history.epochs:
-        cells = [f"{epoch.epoch}", decimal(epoch.train_loss), percent(epoch.train_accuracy)]
+        cells = [f"{epoch.epoch}", decimal(epoch.train_loss), scored(history, epoch.train_score)]
         if held_out:
-            cells += [decimal(epoch.validation_loss), percent(epoch.validation_accuracy)]
+            cells += [decimal(epoch.validation_loss), scored(history, epoch.validation_score)]
         cells += [f"{epoch.seconds:.2f}", f"{epoch.samples_per_second:,.0f}"]
         if epoch.epoch == best:
             cells[0] += ' <span class="tag">best</span>'
         body.append(("marked" if epoch.epoch == best else "", cells))
-    header = ["epoch", "train loss", "train accuracy"]
-    header += ["validation loss", "validation accuracy"] * held_out + ["seconds", "samples / s"]
-    caption = (
-        "Losses are means over rows, in nats. The training numbers are those of each batch at the step that it "
+    score, unit = escape(history.score_name), f", in {history.unit}" * bool(history.unit)
+    header = ["epoch", "train loss", f"train {score}"]
+    header += ["validation loss", f"validation {score}"] * held_out + ["seconds", "samples / s"]
+    caption = f"Losses are means over rows{unit}. " + (
+        "The training numbers are those of each batch at the step that it "
         "trained, so they lag behind the validation numbers, which come after the epoch."
         if held_out
-        else "Losses are means over rows, in nats. No rows were held out, so overfitting cannot be seen."
+        else "No rows were held out, so overfitting cannot be seen."
     )
     return "<h2>Epochs</h2>\n" + table(caption, header, body, "Numbers of each epoch")
 

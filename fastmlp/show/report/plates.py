@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .numbers import decimal, percent
+from .numbers import decimal, percent, scored
 
 if TYPE_CHECKING:
     from ...training.history import History
@@ -62,7 +62,7 @@ def plots(
             source = "data:image/png;base64," + b64encode(png).decode("ascii")
             pictures += f'<img class="on-{theme}" width="{width}" height="{height}" alt="{alt}" src="{source}">\n'
         wide = ' class="wide"' if width > WIDE * height else ""
-        caption = f"<strong>{escape(title)}.</strong> {CAPTIONS.get(name, '')}".strip()
+        caption = f"<strong>{escape(title)}.</strong> {caption_of(name, history)}".strip()
         plates.append(f"<figure{wide}>\n{pictures}<figcaption>{caption}</figcaption>\n</figure>")
     missing = ""
     if watch is None:
@@ -71,6 +71,15 @@ def plots(
             "<code>fit(…, callbacks=[Watch(data)])</code> records them.</p>"
         )
     return '<h2>Plots</h2>\n<div class="plots">\n' + "\n".join(plates) + f"\n</div>{missing}"
+
+
+def caption_of(name: str, history: History) -> str:
+    """How to read the plot; of another score than the accuracy, only what is true of any."""
+    if history.score_name == "accuracy":
+        return CAPTIONS.get(name, "")
+    return (
+        "" if name == "accuracy_curve" else CAPTIONS.get(name, "").replace("and accuracy", f"and {history.score_name}")
+    )
 
 
 def size(name: str, png: bytes) -> tuple[int, int]:
@@ -90,7 +99,8 @@ def facts(name: str, history: History, evaluation: Evaluation | None) -> str:
             text += f", validation loss at best {decimal(min(held_out))}, at last {decimal(held_out[-1])}"
         return f"{text}, in {len(history)} epochs."
     if name == "accuracy_curve" and len(history):
-        return f"Training accuracy from {percent(history[0].train_accuracy)} to {percent(history[-1].train_accuracy)}."
+        ends = [scored(history, epoch.train_score) for epoch in (history[0], history[-1])]
+        return f"Training {history.score_name} from {ends[0]} to {ends[1]}."
     if name == "confusion_matrix" and evaluation is not None:
         counts = np.asarray(evaluation.confusion_counts)
         wrong = counts[counts[:, 0] != counts[:, 1]]
