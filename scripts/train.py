@@ -67,7 +67,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help="folder of IDX files, or a .npz")
+    add(
+        "--data",
+        type=Path,
+        default=ROOT / "data" / "mnist",
+        metavar="PATH",
+        help="folder of IDX files, or a .npz (default: data/mnist)",
+    )
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
     scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
     add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)

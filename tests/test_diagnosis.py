@@ -252,3 +252,36 @@ def test_a_rise_that_may_be_noise_is_not_called_level():
     assert told.kind == "fits"
     assert "may begin to overfit" in told.sentence
     assert "without a rise" not in told.sentence
+
+
+@pytest.mark.parametrize("kind", ["underfits", "still improving", "fits", "no validation"])
+def test_a_loss_above_that_of_guessing_asks_for_scaled_features_not_for_a_wider_net(kind):
+    made = run(kind, 20)
+    made.classes = 2
+    for epoch in made.epochs:  # a guess costs log 2 = 0.6931
+        epoch.train_loss, epoch.validation_loss = epoch.train_loss + 0.8, epoch.validation_loss + 0.8
+    found = diagnose(made)
+    assert found.kind == "diverged"
+    assert "above that of guessing, log 2 = 0.6931: the run diverged, or the features are not scaled." in found.sentence
+    assert "smaller learning rate" in found.advice
+    assert "scaled" in found.advice
+    made.classes = 0  # nobody wrote it down
+    assert diagnose(made).kind != "diverged"
+
+
+def test_a_validation_loss_above_guessing_is_overfitting_where_the_training_loss_is_low():
+    made = run("overfits", 20)
+    made.classes = 2
+    for epoch in made.epochs:
+        epoch.validation_loss *= 20
+    assert made[-1].validation_loss > 1
+    assert diagnose(made).kind == "overfits"
+
+
+def test_features_that_are_not_scaled_are_named():
+    rng = np.random.default_rng(0)
+    data = fm.Dataset(1000 * rng.normal(size=(200, 5)).astype(np.float32), np.arange(200) % 2)
+    fm.manual_seed(0)
+    history = fm.fit(fm.nn.MLP(5, (4,), 2), data, epochs=6, validation=0.2, progress=False)
+    assert history.classes == 2
+    assert "above that of guessing" in diagnose(history).sentence

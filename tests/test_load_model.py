@@ -233,3 +233,18 @@ def test_a_header_that_lies_is_refused(tmp_path, layers, words):
 def test_load_without_a_model_or_a_path_names_load_model(arguments, words):
     with pytest.raises(TypeError, match=words):
         fm.load(*arguments)
+
+
+def test_a_layer_of_ones_own_is_refused_by_name_and_not_taken_for_relu(tmp_path):
+    from fastmlp.nn.activations import ReluBackward0
+
+    class Rectifier(fm.nn.ReLU):
+        node = ReluBackward0
+
+    model = fm.nn.Sequential(fm.nn.Linear(3, 4), Rectifier(), fm.nn.Linear(4, 2))
+    fm.save(model, tmp_path / "own.safetensors")
+    with pytest.raises(ValueError, match="with the layer Rectifier, which is not one of fastmlp's; make the model"):
+        fm.load_model(tmp_path / "own.safetensors")
+    twin = fm.nn.Sequential(fm.nn.Linear(3, 4), Rectifier(), fm.nn.Linear(4, 2))
+    fm.load(twin, tmp_path / "own.safetensors")
+    assert np.array_equal(twin[0].weight.data, model[0].weight.data)

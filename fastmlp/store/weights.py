@@ -50,12 +50,17 @@ def _in_order(file: bytes) -> bytes:
 
 
 def _declared(model: Module) -> list[dict[str, Any]]:
-    """The kind and the arguments of each layer of a Sequential; empty where a layer is not one of fastmlp's."""
+    """The kind and the arguments of each layer of a Sequential; empty for another model.
+
+    A layer that is not one of fastmlp's is marked as somebody's own: nobody can make it from its name.
+    """
     layers = list(model.children()) if isinstance(model, nn.Sequential) and model.flat() is not None else []
-    if not all(isinstance(layer, nn.Layer) and nn.LAYERS.get(type(layer).__name__) is type(layer) for layer in layers):
+    if any(isinstance(layer, nn.Sequential) for layer in layers):
         return []
     return [
-        {"kind": type(layer).__name__, **{name: layer.argument(name) for name in layer.arguments}}  # type: ignore[attr-defined]
+        {"kind": type(layer).__name__, **{name: layer.argument(name) for name in layer.arguments}}
+        if isinstance(layer, nn.Layer) and nn.LAYERS.get(type(layer).__name__) is type(layer)
+        else {"kind": type(layer).__name__, "own": True}
         for layer in layers
     ]
 
@@ -75,6 +80,11 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
     longest = max((length for array in state.values() for length in array.shape), default=0)
     layers: list[Module] = []
     numbers = 0
+    if own := [entry["kind"] for entry in entries if entry.get("own") is True]:
+        raise ValueError(
+            f"load_model: {file} was saved from a model with the layer {own[0]}, which is not one of fastmlp's; "
+            "make the model in Python and call load"
+        )
     try:
         for entry in entries:
             arguments = dict(entry)

@@ -4,7 +4,9 @@ The rule. Training and validation loss are read epoch by epoch; the kinds are tr
 holds is the diagnosis.
 
 1. diverged          the last loss is not finite; or the training loss has risen from its lowest, and lost more than
-                     half of what it had gained; or validation loss has risen while training loss did not fall
+                     half of what it had gained; or validation loss has risen while training loss did not fall; or the
+                     training loss ends more than 5 % (MATTERS) above that of guessing, log(classes): a net that knows
+                     nothing and says so costs less, so the rate is too large or the features are not scaled
 2. too short         fewer than 5 epochs (SHORTEST): a rise in one of them may be chance, and none of them says so
 3. no validation     nothing was held out
 4. overfits          validation loss has risen from its lowest, while the training loss fell
@@ -155,7 +157,7 @@ class _Curves:
         self.train, self.held, self.train_right, self.held_right = (np.array(history.column(c)) for c in columns)
         self.epochs = [int(epoch) for epoch in history.column("epoch")]
         self.score, self.best_score, self.unit = history.score_name, history.score_best, history.unit
-        self.accuracies = self.score == "accuracy"
+        self.accuracies, self.classes = self.score == "accuracy", history.classes
         self.validated = not bool(np.isnan(self.held).all())
         y = self.held if self.validated else self.train
         self.best = int(np.nanargmin(y)) if not np.isnan(y).all() else None
@@ -186,6 +188,8 @@ class _Curves:
         """(kind, sentence, advice): the order of the kinds is that of the rule."""
         if said := self.diverged():
             return "diverged", said, "Try a smaller learning rate, or a larger batch."
+        if said := self.worse_than_guessing():
+            return "diverged", said, "Try a smaller learning rate, and features scaled to mean 0 and spread 1."
         if not self.long:
             count = "one epoch" if len(self.train) == 1 else f"{len(self.train)} epochs"
             said = f"The run is too short to tell: {count}, and a trend takes at least {SHORTEST}."
@@ -242,6 +246,16 @@ class _Curves:
             )
         return ""
 
+    def worse_than_guessing(self) -> str:
+        """The sentence where the training loss ends above that of a guess among the classes, else an empty one."""
+        guess = math.log(self.classes) if self.classes > 1 else math.inf
+        if not self.long or self.train[-1] <= (1 + MATTERS) * guess:
+            return ""
+        return (
+            f"The training loss is {self.train[-1]:.4f} in epoch {self.last}, above that of guessing, "
+            f"log {self.classes} = {guess:.4f}: the run diverged, or the features are not scaled."
+        )
+
     def training_fell(self) -> bool:
         """Whether training loss ends below what it was when validation loss was lowest.
 
@@ -295,8 +309,8 @@ class _Curves:
         rise = self.held[-window(self.held) :].mean() - self.held[best]
         if rise > MATTERS * self.held[best]:
             said = (
-                f"The run may begin to overfit: validation loss lies {rise:.4f} above its lowest at the end, which may "
-                f"still be noise from epoch to epoch, {lowest}"
+                f"The run may begin to overfit: validation loss lies {rise:.4f} above its lowest in the mean of the "
+                f"last {window(self.held)} epochs, which may still be noise from epoch to epoch, {lowest}"
             )
             return "fits", said, "More epochs will tell; early stopping (--patience 3) keeps the best weights."
         said = f"The run fits and does not overfit: validation loss has levelled without a rise, {lowest}"

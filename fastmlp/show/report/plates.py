@@ -23,8 +23,8 @@ CAPTIONS = {  # how to read the plot, by the name of its function
     "validation rises: it learns its rows by heart.",
     "accuracy_curve": "Share of rows predicted right. The gap between the lines is what the network knows of its "
     "training rows only.",
-    "curves": "Loss and accuracy of each epoch, training against validation. A gap that widens is overfitting; lines "
-    "that still fall together ask for more epochs.",
+    "curves": "Loss and accuracy of each epoch, training against validation. Validation loss that rises "
+    "while training loss falls is overfitting, a gap alone is none; lines that still fall ask for more epochs.",
     "sample_digits": "Rows of the data with their labels: what the network is given.",
     "confusion_matrix": "Each row is a true class, each column a predicted one. The diagonal is right; the stronger "
     "the colour of a cell beside it, the more often the network mixes these two up.",
