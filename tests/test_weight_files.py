@@ -236,7 +236,7 @@ def test_weights_in_another_order_of_memory_are_written_as_they_read(tmp_path, o
     """safetensors' own writer takes the memory as it lies: transposed weights come back permuted, without a word."""
     model, plain = net(), net()
     weight = model[0].weight
-    weight._data = ORDERS[order](weight.data)
+    weight.data = ORDERS[order](weight.data)
     if order in ("transposed", "Fortran"):
         assert not weight.data.flags.c_contiguous
     fm.save(model, tmp_path / "m")
@@ -261,7 +261,7 @@ def test_the_pages_numbers_and_an_optimizers_state_are_written_as_they_read(orde
     state = optimizer.state_dict()
     for name in ("exp_avg", "exp_avg_sq"):
         optimizer.state[0][name] = ORDERS[order](optimizer.state[0][name])
-    model[0].weight._data = ORDERS[order](model[0].weight.data)
+    model[0].weight.data = ORDERS[order](model[0].weight.data)
     assert packed(model, (8, 8), data) == plain
     again = fm.optim.Adam(model.parameters())
     again.load_state_dict(optimizer.state_dict())

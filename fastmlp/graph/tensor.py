@@ -211,8 +211,8 @@ class Tensor:
 
     def _like(self, name: str, value: Any, other: str) -> Array:
         """The value, an array of this tensor's shape and dtype."""
-        if isinstance(value, np.generic):  # NumPy turns arrays without axes into its numbers
-            value = np.asarray(value)
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.dtype.isnative):
+            value = _as_array(value, None)  # NumPy turns arrays without axes into its numbers
         if not isinstance(value, np.ndarray) or value.shape != self._data.shape or value.dtype != self._data.dtype:
             array = isinstance(value, np.ndarray)
             what = f"{value.shape} {value.dtype}" if array else f"{type(value).__name__}"
