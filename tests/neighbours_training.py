@@ -78,7 +78,11 @@ class Bytes(Row):
         return keras.layers.Dense(1, kernel_initializer="ones")(np.array([[255]], np.uint8))
 
     def sklearn():
-        model = quiet(perceptron.MLPRegressor((), max_iter=1, random_state=0), np.array([[0], [255]], np.uint8), [0, 1])
+        model = quiet(
+            perceptron.MLPRegressor(hidden_layer_sizes=(), max_iter=1, random_state=0),
+            np.array([[0], [255]], np.uint8),
+            [0, 1],
+        )
         return (model.predict(np.array([[255]], np.uint8))[0] - model.intercepts_[0][0]) / model.coefs_[0][0, 0]
 
     def fastmlp():

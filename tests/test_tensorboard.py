@@ -82,11 +82,14 @@ def test_an_epoch_is_on_the_disk_soon_after_it_is_over(tmp_path, monkeypatch):
     run(fm.TensorBoard(tmp_path), wait)
 
 
-class MadeWatch:
+class MadeWatch(fm.Watch):
     """Two epochs of one layer: what a watch holds, with numbers that are known."""
 
+    epochs: list[int] = []  # in place of the properties
+    layers: list[types.SimpleNamespace] = []
+
     def __init__(self) -> None:
-        self.epochs: list[int] = [0]
+        self.epochs = [0]
         self.histogram = types.SimpleNamespace(
             edges=np.array([-1.0, 0.0, 1.0, 2.0]), counts=np.array([[0, 0, 0], [0, 3, 5]])
         )

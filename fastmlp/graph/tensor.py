@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -189,13 +190,22 @@ class Tensor:
     def data(self) -> Array:
         """The NumPy array itself, outside the graph: writing to it changes the tensor.
 
-        It may be set to another of the same shape and dtype. Error: ValueError for any other, and for what is no array.
+        It may be set to another of the same dtype. One of another shape is taken, as PyTorch does, with a warning: a
+        gradient, an optimizer's state or a plan that was made for the old one is refused then. Error: ValueError for
+        another dtype, and for what is no array.
         """
         return self._data
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._data = self._like("data", value, "")
+        if isinstance(value, np.ndarray) and value.dtype == self.dtype and value.shape != self.shape:
+            warnings.warn(
+                f"data is {value.shape}; the tensor was {self.shape}: what was made for that shape no longer fits",
+                stacklevel=2,
+            )
+            self._data = value
+        else:
+            self._data = self._like("data", value, "")
 
     @property
     def grad(self) -> Array | None:

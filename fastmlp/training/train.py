@@ -130,7 +130,8 @@ def fit(
             "fit: with batch_norm a batch of 1 row cannot be trained on, one row has no spread; "
             f"batch_size is {batch_size} for {len(rows)} rows, both must be at least 2"
         )
-    outputs = door.count_outputs("fit", model, data, min(sizes))
+    with kernels.announce_compiling(report.say):
+        outputs = door.count_outputs("fit", model, data, min(sizes))
     for part in (data, held_out):
         if part is not None:
             door.check_targets("fit", loss, part, outputs, "data" if part is data else "validation")
