@@ -99,6 +99,12 @@ class MadeWatch(fm.Watch):
             )
         ]
 
+    def use_loss(self, loss) -> None:
+        pass
+
+    def start(self, model, optimizer=None) -> None:
+        pass
+
     def __call__(self, model, history) -> None:
         self.epochs.append(history[-1].epoch)
 
