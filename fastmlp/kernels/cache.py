@@ -3,6 +3,9 @@
 Numba's own cache keeps an index and numbered files. What is damaged in it ends every later run with whatever `pickle`
 raises, or runs as machine code; and two processes that compile one function for two types at once may give both the
 same number. Here a file is named by all that its machine code depends on, and is checked before it is trusted.
+
+The result of a compilation has no other form than Numba's, which is pickled. It lies in the user's own cache folder and
+nowhere else: no file that is given from hand to hand, such as weights or a run, holds a pickle.
 """
 
 import hashlib
