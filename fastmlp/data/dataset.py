@@ -112,9 +112,11 @@ class Dataset:
         Negative numbers count from the end, as in an index. Raises TypeError for numbers that are not whole, IndexError
         for a row that is not there.
         """
-        given = np.asarray(order)
+        given = check.array(f"{caller}: order", order, "row numbers (n,)")
         if given.size and given.dtype.kind not in "iu":
             raise TypeError(f"{caller}: row numbers are {given.dtype}; they must be whole numbers")
+        if given.ndim != 1:  # a kernel that is called by its address reads one axis
+            raise TypeError(f"{caller}: row numbers are {given.shape}; they must be (n,)")
         n = len(self)
         outside = given[(given < -n) | (given >= n)]
         if outside.size:
@@ -191,6 +193,7 @@ class Dataset:
             if not 0 < held_out < 1:
                 raise ValueError(f"split: held_out is {held_out}; a fraction must be between 0 and 1")
             count = min(max(round(float(held_out) * n), 1), n - 1)
+        check.whole("split: seed", seed, 0)
         order = np.random.default_rng(seed).permutation(n)
         return np.sort(order[count:]), np.sort(order[:count])
 
@@ -232,6 +235,9 @@ def checked(
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
     numbers = y.dtype.kind == "f"
+    if y.ndim == 2 and y.dtype.kind in "iub":
+        how = "labels.argmax(axis=1) of one-hot rows" if y.shape[1] > 1 else "labels.reshape(-1)"
+        raise ValueError(f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row: {how}")
     if y.ndim != 1 and not (numbers and y.ndim == 2 and y.shape[1]):
         raise ValueError(
             f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row, or floats (N, T)"
@@ -241,7 +247,10 @@ def checked(
     if x.size == 0:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must not be empty")
     if y.dtype.kind not in "iuf":
-        raise ValueError(f"{where}: {of_y} has the type {y.dtype}; it must be an integer type, or floats for numbers")
+        named = "; np.unique(labels, return_inverse=True)[1] numbers the names" * (y.dtype.kind in "UOSb")
+        raise ValueError(
+            f"{where}: {of_y} has the type {y.dtype}; it must be an integer type, or floats for numbers{named}"
+        )
     if numbers:
         if classes is not None:
             raise ValueError(f"{where}: classes is {classes} and {of_y} has the type {y.dtype}; classes are integers")

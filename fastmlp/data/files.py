@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from .. import check
 from ..machine import check_memory
 from .dataset import Dataset, checked
 from .features import KEPT, checked_scale, warn_of_small_bytes
@@ -41,7 +42,7 @@ def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Data
     Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged, MemoryError where
     the arrays together take more memory than there is; they are not read then.
     """
-    place = Path(path)
+    place = check.path("load: path", path)
     if place.is_dir():
         if files := find_idx(place):
             return _load_folder(place, files, scale)
@@ -169,7 +170,11 @@ def mnist(root: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits (CC BY-SA 3.0).
     """
     tree = Path(__file__).resolve().parent.parent.parent
-    places = [Path(root)] if root is not None else [tree / "data" / "mnist", Path.cwd() / "data" / "mnist"]
+    places = (
+        [check.path("mnist: root", root)]
+        if root is not None
+        else [tree / "data" / "mnist", Path.cwd() / "data" / "mnist"]
+    )
     for place in places:
         if place.is_dir() and (files := find_idx(place)):
             train, test = _load_folder(place, files)

@@ -188,9 +188,9 @@ class Linear(Layer):
         if not isinstance(bias, bool | np.bool_):
             raise TypeError(f"Linear: bias is {bias!r}; it must be True or False")
         self.in_features, self.out_features = int(in_features), int(out_features)
-        bound = 1 / np.sqrt(in_features)
-        self.weight = Parameter(uniform(bound, (out_features, in_features), dtype))
-        self.bias = Parameter(uniform(bound, out_features, dtype)) if bias else None
+        bound = 1 / np.sqrt(self.in_features)
+        self.weight = Parameter(uniform(bound, (self.out_features, self.in_features), dtype))
+        self.bias = Parameter(uniform(bound, self.out_features, dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_features) -> (N, out_features)."""

@@ -228,7 +228,10 @@ class Optimizer:
         found: list[float] = []
         for name in self.defaults:
             value = group[name]
-            found += [float(part) for part in value] if isinstance(value, tuple | list) else [float(value)]
+            try:
+                found += [float(part) for part in value] if isinstance(value, tuple | list) else [float(value)]
+            except (TypeError, ValueError):  # set by hand since it was checked
+                raise ValueError(f"{self._name}: {name} of a group is {value!r}; it must be a number") from None
         return found
 
     def try_out(self, group: Group) -> None:

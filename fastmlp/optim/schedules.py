@@ -38,7 +38,7 @@ class StepLR(Schedule):
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         check.whole("StepLR: step_size", step_size, 1)
         check.number("StepLR: gamma", gamma, 0)
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = int(step_size), gamma
 
     def rate(self, start: float, done: int, total: int) -> float:
         """As the class says."""

@@ -49,12 +49,9 @@ class Predictor:
             raise TypeError(f"Predictor: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
         self.model, self.scale = model, None if scale is None else checked_scale(scale, np.float32, "Predictor")
         self._snapshot = _Snapshot(model, self.scale)
-        if n_threads == "auto":
+        if isinstance(n_threads, str) and n_threads == "auto":
             n_threads = available_cores()
-        if isinstance(n_threads, bool | str) or n_threads < 1:
-            raise ValueError(
-                f"Predictor: n_threads is {n_threads!r}; it must be a whole number of at least 1, or 'auto'"
-            )
+        check.whole("Predictor: n_threads", n_threads, 1, ", or 'auto'")
         self.threads = int(n_threads)
         self._begun = self._done = 0  # calls of `refresh`: how many have begun, and whose snapshot is in place
 
@@ -129,7 +126,11 @@ def _rows(x: Any) -> Array:
     """The array that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
     if isinstance(x, Dataset):
         raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
-    return check.array("Predictor: x", x)
+    array = check.array("Predictor: x", x)
+    if array.dtype.kind not in "fiub":
+        given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"
+        raise ValueError(f"Predictor: x is {given}; it must be an array of numbers, (N, features)")
+    return array
 
 
 class _Snapshot(OfThisProcess):

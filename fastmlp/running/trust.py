@@ -22,6 +22,8 @@ AS_IT_WAS = "make a Dataset of the new array"
 
 def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
     """Refuse features that a kernel cannot gather, or others than so many in a row. Error: ValueError."""
+    if not isinstance(data, Dataset):
+        raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
     x, y = data.features, data.targets
     if not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size:
         what = f"{x.shape} {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__

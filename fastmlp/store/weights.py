@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .. import nn
-from ..files import write
+from .. import check, nn
+from ..files import for_json, write
 from ..machine import check_memory
 from ..nn import Module
 from ..nn.module import undrawn
@@ -32,9 +32,19 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     """
     from safetensors.numpy import save as serialize
 
+    if not isinstance(model, Module):
+        raise TypeError(f"save: model is {type(model).__name__}; it must be a Module, as in save(model, path)")
+    target, metadata = check.path("save: path", path), metadata or {}
+    if target.is_dir() or not target.parent.is_dir():
+        what = "is a folder" if target.is_dir() else "lies in no folder that is there"
+        raise FileNotFoundError(f"save: {path} {what}; path must be a file in a folder that is there")
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(text, str) for pair in metadata.items() for text in pair
+    ):
+        raise TypeError(f"save: metadata is {metadata!r}; it must be a dict of texts by name")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = _declared(model)
-    named = ({LAYERS: json.dumps(layers)} if layers else {}) | (metadata or {})
+    named = ({LAYERS: json.dumps(for_json(layers))} if layers else {}) | dict(metadata)
     write(path, _in_order(serialize(state, named or None)))
 
 
@@ -91,7 +101,8 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
             kind = nn.LAYERS[arguments.pop("kind")]
             if not arguments.keys() <= set(kind.arguments):
                 raise ValueError(f"{kind.__name__} has no argument {', '.join(arguments.keys() - set(kind.arguments))}")
-            if any(isinstance(value, int) and abs(value) > longest for value in arguments.values()):
+            sizes = [value for name, value in arguments.items() if name not in kind.numbers and isinstance(value, int)]
+            if any(abs(size) > longest for size in sizes):
                 raise ValueError(f"{kind.__name__} is larger than the arrays")
             layers.append(kind(**arguments))
             numbers += sum(array.size for array in layers[-1].state_dict().values())  # zeros, not yet in memory
@@ -115,7 +126,7 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
     if not isinstance(model, Module) or path is None:
         what = f"model is {type(model).__name__}" if not isinstance(model, Module) else "path is left out"
         raise TypeError(f"load: {what}; it fills a model that is there, load(model, path): load_model(path) makes one")
-    state, own = _read(path, "load")[0], model.state_dict().keys()
+    state, own = _read(check.path("load: path", path), "load")[0], model.state_dict().keys()
     if not own & state.keys():
         state = _without_prefix(state, own.__contains__)
     model.load_state_dict(_with_counters(state, model), strict)
@@ -159,7 +170,8 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     The random numbers of `manual_seed` stay where they are. Errors: FileNotFoundError; ValueError for files in another
     format, for arrays of another kind of model, for a config.json that does not fit.
     """
-    file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    place = check.path("load_model: path", path)
+    file = place / WEIGHTS if place.is_dir() else place
     if not file.is_file():
         what = f"{path} holds no {WEIGHTS}" if Path(path).is_dir() else f"{path} is not there"
         raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")

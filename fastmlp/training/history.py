@@ -9,6 +9,7 @@ import os
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .. import check
 from ..files import write
 
 RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
@@ -91,10 +92,14 @@ class History:
         writer = csv.writer(text)
         writer.writerow(f.name for f in fields(Epoch))
         writer.writerows(asdict(epoch).values() for epoch in self.epochs)
-        write(path, text.getvalue())
+        write(check.path("History.to_csv: path", path), text.getvalue())
 
     def __len__(self) -> int:
         return len(self.epochs)
 
     def __getitem__(self, index: int) -> Epoch:
+        if isinstance(index, str):
+            raise TypeError(f"History: the index is {index!r}; it must be an epoch's place: history.column({index!r})")
+        if not isinstance(index, slice) and not -len(self.epochs) <= index < len(self.epochs):
+            raise IndexError(f"History: place {index} is asked for; it has {len(self.epochs)} epochs, counted from 0")
         return self.epochs[index]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import check
 from ..check import whole
 from ..files import for_json
 from ..machine import check_memory
@@ -51,7 +52,7 @@ def softmax(logits: ArrayLike) -> Array:
 
     A row with NaN or infinity becomes NaN throughout, but for -infinity, which becomes 0.
     """
-    z = np.asarray(logits)
+    z = check.array("softmax: logits", logits)
     if z.ndim != 2 or z.dtype.kind != "f" or not z.size:
         raise ValueError(f"softmax: logits is {z.shape} {z.dtype}; it must be (N, C) floats, not empty")
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and meant to be
@@ -73,7 +74,7 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int | Non
     MemoryError where C² numbers are larger than memory: `confusion_counts` has those that are not 0.
     """
     y, p = _classes("confusion_matrix", labels, predicted, classes)
-    classes = int(max(y.max(), p.max())) + 1 if classes is None else classes
+    classes = int(max(y.max(), p.max())) + 1 if classes is None else int(classes)
     what = f"confusion_matrix: the counts of {classes:,} by {classes:,} classes"
     check_memory(what, 8 * classes * classes, "confusion_counts has those that are not 0")
     return np.bincount(y * classes + p, minlength=classes * classes).reshape(classes, classes)
@@ -107,7 +108,7 @@ def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3
     probabilities: (N, C), or any scores such as logits. With k = 1 it is the accuracy. Among equal numbers the first
     class counts as larger, where scikit-learn takes the last. Errors: ValueError for shapes that do not fit and k < 1.
     """
-    scores = np.asarray(probabilities)
+    scores = check.array("top_k_accuracy_score: probabilities", probabilities)
     y = _labels_of_rows("top_k_accuracy_score", labels, scores)
     whole("top_k_accuracy_score: k", k, 1)
     hits, first, rows = 0, np.arange(scores.shape[1]), max(_NUMBERS // scores.shape[1], 1)
@@ -183,6 +184,8 @@ class Evaluation:
     predicted: Array = field(default=None, repr=False)  # type: ignore[arg-type]  # an array after __post_init__
 
     def __post_init__(self) -> None:
+        for name in ("labels", "probabilities"):
+            object.__setattr__(self, name, check.array(f"Evaluation: {name}", getattr(self, name)))
         _labels_of_rows("Evaluation", self.labels, self.probabilities)
         if self.predicted is None:
             object.__setattr__(self, "predicted", self.probabilities.argmax(axis=1))
@@ -337,7 +340,9 @@ def _classes(caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int 
     """Both as int64 arrays (N,), checked."""
     if classes is not None:
         whole(f"{caller}: classes", classes, 1)
-    arrays = {"labels": np.asarray(labels), "predicted": np.asarray(predicted)}
+        classes = int(classes)
+    given = {"labels": labels, "predicted": predicted}
+    arrays = {name: check.array(f"{caller}: {name}", values) for name, values in given.items()}
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
             raise ValueError(f"{caller}: {name} is {array.shape} {array.dtype}; it must be (N,) integers, N >= 1")

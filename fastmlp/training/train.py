@@ -271,6 +271,8 @@ def _check_callback(callback: Any) -> None:
     for method, argument in (("start", "optimizer"), ("finish", "history")):
         if hasattr(callback, method):
             takes(f"fit: {method} of the callback {name}", getattr(callback, method), "model", argument)
+    if hasattr(callback, "use_loss"):
+        takes(f"fit: use_loss of the callback {name}", callback.use_loss, "loss")
 
 
 def _missing(labels: Array, classes: int) -> str:

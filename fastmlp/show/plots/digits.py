@@ -33,6 +33,7 @@ def sample_digits(data: Dataset, count: int = 25, seed: int = 0) -> Any:
     """
     images = _images("sample_digits", data)
     whole("sample_digits: count", count, 1)
+    whole("sample_digits: seed", seed, 0)
     rows = np.random.default_rng(seed).permutation(len(data))[:count]
     columns = math.ceil(math.sqrt(len(rows)))
     captions = [str(data.labels[row]) for row in rows]
@@ -174,8 +175,10 @@ def _shape(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
         if side * side != features:
             raise ValueError(f"first_layer: in_features is {features}, no square; pass shape=(height, width)")
         return side, side
-    if len(shape) != 2 or shape[0] < 1 or shape[0] * shape[1] != features:
-        raise ValueError(f"first_layer: shape is {tuple(shape)}; it must be (height, width) of {features} features")
+    pair = isinstance(shape, Sequence) and len(shape) == 2 and all(isinstance(n, int | np.integer) for n in shape)
+    if not pair or shape[0] < 1 or int(shape[0]) * int(shape[1]) != features:
+        given = tuple(shape) if pair else repr(shape)
+        raise ValueError(f"first_layer: shape is {given}; it must be (height, width) of {features} features")
     return int(shape[0]), int(shape[1])
 
 

@@ -138,6 +138,8 @@ def new_figure(height: float, arrange: bool = True) -> Any:
 def canvas(ax: Any, height: float = 3.4) -> tuple[Any, Any]:
     """The figure and axes to draw on: the given ones with the colours they have, or new ones."""
     if ax is not None:
+        if not hasattr(ax, "figure"):
+            raise TypeError(f"plots: ax is {type(ax).__name__}; it must be a matplotlib Axes, or None")
         return ax.figure, ax
     figure = new_figure(height)
     return figure, frame(figure.subplots())
