@@ -105,6 +105,15 @@ def path(name: str, value: Any) -> Path:
     return Path(value)
 
 
+class NotInstalledError(ImportError):
+    """A package that something optional needs is not there."""
+
+
+def width(name: str, value: Any) -> None:
+    """Refuse what is no number of columns: NumPy has no words for lengths beyond its own. Error: ValueError."""
+    whole(name, value, 1, " and below 2**31", below=2**31)
+
+
 def takes(name: str, function: Any, *arguments: str) -> None:
     """Refuse what cannot be called with so many arguments; `arguments` are words for them. Error: TypeError.
 

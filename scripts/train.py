@@ -34,6 +34,7 @@ from fastmlp.commandline import (  # noqa: E402
     widths,
     word,
 )
+from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
 from fastmlp.training.progress import say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
@@ -135,7 +136,7 @@ def make_run(options: argparse.Namespace, train: fm.Dataset) -> fm.Run:
     name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
     try:
         return fm.Run(options.out, name, ROOT / "runs", config, options.force)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ValueError(f"argument --out: {error}") from error
 
 
@@ -145,7 +146,7 @@ def train_model(
     """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
 
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
-        history.epochs = so_far.epochs
+        vars(history).update(vars(so_far))  # the number of classes too, which the diagnosis asks for
 
     fm.fit(
         model,
@@ -215,6 +216,10 @@ def shown(path: Path) -> Path:
 def main(arguments: list[str] | None = None) -> None:
     """Train, evaluate, write."""
     options = parse_arguments(arguments)
+    if not options.no_plots:
+        need_matplotlib("plots", ", or give --no-plots")
+    if options.save_wrong_digits:
+        need_matplotlib("argument --save-wrong-digits")
     fm.manual_seed(options.seed)
     train, test = fm.data.load(options.data, options.scale)
     if train.kind != "classes":

@@ -183,8 +183,8 @@ class Linear(Layer):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DTypeLike = np.float32) -> None:
         super().__init__()
-        check.whole("Linear: in_features", in_features, 1)
-        check.whole("Linear: out_features", out_features, 1)
+        check.width("Linear: in_features", in_features)
+        check.width("Linear: out_features", out_features)
         if not isinstance(bias, bool | np.bool_):
             raise TypeError(f"Linear: bias is {bias!r}; it must be True or False")
         self.in_features, self.out_features = int(in_features), int(out_features)

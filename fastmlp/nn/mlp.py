@@ -44,10 +44,10 @@ class MLP(Sequential):
             raise TypeError(
                 f"MLP: hidden is {hidden!r}; it must be the widths of the hidden layers, as in (128,) or ()"
             )
-        check.whole("MLP: in_features", in_features, 1)
+        check.width("MLP: in_features", in_features)
         for place, width in enumerate(widths):
-            check.whole(f"MLP: hidden[{place}]", width, 1)
-        check.whole("MLP: out_features", out_features, 1)
+            check.width(f"MLP: hidden[{place}]", width)
+        check.width("MLP: out_features", out_features)
         if not (isinstance(activation, str) and activation in ACTIVATIONS):
             what = f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}"
             widths_here = "; all hidden widths stand in hidden, as in (128, 64)" * isinstance(activation, int)

@@ -142,7 +142,7 @@ class BatchNorm1d(Norm):
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(num_features)
-        check.whole("BatchNorm1d: num_features", num_features, 1)
+        check.width("BatchNorm1d: num_features", num_features)
         self.num_features = int(num_features)
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
@@ -278,7 +278,7 @@ class LayerNorm(Norm):
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
         super().__init__(normalized_shape)
-        check.whole("LayerNorm: normalized_shape", normalized_shape, 1)
+        check.width("LayerNorm: normalized_shape", normalized_shape)
         self.normalized_shape, self.eps = int(normalized_shape), eps
         self.weight = Parameter(np.ones(normalized_shape, dtype))
         self.bias = Parameter(np.zeros(normalized_shape, dtype))

@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from ..check import NotInstalledError
 from ..files import probe
 from ..nn import Module
 from .history import History
@@ -19,10 +20,6 @@ SCALARS = {
     "speed/samples_per_second": "samples_per_second",
 }
 FLUSH_SECONDS = 5
-
-
-class NotInstalledError(ImportError):
-    """tensorboardX is not there."""
 
 
 class TensorBoard:

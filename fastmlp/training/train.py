@@ -276,8 +276,10 @@ def _check_callback(callback: Any) -> None:
 
 
 def _missing(labels: Array, classes: int) -> str:
-    """A line where no row is of a class; else an empty text."""
+    """A line where no row is of a class, or where there is one class only; else an empty text."""
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if classes == 1:
+        return "there is one class, 0: nothing to tell apart"
     if not len(absent):
         return ""
     shown = ", ".join(str(c) for c in absent[:8]) + ", ..." * (len(absent) > 8)

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ...check import NotInstalledError
+
 WIDTH, DPI, LETTERS = 5.0, 160, 12.0  # inches, pixels an inch, points
 
 KINDS = {  # an argument that is annotated so -> what it must have, what it must be; this package imports none of them
@@ -95,6 +97,15 @@ def palette() -> Palette:
     return _palette.get()
 
 
+def need_matplotlib(caller: str, otherwise: str = "") -> None:
+    """NotInstalledError, in one sentence, where matplotlib cannot be imported. otherwise: what can be done without."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        what = f"matplotlib is not installed ({error}); it must be: pip install matplotlib{otherwise}"
+        raise NotInstalledError(f"{caller}: {what}") from error
+
+
 def styled(function: F) -> F:
     """Draw within matplotlib settings of our own; those of the caller are as before afterwards.
 
@@ -105,6 +116,7 @@ def styled(function: F) -> F:
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
+        need_matplotlib(function.__name__)
         import matplotlib
 
         for name, value in signature.bind(*args, **kwargs).arguments.items():
