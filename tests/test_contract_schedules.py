@@ -116,3 +116,16 @@ def test_arguments_are_kept_by_their_names(name, chosen):
     schedule = made(name, chosen)
     for option, value in contract.SCHEDULES[name].options[chosen].items():
         assert getattr(schedule, option) == value
+
+
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_a_rate_that_a_schedule_lets_vanish_does_not_end_the_training(every):
+    """After 36 divisions by 10 it is below what float32 holds, and 0 to the kernels: no fault of anybody's."""
+    data = fm.Dataset(np.eye(20, dtype=np.float32), np.arange(20) % 2)
+    model = fm.nn.MLP(20, (4,), 2)
+    optimizer = fm.optim.Adam(model.parameters())
+    options = {"epochs": 45, "batch_size": 20} if every == "epoch" else {"epochs": 3, "batch_size": 1}
+    schedule = fm.optim.StepLR(1)
+    history = fm.fit(model, data, None, optimizer, **options, schedule=schedule, schedule_every=every, progress=False)
+    assert len(history) == options["epochs"]
+    assert optimizer.param_groups[0]["lr"] == 0

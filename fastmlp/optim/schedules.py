@@ -87,6 +87,8 @@ class Rates:
         before = optimizer.schedule_rates if len(optimizer.schedule_rates) == len(rates) else [[r, r] for r in rates]
         goes_on = optimizer.epochs > 0
         self.start = [b if goes_on and rate == left else rate for rate, (b, left) in zip(rates, before, strict=True)]
+        narrow = any(parameter.dtype == np.float32 for parameter in optimizer.parameters())
+        self.least = float(np.finfo(np.float32 if narrow else np.float64).tiny)  # what is below it is 0 to the kernels
         if schedule is not None:
             check.takes(f"fit: schedule {type(schedule).__name__}.rate", schedule.rate, "start", "done", "total")
             self._look_ahead()
@@ -130,4 +132,4 @@ class Rates:
                 f"fit: schedule {name} gives the rate {rate!r} after {done} of {total} {self.every}s; "
                 f"it must be a number in 0..{MOST_RATE:.2g}"
             )
-        return float(rate)
+        return float(rate) if rate >= self.least else 0.0
