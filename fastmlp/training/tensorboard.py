@@ -41,7 +41,7 @@ class TensorBoard:
             raise NotInstalledError(
                 "TensorBoard: tensorboardX is not installed; it must be: pip install 'fastmlp[tensorboard]'"
             ) from None
-        if watch is not None and not (hasattr(watch, "epochs") and hasattr(watch, "layers")):
+        if watch is not None and not isinstance(watch, Watch):
             raise TypeError(f"TensorBoard: watch is {type(watch).__name__}; it must be a Watch, or None")
         probe("TensorBoard: folder", folder)
         self.folder, self.watch = os.fspath(folder), watch
