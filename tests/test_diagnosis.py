@@ -285,3 +285,64 @@ def test_features_that_are_not_scaled_are_named():
     history = fm.fit(fm.nn.MLP(5, (4,), 2), data, epochs=6, validation=0.2, progress=False)
     assert history.classes == 2
     assert "above that of guessing" in diagnose(history).sentence
+
+
+GUESS = math.log(10)  # 2.3026
+
+
+@pytest.mark.parametrize(
+    ("train", "held"),
+    [
+        ([5e4, 2e4, 1e4], [2e4, 1e4, 1e4]),  # too few epochs for a trend, and far above
+        ([40.0], [30.0]),
+        ([40.0], None),
+        ([2.9] + [GUESS + 0.001] * 9, [GUESS + 0.001] * 10),  # a net whose units died when it diverged
+        ([2.9] + [2.35] * 9, None),
+        (list(np.linspace(1e4, 1e3, 12)), list(np.linspace(1e4, 1e3, 12))),  # features of 0 .. 255, still falling
+        ([1.0, NAN], [1.0, 1.0]),
+        ([1.0, math.inf], None),
+        ([0.9, 1.4, 1.0, 1.5, 1.1, 1.4, 1.2, 1.5, 1.2, 1.3], [1.2] * 10),  # above its start, in much noise
+    ],
+)
+def test_what_diverged_is_told_to_scale_and_never_to_widen(train, held):
+    made = history(np.array(train), None if held is None else np.array(held), 0.1, 0.1)
+    made.classes = 10
+    found = diagnose(made)
+    assert found.kind == "diverged"
+    assert found.advice.startswith("Try a smaller learning rate, and features scaled")
+    assert "wider" not in found.advice
+
+
+@pytest.mark.parametrize(
+    ("train", "held", "kind"),
+    [
+        ([2.5, 2.4, 2.3], [2.4, 2.35, 2.3], "too short"),  # as every net begins
+        (list(2.6 * 0.97 ** np.arange(10)), list(2.6 * 0.97 ** np.arange(10)), "still improving"),
+        ([0.5] * 10, [0.5] * 10, "underfits"),  # below that of guessing
+        ([2.35] * 10, [1.5] * 10, "underfits"),  # much dropout: the net itself knows something
+    ],
+)
+def test_what_may_still_learn_or_knows_something_has_not_diverged(train, held, kind):
+    made = history(np.array(train), np.array(held), 0.5, 0.5)
+    made.classes = 10
+    assert diagnose(made).kind == kind
+
+
+def test_a_loss_that_never_moved_may_want_a_larger_rate_too():
+    made = history(np.full(10, 2.31), np.full(10, 2.31), 0.1, 0.1)
+    made.classes = 10
+    assert "also a larger rate" in diagnose(made).advice
+
+
+def test_a_regression_worse_than_the_mean_of_the_targets_is_not_told_to_widen():
+    made = history(np.full(10, 5.0), np.full(10, 5.0))
+    made.score_name = "r2"
+    for epoch in made.epochs:
+        epoch.train_score = epoch.validation_score = -3.0
+    found = diagnose(made)
+    assert found.kind == "diverged"
+    assert "R² of the training rows is -3.0000 in epoch 10, below that of the mean, 0" in found.sentence
+    assert "scaled" in found.advice
+    for epoch in made.epochs:
+        epoch.train_score = epoch.validation_score = 0.2
+    assert diagnose(made).kind == "underfits"

@@ -241,3 +241,15 @@ def test_train_py_names_the_option_of_a_folder_that_cannot_be_made(monkeypatch, 
     (tmp_path / "file").write_text("x")
     said = script(monkeypatch, capsys, "--out", str(tmp_path / "file" / "run"), "--no-plots")
     assert "argument --out: Run: folder is" in said
+
+
+def test_train_py_says_that_features_are_not_scaled(monkeypatch, capsys, tmp_path):
+    """The verdict needs to know the number of classes, and the script's history is made in a callback."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=1e4 * rng.normal(size=(60, 4)).astype(np.float32), y=np.arange(60) % 3)
+    options = ["--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "run"), "--epochs", "5", "--hidden", "4"]
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py"), *options, "--no-plots", "--no-report"])
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    said = capsys.readouterr().out
+    assert "above that of guessing, log 3 = 1.0986: the run diverged, or the features are not scaled." in said
+    assert fm.read_run(tmp_path / "run").history.classes == 3

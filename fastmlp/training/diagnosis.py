@@ -5,15 +5,17 @@ holds is the diagnosis.
 
 1. diverged          the last loss is not finite; or the training loss has risen from its lowest, and lost more than
                      half of what it had gained; or validation loss has risen while training loss did not fall; or the
-                     training loss ends more than 5 % (MATTERS) above that of guessing, log(classes): a net that knows
-                     nothing and says so costs less, so the rate is too large or the features are not scaled
+                     losses end above that of guessing, log(classes), or R² below 0, which is that of the targets' mean:
+                     a net that knows nothing and says so costs less, so the rate is too large or the features are not
+                     scaled. More than 5 % (MATTERS) above while they fall, more than twice (FAR) in a short run
 2. too short         fewer than 5 epochs (SHORTEST): a rise in one of them may be chance, and none of them says so
 3. no validation     nothing was held out
 4. overfits          validation loss has risen from its lowest, while the training loss fell
 5. still improving   validation loss has fallen over the last third of the run
 6. underfits         neither loss has fallen over the last third, and more than a tenth (HIGH_ERROR) of the rows is
                      wrong, in training and in validation; of a regression, more than a tenth of the targets' spread is
-                     unexplained, 1 - R². A score that declares no best is left out
+                     unexplained, 1 - R². A score that declares no best is left out. Where the training loss has risen
+                     above its start by 5 % it diverged, however noisy
 7. fits              none of these: validation loss levelled without a rise, or with one that may be noise; the
                      sentence says which
 
@@ -59,7 +61,8 @@ from ..graph import Array
 if TYPE_CHECKING:
     from .history import History
 
-SHORTEST, HIGH_ERROR, CHANCES, TREND, MATTERS = 5, 0.1, 4.0, 3.0, 0.05
+SHORTEST, HIGH_ERROR, CHANCES, TREND, MATTERS, FAR = 5, 0.1, 4.0, 3.0, 0.05, 2.0
+SCALE = "Try a smaller learning rate, and features scaled to mean 0 and spread 1."
 KINDS = ("diverged", "too short", "no validation", "overfits", "still improving", "underfits", "fits")
 
 
@@ -187,9 +190,10 @@ class _Curves:
     def verdict(self) -> tuple[str, str, str]:
         """(kind, sentence, advice): the order of the kinds is that of the rule."""
         if said := self.diverged():
-            return "diverged", said, "Try a smaller learning rate, or a larger batch."
+            return "diverged", said, SCALE
         if said := self.worse_than_guessing():
-            return "diverged", said, "Try a smaller learning rate, and features scaled to mean 0 and spread 1."
+            moved = not self.long or abs(self.train[-1] - self.train[0]) > MATTERS * self.train[0]
+            return "diverged", said, SCALE if moved else f"{SCALE[:-1]}; as the loss hardly moved, also a larger rate."
         if not self.long:
             count = "one epoch" if len(self.train) == 1 else f"{len(self.train)} epochs"
             said = f"The run is too short to tell: {count}, and a trend takes at least {SHORTEST}."
@@ -206,6 +210,11 @@ class _Curves:
             )
             return "still improving", said, "Train for more epochs; a larger learning rate may get there sooner."
         if self.is_high() and not falling(self.train):
+            if (end := self.train[-window(self.train) :].mean()) > (1 + MATTERS) * self.train[0]:
+                said = (
+                    f"the training loss rose from {self.train[0]:.4f} in epoch {self.epochs[0]} to {end:.4f} at the end"
+                )
+                return "diverged", f"The run diverged: {said}.", SCALE
             said = (
                 f"The run underfits: training and validation loss have levelled at {self.train[-1]:.4f} and "
                 f"{self.held[-1]:.4f}, with "
@@ -247,14 +256,25 @@ class _Curves:
         return ""
 
     def worse_than_guessing(self) -> str:
-        """The sentence where the training loss ends above that of a guess among the classes, else an empty one."""
-        guess = math.log(self.classes) if self.classes > 1 else math.inf
-        if not self.long or self.train[-1] <= (1 + MATTERS) * guess:
+        """The sentence where the losses end above that of a guess, else an empty one.
+
+        Both losses: that of training is a mean over an epoch, and lags. For R² it says so itself: 1 - R² is the loss
+        over that of the targets' mean.
+        """
+        r2, guess = self.score == "r2", math.log(self.classes) if self.classes > 1 else math.nan
+        ends = (self.train_right, self.held_right) if r2 else (self.train, self.held)
+        times = [1 - float(y[-1]) if r2 else float(y[-1]) / guess for y in ends]
+        most = FAR if not self.long else 1 + MATTERS if falling(self.train) else 1.0
+        if not min(times if self.validated else times[:1]) > most:  # one alone: overfitting, or dropout. NaN: unknown
             return ""
-        return (
-            f"The training loss is {self.train[-1]:.4f} in epoch {self.last}, above that of guessing, "
-            f"log {self.classes} = {guess:.4f}: the run diverged, or the features are not scaled."
-        )
+        if r2:
+            what = (
+                f"R² of the training rows is {self.train_right[-1]:.4f} in epoch {self.last}, below that of the mean, 0"
+            )
+        else:
+            loss = f"The training loss is {self.train[-1]:.4f} in epoch {self.last}"
+            what = f"{loss}, above that of guessing, log {self.classes} = {guess:.4f}"
+        return f"{what}: the run diverged, or the features are not scaled."
 
     def training_fell(self) -> bool:
         """Whether training loss ends below what it was when validation loss was lowest.
