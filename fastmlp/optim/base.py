@@ -59,6 +59,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
+        self._scales: dict[tuple[int, int], tuple[Array, Array]] = {}  # of one call of `step`
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
         if not entries:
@@ -200,8 +201,10 @@ class Optimizer:
                 if parameter.grad is not None:
                     work.append((index, group, *self._flat(index, parameter)))
                 index += 1
+        self._scales = {}
         for index, group, p, g in work:
             self._update(self.state.setdefault(index, {}), group, p, g)
+        self._scales = {}
 
     def _flat(self, index: int, parameter: Parameter) -> tuple[Array, Array]:
         p, g = parameter.data, parameter.grad
@@ -273,13 +276,22 @@ class Optimizer:
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
-        t, scale, option = self.steps_made(state) + 1, np.zeros(kernels.SCALES), np.array(self.option_numbers(group))
+        t = self.steps_made(state) + 1
         self.prepare(state, group, p, t)
+        option, scale = self._scaled(group, t)
         flat = p.reshape(-1)
         kept = [state[name].reshape(-1) for name in self.arrays] if self.keeps_arrays(group) else []
         m, v, u = (kept + [flat[:0]] * 3)[:3]
-        type(self).scale(option, float(group["lr"]), t, scale)
         type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
+
+    def _scaled(self, group: Group, t: int) -> tuple[Array, Array]:
+        """(options, what `scale` makes of them) of step t: once for all parameters of a group that are as far."""
+        key = id(group), t
+        if key not in self._scales:
+            option, scale = np.array(self.option_numbers(group)), np.zeros(kernels.SCALES)
+            type(self).scale(option, float(group["lr"]), t, scale)
+            self._scales[key] = option, scale
+        return self._scales[key]
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: arrays and step}, "param_groups": options with numbers for params, "epochs": ...}
