@@ -158,12 +158,18 @@ class Loss(Module):
         pair = self.kernels["forward"], self.kernels["backward"]
         return _by_rows(LossNode, pair, z, t, 1 / len(t), self.number_array(), self.kept_rows)
 
+    def scores(self, z: Array, targets: Array, score_numbers: Array) -> Array:
+        """(N,): what each row adds to the score.    z: (N, C)  targets: (N, T) float64"""
+        terms, z = np.zeros((2, len(z))), kernel_array(z)
+        self.score.kernel(z, targets, terms, score_numbers, z.shape[1], 0, len(z))
+        return terms[1]
+
     def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, Array]:
         """(sum of the rows' losses, the terms of their scores).    z: (N, C)  targets: (N, T) float64"""
         rows, columns = z.shape
         kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((2, rows))
         r, z = np.ones(rows, z.dtype), kernel_array(z)
-        self.score.kernel(z, targets, terms, score_numbers, columns, 0, rows)
+        terms[1] = self.scores(z, targets, score_numbers)
         if not self.runs_on_engine():
             whole = targets[:, 0].astype(np.int64) if self.targets == "classes" else targets
             return self(Tensor(z), whole).item() * rows, terms[1]

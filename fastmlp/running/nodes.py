@@ -68,7 +68,7 @@ def epoch(
             optimizer.step()
         rows = len(targets)
         loss_sum += value.item() * rows
-        terms = loss.measure(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)[1]
+        terms = loss.scores(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)
         score_sum = added(score_sum, terms)
         done += rows
         on_rows(rows, loss_sum / done, loss.score.start + score_sum / done)
