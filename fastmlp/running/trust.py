@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..graph import Array
 from ..nn import Loss
 
-AS_IT_WAS = "make a Dataset of the new array"
+REMEDY = "make a Dataset of the new array"
 
 
 def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
@@ -27,11 +27,9 @@ def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
     x, y = data.features, data.targets
     if not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size:
         what = f"{x.shape} {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(
-            f"{caller}: data.features is {what}; it must be (N, ...) uint8, float32 or float64: {AS_IT_WAS}"
-        )
+        raise ValueError(f"{caller}: data.features is {what}; it must be (N, ...) uint8, float32 or float64: {REMEDY}")
     if not (x.flags.c_contiguous and x.flags.aligned):
-        raise ValueError(f"{caller}: data.features is not contiguous; {AS_IT_WAS}, which copies it")
+        raise ValueError(f"{caller}: data.features is not contiguous; {REMEDY}, which copies it")
     if not isinstance(y, np.ndarray) or not y.shape or len(y) != len(x):
         rows = len(y) if isinstance(y, np.ndarray) and y.shape else "no"
         raise ValueError(f"{caller}: data has {len(x)} rows of features and {rows} targets; they must be as many")
@@ -51,7 +49,7 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
     y = data.targets
     if not isinstance(y, np.ndarray) or y.dtype not in (np.int64, np.float64) or not y.flags.c_contiguous:
         given = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
-        raise ValueError(f"{caller}: {what}.targets is {given}; it must be int64 or float64, contiguous: {AS_IT_WAS}")
+        raise ValueError(f"{caller}: {what}.targets is {given}; it must be int64 or float64, contiguous: {REMEDY}")
     if data.kind != loss.targets:
         raise ValueError(f"{caller}: {what} has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
     if data.kind == "classes":

@@ -114,7 +114,7 @@ def fit(
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
-    loss = _checked_loss(loss, data, held_out)
+    loss = _checked_loss(loss)
     for callback in callbacks:
         if loss.score.name != "accuracy" and _is_true(getattr(callback, "needs_accuracy", False)):
             raise ValueError(
@@ -250,18 +250,14 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     return rows, data[held_out]
 
 
-def _checked_loss(loss: Any, data: Dataset, held_out: Dataset | None) -> Loss:
+def _checked_loss(loss: Any) -> Loss:
     """The loss itself, or cross-entropy for None."""
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if loss is not None and not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
         raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
-    loss = loss if loss is not None else CrossEntropyLoss()
-    for part in (data, held_out):
-        if part is not None:
-            door.check_targets("fit", loss, part, None, "data" if part is data else "validation")
-    return loss
+    return loss if loss is not None else CrossEntropyLoss()
 
 
 def _check_callback(callback: Any) -> None:
