@@ -17,8 +17,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
 
+# On several cores several processes share the tests, a file at a time; `pytest` alone runs them in one.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

@@ -6,8 +6,11 @@ After a change that is meant, `make docs` writes the pages anew.
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import once
 import page_checks
 import pytest
 from page_checks import docs
@@ -67,13 +70,20 @@ def test_numbers_and_figures_are_those_that_pages_use():
     assert {path.stem for path in docs.FIGURES.glob("*.png")} == docs.shown()
 
 
-@pytest.mark.parametrize("source", [name for name in docs.sources() if name not in docs.studies.SLOW])
+def of_study(source: str) -> Any:
+    """A source; the process that tests a study runs it, and finds it measured."""
+    together = source in docs.studies.NAMES
+    return pytest.param(source, marks=[pytest.mark.xdist_group(f"test_study_{source}")] if together else [])
+
+
+@pytest.mark.parametrize("source", [of_study(name) for name in docs.sources() if name not in docs.studies.SLOW])
 def test_a_source_still_gives_what_the_pages_quote(source):
     """Runs the study, the training or the walk anew. A tolerance is for other machines; here, it is mostly 0."""
     stored = {key: entry for key, entry in NUMBERS.items() if key.startswith(f"{source}.")}
     figures = {stem for stem in docs.shown() if stem.startswith(source)}
     assert stored, f"no page quotes {source}"
-    fresh = docs.sources()[source]()
+    with once.taken(source) if source in docs.studies.NAMES else nullcontext():
+        fresh = docs.sources()[source]()
     assert page_checks.number_faults(stored, fresh.numbers) == []
     assert figures <= fresh.figures.keys()
     for page in PAGES:

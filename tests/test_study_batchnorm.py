@@ -4,15 +4,16 @@ import copy
 import math
 
 import numpy as np
+import once
 import pytest
 
-from fastmlp import Tensor, nn, studies
+from fastmlp import Tensor, nn
 from fastmlp.studies import batchnorm
 
 
 @pytest.fixture(scope="module")
 def study():
-    return studies.run("batchnorm")
+    return once.study("batchnorm")
 
 
 def trained_looking() -> nn.Sequential:

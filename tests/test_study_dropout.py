@@ -4,15 +4,16 @@ import itertools
 import math
 
 import numpy as np
+import once
 import pytest
 
-from fastmlp import nn, studies
+from fastmlp import nn
 from fastmlp.studies import dropout
 
 
 @pytest.fixture(scope="module")
 def study():
-    return studies.run("dropout")
+    return once.study("dropout")
 
 
 def thinned_means(layers, x, p):

@@ -3,15 +3,16 @@
 import math
 
 import numpy as np
+import once
 import pytest
 
-from fastmlp import nn, studies
+from fastmlp import nn
 from fastmlp.studies import gradients
 
 
 @pytest.fixture(scope="module")
 def found():
-    return studies.run("gradients")
+    return once.study("gradients")
 
 
 def test_numbers_have_tolerances_and_are_finite(found):

@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
+import once
 import pytest
 
-from fastmlp import studies
 from fastmlp.graph import Parameter
 from fastmlp.studies import optimizers
 from fastmlp.studies import optimizers_quadratic as quadratic
@@ -13,7 +13,7 @@ from fastmlp.studies import optimizers_quadratic as quadratic
 
 @pytest.fixture(scope="module")
 def measured():
-    return optimizers.measure()
+    return once.measured("optimizers")
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,8 @@ def numbers(measured):
 
 
 @pytest.fixture(scope="module")
-def found(measured):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizers, "measure", lambda seed: measured)
-        return studies.run("optimizers")
+def found():
+    return once.study("optimizers")
 
 
 def test_numbers_have_tolerances(found, numbers):

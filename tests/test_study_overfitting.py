@@ -1,17 +1,17 @@
 """`studies.overfitting`: its nets are what it says, its numbers are theirs, and its sentences say what numbers say."""
 
 import numpy as np
+import once
 import pytest
 
 import fastmlp as fm
-from fastmlp import studies
 from fastmlp.studies import overfitting
 from fastmlp.studies.overfitting import ARMS, EPOCHS, SEEDS, SIZES, SMALL, WIDTHS, conclude, table
 
 
 @pytest.fixture(scope="module")
 def study():
-    return studies.run("overfitting")
+    return once.study("overfitting")
 
 
 def test_every_number_has_a_tolerance_and_is_finite(study):
