@@ -50,8 +50,10 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
     if not isinstance(y, np.ndarray) or y.dtype not in (np.int64, np.float64) or not y.flags.c_contiguous:
         given = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
         raise ValueError(f"{caller}: {what}.targets is {given}; it must be int64 or float64, contiguous: {REMEDY}")
-    if data.kind != loss.targets:
-        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
+    if (data.kind == "classes") != (y.dtype == np.int64):
+        given = "classes" if y.dtype == np.int64 else "numbers"
+        raise ValueError(f"{caller}: {what} has {given} as targets, and its kind is {data.kind}; {REMEDY}")
+    check_kind(caller, loss, data, what)
     if data.kind == "classes":
         if y.ndim != 1:
             raise ValueError(f"{caller}: {what}.labels is {y.shape}; it must be (N,)")
@@ -65,8 +67,23 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
         return
     if not np.isfinite(y).all():
         raise ValueError(f"{caller}: {what}.targets are not all finite")
+    if data.kind == "probabilities" and y.size // len(data) < 2:  # a kernel would take one column for classes
+        raise ValueError(f"{caller}: {what}.targets is {y.shape}; probabilities are (N, C), C at least 2")
     if outputs is not None and (width := y.size // len(data)) != outputs:
         raise ValueError(f"{caller}: {what} has {width} targets a row; the model has {outputs} outputs")
+
+
+def kinds_of(loss: Loss) -> tuple[str, ...]:
+    """The kinds of targets that a loss takes."""
+    return (loss.targets,) if isinstance(loss.targets, str) else tuple(loss.targets)
+
+
+def check_kind(caller: str, loss: Loss, data: Dataset, what: str = "data") -> None:
+    """Refuse targets of a kind that the loss does not take."""
+    kinds = kinds_of(loss)
+    if data.kind not in kinds:
+        takes = f"{type(loss).__name__} takes {' or '.join(kinds)}"
+        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {takes}")
 
 
 def batch_bounds(sizes: list[int], rows: int, room: int) -> Array:

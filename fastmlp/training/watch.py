@@ -14,6 +14,7 @@ from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module, features_of
 from ..optim import Optimizer
+from ..running.trust import kinds_of
 
 if TYPE_CHECKING:
     from .history import History
@@ -153,8 +154,8 @@ class Watch:
         self._check_loss()
 
     def _check_loss(self) -> None:
-        if self._kind != self._loss.targets:
-            what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {self._loss.targets}"
+        if self._kind not in (kinds := kinds_of(self._loss)):
+            what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {' or '.join(kinds)}"
             raise ValueError(f"Watch: {what}; loss must be that of the training")
 
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
