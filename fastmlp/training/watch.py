@@ -14,6 +14,7 @@ from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module, features_of
 from ..optim import Optimizer
+from ..running.trust import kinds_of
 
 if TYPE_CHECKING:
     from .history import History
@@ -127,7 +128,7 @@ class Watch:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
         self._targets, self._kind, self._given = data.targets[chosen], data.kind, loss
-        weights = getattr(data, "sample_weight", None)
+        weights = data.sample_weight
         self._weights = None if weights is None else weights[chosen]
         self._loss = loss or CrossEntropyLoss()
         if loss is not None:
@@ -155,10 +156,8 @@ class Watch:
         self._check_loss()
 
     def _check_loss(self) -> None:
-        if self._kind not in self._loss.kinds:
-            what = (
-                f"data has {self._kind} as targets, {type(self._loss).__name__} takes {' or '.join(self._loss.kinds)}"
-            )
+        if self._kind not in (kinds := kinds_of(self._loss)):
+            what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {' or '.join(kinds)}"
             raise ValueError(f"Watch: {what}; loss must be that of the training")
         if self._loss.reduction == "none":
             raise ValueError("Watch: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
