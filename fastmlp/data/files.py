@@ -17,6 +17,7 @@ from ..machine import check_memory
 from .dataset import Dataset, checked
 from .features import KEPT, checked_scale, warn_of_small_bytes
 from .idx import MAX_RATIO, ROLES, claimed_bytes, find_idx, read_idx
+from .targets import together
 
 _QMNIST_COLUMNS = 8  # of its labels: the digit, its writer, ... (Yadav and Bottou, Cold Case, NeurIPS 2019)
 
@@ -67,28 +68,29 @@ def _pair(
     pixels: whether bytes are known to be pixels.
     """
     (x, of_x), (y, of_y) = train
-    x, y, classes, reach = checked(x, y, None, "load", of_x, of_y)
+    x, t, reach = checked(x, y, None, None, "load", of_x, of_y)
     factor = checked_scale(scale, x.dtype, "load")
     if scale is None and not pixels:
         warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
     if not test:
-        return Dataset._of(x, y, classes, name, factor, reach), None
+        return Dataset._of(x, t, name, factor, reach), None
     (images, of_test), (given, of_y_test) = test
-    x_test, y_test, classes_test, reach_test = checked(images, given, None, "load", of_test, of_y_test)
+    x_test, t_test, reach_test = checked(images, given, None, None, "load", of_test, of_y_test)
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise ValueError(
             f"load: {of_test} has rows {x_test.shape[1:]} {images.dtype}; "
             f"they must be {x.shape[1:]} {x.dtype} as in {of_x}"
         )
-    if y.shape[1:] != y_test.shape[1:] or y.dtype != y_test.dtype:
-        wanted = f"numbers {y.shape[1:]}" if y.dtype.kind == "f" else "an integer type"
+    if t.values.shape[1:] != t_test.values.shape[1:] or t.kind != t_test.kind:
+        wanted = "an integer type" if t.kind == "classes" else f"{t.kind} {t.values.shape[1:]}"
         raise ValueError(
             f"load: {of_y_test} has the type {given.dtype} and rows {given.shape[1:]}; it must be {wanted} as in {of_y}"
         )
-    classes = max(classes, classes_test)
+    if t.kind == "classes":
+        t, t_test = together(t, t_test, "load", of_y_test)
     return (
-        Dataset._of(x, y, classes, f"{name} train", factor, reach),
-        Dataset._of(x_test, y_test, classes, f"{name} test", factor, reach_test),
+        Dataset._of(x, t, f"{name} train", factor, reach),
+        Dataset._of(x_test, t_test, f"{name} test", factor, reach_test),
     )
 
 
