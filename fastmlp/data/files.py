@@ -68,14 +68,14 @@ def _pair(
     pixels: whether bytes are known to be pixels.
     """
     (x, of_x), (y, of_y) = train
-    x, t, reach = checked(x, y, None, None, "load", of_x, of_y)
+    x, _, t, reach = checked(x, y, None, None, "load", of_x, of_y)
     factor = checked_scale(scale, x.dtype, "load")
     if scale is None and not pixels:
         warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
     if not test:
         return Dataset._of(x, t, name, factor, reach), None
     (images, of_test), (given, of_y_test) = test
-    x_test, t_test, reach_test = checked(images, given, None, None, "load", of_test, of_y_test)
+    x_test, _, t_test, reach_test = checked(images, given, None, None, "load", of_test, of_y_test)
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise ValueError(
             f"load: {of_test} has rows {x_test.shape[1:]} {images.dtype}; "

@@ -11,6 +11,7 @@ import numpy as np
 from .. import check, kernels
 from ..data import Dataset
 from ..data.features import SCALES, as_kept, checked_scale
+from ..data.frames import rows_of
 from ..graph import Array
 from ..kernels import forms, steps
 from ..machine import available_cores
@@ -126,7 +127,7 @@ def _rows(x: Any) -> Array:
     """The array that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
     if isinstance(x, Dataset):
         raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
-    array = check.array("Predictor: x", x)
+    array = rows_of(x, "Predictor: x")[0]
     if array.dtype.kind not in "fiub":
         given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"
         raise ValueError(f"Predictor: x is {given}; it must be an array of numbers, (N, features)")
