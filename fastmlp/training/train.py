@@ -203,7 +203,7 @@ def evaluate(
     loss = usual_loss(data.kind) if loss is None else _checked_loss(loss, "evaluate")
     classes_ = getattr(model, "classes_", None)
     if data.kind == "classes" and classes_ is not None:
-        data = data.encoded(classes_)  # type: ignore[attr-defined]
+        data = data.encoded(classes_)
     door.check_targets("evaluate", loss, data, None)
     answers = Answers(data, loss, classes_)
     return answers.judged(*_measure(model, data, loss, int(batch_size), n_threads, answers.keep))
