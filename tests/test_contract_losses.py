@@ -86,8 +86,8 @@ def test_nan_stays_nan(name, chosen, dtype):
         assert math.isnan(value.item())
         assert np.isnan(tensor.grad[4, column])
         assert np.array_equal(np.isnan(tensor.grad), np.isnan(dz))
-        measured, _ = loss.measure(bad, kernel_targets(targets), loss.score.numbers(kernel_targets(targets)))
-        assert math.isnan(measured)
+        measured = loss.measure(bad, kernel_targets(targets), loss.score.known(kernel_targets(targets)))
+        assert math.isnan(measured.loss)
 
 
 @every_loss
@@ -96,11 +96,11 @@ def test_nan_stays_nan(name, chosen, dtype):
 def test_what_is_measured_is_the_loss_and_the_score_of_the_twin(name, chosen, dtype, shape):
     loss, z, targets = drawn(name, chosen, shape, dtype)
     wide = kernel_targets(targets)
-    total, terms = loss.measure(z, wide, loss.score.numbers(wide))
+    found = loss.measure(z, wide, loss.score.known(wide))
     expected, _ = contract.LOSSES[name].twin(z.astype(np.float64), targets, contract.LOSSES[name].options[chosen])
-    contract.agree("the loss", np.asarray(total / len(z), dtype), expected)
-    found, wanted = loss.score.start + terms.sum() / len(z), contract.LOSSES[name].score(z, targets)
-    contract.agree("the score", np.asarray(found, dtype), wanted)
+    contract.agree("the loss", np.asarray(found.loss / found.mass, dtype), expected)
+    score = loss.score.of(found.above.sum(), found.below.sum())
+    contract.agree("the score", np.asarray(score, dtype), contract.LOSSES[name].score(z, targets))
 
 
 @every_loss

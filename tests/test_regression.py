@@ -137,8 +137,8 @@ def test_the_table_has_the_validation_loss_where_the_score_is_unknown(capsys):
 def test_r2_is_the_mean_over_the_columns_that_vary():
     targets = np.hstack([line, np.full_like(line, 3.5)])
     loss, z = nn.MSELoss(), rng.normal(size=(200, 2))
-    _, terms = loss.measure(z, targets, loss.score.numbers(targets))
-    _, alone = loss.measure(z[:, :1].copy(), line, loss.score.numbers(line))
+    terms = loss.measure(z, targets, loss.score.numbers(targets)).above
+    alone = loss.measure(z[:, :1].copy(), line, loss.score.numbers(line)).above
     np.testing.assert_allclose(terms, alone, rtol=1e-12)  # a few roundings
     assert np.isnan(loss.score.numbers(targets[:, 1:])).all()
 

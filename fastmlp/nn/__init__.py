@@ -7,11 +7,13 @@ from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
-from .loss import Loss, LossNode, Score, row_loss
+from .loss import Loss
 from .losses import LOSSES, CrossEntropyLoss, MSELoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
+from .rowloss import LossNode, row_loss
+from .score import Score
 
 _KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}

@@ -10,7 +10,9 @@ from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import loss as pairs
-from .loss import Loss, LossNode, Score, row_loss
+from .loss import Loss
+from .rowloss import LossNode, row_loss
+from .score import Score
 
 ACCURACY = Score("accuracy", kernels.accuracy_score, best=1.0)
 

@@ -16,6 +16,7 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..nn import Loss
+from ..nn.rowloss import row_weights
 
 REMEDY = "make a Dataset of the new array"
 
@@ -64,13 +65,33 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
             raise ValueError(f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}")
         if highest >= data.classes:
             raise ValueError(f"{caller}: {what} has the label {highest}; its labels are 0 .. {data.classes - 1}")
-        return
-    if not np.isfinite(y).all():
-        raise ValueError(f"{caller}: {what}.targets are not all finite")
-    if data.kind == "probabilities" and y.size // len(data) < 2:  # a kernel would take one column for classes
-        raise ValueError(f"{caller}: {what}.targets is {y.shape}; probabilities are (N, C), C at least 2")
-    if outputs is not None and (width := y.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: {what} has {width} targets a row; the model has {outputs} outputs")
+    else:
+        if not np.isfinite(y).all():
+            raise ValueError(f"{caller}: {what}.targets are not all finite")
+        if data.kind == "probabilities" and y.size // len(data) < 2:  # a kernel would take one column for classes
+            raise ValueError(f"{caller}: {what}.targets is {y.shape}; probabilities are (N, C), C at least 2")
+        wanted = loss.outputs(0, width := y.size // len(data))
+        if outputs is not None and wanted != outputs:
+            more = f", for which {type(loss).__name__} needs {wanted} outputs" if wanted != width else ""
+            raise ValueError(f"{caller}: {what} has {width} targets a row{more}; the model has {outputs} outputs")
+    loss.check_targets(f"{caller}: {what}", y.reshape(len(y), -1), outputs)
+    if data.sample_weight is not None:
+        check_takes_weights(f"{caller}: {what} has weights of its rows", loss)
+
+
+def check_takes_weights(what: str, loss: Loss) -> None:
+    """Refuse a loss that knows nothing of weights. Error: ValueError."""
+    if not loss.takes_weights():
+        raise ValueError(f"{what}; the forward of {type(loss).__name__} has no argument sample_weight to take them")
+
+
+def weights_of(caller: str, data: Dataset, given: Array | None = None) -> tuple[Array | None, Array | None]:
+    """(what each row counts in the loss: `given`, else the data's `sample_weight`; what it counts in the score)."""
+    own = data.sample_weight
+    found = []
+    for name, weight in (("weights", own if given is None else given), ("data.sample_weight", own)):
+        found.append(None if weight is None else row_weights(f"{caller}: {name}", weight, len(data)))
+    return found[0], found[1]
 
 
 def kinds_of(loss: Loss) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..graph import Array
 from ..machine import available_memory, check_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
-from ..nn.loss import added
+from ..nn.score import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from ..running.nodes import dtype_of, float_targets
@@ -135,7 +135,7 @@ def fit(
     for part in (data, held_out):
         if part is not None:
             door.check_targets("fit", loss, part, outputs, "data" if part is data else "validation")
-    classes = max(data.classes, outputs or 0) if loss.targets == "classes" else 0
+    classes = max(data.classes, outputs or 0) if data.kind == "classes" else 0
     if classes and (missing := _missing(data.labels[rows], classes)):
         report.say(missing)
     _seed_dropout(model, seed, done * len(sizes))
@@ -218,16 +218,19 @@ def _measure(
     n_threads: int | str = "auto",
     keep: Callable[[int, Array], None] = lambda first, z: None,
 ) -> tuple[float, float]:
-    """Mean loss and score; `keep` is called with (first row, outputs) of each batch."""
-    loss_sum, score_sum, targets = 0.0, 0.0, float_targets(data)
-    numbers = loss.score.numbers(targets)
+    """Mean loss and score, with the data's weights; `keep` is called with (first row, outputs) of each batch."""
+    targets, (weights, _) = float_targets(data), door.weights_of("evaluate", data)
+    numbers = loss.score.known(targets, weights)
+    loss_sum = mass = above = below = 0.0
     for first, z in door.outputs(model, data, batch_size, n_threads):
         if first == 0:
             door.check_targets("evaluate", loss, data, z.shape[1])
-        batch_loss, terms = loss.measure(z, targets[first : first + len(z)], numbers)
-        loss_sum, score_sum = loss_sum + batch_loss, added(score_sum, terms)
+        rows = slice(first, first + len(z))
+        found = loss.measure(z, targets[rows], numbers, None if weights is None else weights[rows])
+        loss_sum, mass = loss_sum + found.loss, mass + found.mass
+        above, below = added(above, found.above), added(below, found.below)
         keep(first, z)
-    return loss_sum / len(data), loss.score.start + score_sum / len(data)
+    return loss_sum / mass if mass else math.nan, loss.score.of(above, below)
 
 
 def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tuple[Array, Dataset | None]:
@@ -257,6 +260,8 @@ def _checked_loss(loss: Any) -> Loss:
     if loss is not None and not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
         raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
+    if loss is not None and loss.reduction == "none":
+        raise ValueError("fit: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
     return loss if loss is not None else CrossEntropyLoss()
 
 

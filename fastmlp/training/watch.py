@@ -128,6 +128,8 @@ class Watch:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
         self._features, self._scale = data.rows[chosen], data.scale
         self._targets, self._kind, self._given = data.targets[chosen], data.kind, loss
+        weights = data.sample_weight
+        self._weights = None if weights is None else weights[chosen]
         self._loss = loss or CrossEntropyLoss()
         if loss is not None:
             self._check_loss()
@@ -157,6 +159,8 @@ class Watch:
         if self._kind not in (kinds := kinds_of(self._loss)):
             what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {' or '.join(kinds)}"
             raise ValueError(f"Watch: {what}; loss must be that of the training")
+        if self._loss.reduction == "none":
+            raise ValueError("Watch: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
 
     def start(self, model: Module, optimizer: Optimizer | None = None) -> None:
         """Forget what was seen, and keep the net as it is before its training; `fit` calls this.
@@ -195,7 +199,7 @@ class Watch:
         dtype = next(twin.parameters()).dtype
         x = self._features.astype(dtype)
         x *= dtype.type(self._scale)
-        self._loss(twin(Tensor(x)), self._targets).backward()
+        self._loss(twin(Tensor(x)), self._targets, self._weights).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
         if not self._layers:
