@@ -40,8 +40,8 @@ from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
 from ..training.diagnosis import Diagnosis
+from ..training.evaluation import Evaluation
 from ..training.history import NUMBERS, Epoch, History
-from ..training.metrics import Evaluation
 from ..training.watch import Watch
 from .weights import load_model, save
 

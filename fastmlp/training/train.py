@@ -15,14 +15,14 @@ from ..check import takes
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
-from ..machine import available_memory, check_memory
+from ..machine import available_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.score import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from ..running.nodes import dtype_of, float_targets
+from .answers import Answers, usual_loss
 from .history import History
-from .metrics import Evaluation, softmax
 from .progress import Progress
 
 EVALUATION_BATCH = 16384  # rows of outputs that are held at a time
@@ -179,35 +179,34 @@ def fit(
 
 
 def evaluate(
-    model: Module, data: Dataset, batch_size: int = EVALUATION_BATCH, n_threads: int | str = "auto"
-) -> Evaluation:
+    model: Module,
+    data: Dataset,
+    batch_size: int = EVALUATION_BATCH,
+    n_threads: int | str = "auto",
+    loss: Loss | None = None,
+) -> Any:
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
-    batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
-    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers; MemoryError
-    where the probabilities are larger than memory.
+    -> `Evaluation` for classes, `RegressionEvaluation` for numbers, `MultilabelEvaluation` for labels; for targets that
+    are probabilities an `Evaluation` whose labels are the likeliest classes.
+    batch_size: rows of outputs held at a time; n_threads as in `fit`. loss: what is measured beside the scores; None:
+    cross-entropy for classes, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. The answers to all rows are kept
+    in the result, (N, outputs) in the model's type. The model is not touched, its mode neither: threads may use it
+    meanwhile.
+    Errors: ValueError for shapes or labels that do not fit the model, and for targets that the loss does not take;
+    MemoryError where the answers are larger than memory.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
     data.check_range("evaluate: data", dtype_of(model))
-    batch_size = int(batch_size)
-    loss = CrossEntropyLoss()
+    loss = usual_loss(data.kind) if loss is None else _checked_loss(loss, "evaluate")
+    classes_ = getattr(model, "classes_", None)
+    if data.kind == "classes" and classes_ is not None:
+        data = data.encoded(classes_)  # type: ignore[attr-defined]
     door.check_targets("evaluate", loss, data, None)
-    predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
-
-    def keep(first: int, z: Array) -> None:
-        nonlocal probabilities
-        if first == 0:
-            what = f"evaluate: the probabilities of {len(data):,} rows and {z.shape[1]:,} classes"
-            check_memory(what, len(data) * z.shape[1] * z.dtype.itemsize, "evaluate a part of the rows, data[:n]")
-            probabilities = np.empty((len(data), z.shape[1]), z.dtype)
-        predicted[first : first + len(z)] = z.argmax(axis=1)
-        probabilities[first : first + len(z)] = softmax(z)
-
-    mean, accuracy = _measure(model, data, loss, batch_size, n_threads, keep)
-    return Evaluation(mean, accuracy, len(data), data.labels, probabilities, predicted)
+    answers = Answers(data, loss, classes_)
+    return answers.judged(*_measure(model, data, loss, int(batch_size), n_threads, answers.keep))
 
 
 def _measure(
@@ -253,15 +252,15 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     return rows, data[held_out]
 
 
-def _checked_loss(loss: Any) -> Loss:
+def _checked_loss(loss: Any, caller: str = "fit") -> Loss:
     """The loss itself, or cross-entropy for None."""
     if isinstance(loss, type) and issubclass(loss, Loss):
-        raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
+        raise TypeError(f"{caller}: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if loss is not None and not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
-        raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
+        raise TypeError(f"{caller}: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
     if loss is not None and loss.reduction == "none":
-        raise ValueError("fit: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
+        raise ValueError(f"{caller}: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
     return loss if loss is not None else CrossEntropyLoss()
 
 

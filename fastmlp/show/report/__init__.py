@@ -24,8 +24,8 @@ from .embed import MOST_WRONG as MOST_WRONG
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...training.diagnosis import Diagnosis
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
     from ...training.watch import Watch
 
 SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order

@@ -17,7 +17,7 @@ from .network import outputs_of
 
 if TYPE_CHECKING:
     from ...data import Dataset
-    from ...training.metrics import Evaluation
+    from ...training.evaluation import Evaluation
 
 MOST_WRONG = 600  # wrong rows in a page; the worst come first
 MOST_WRONG_NUMBERS = 1_000_000  # of their pixels

@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...training.diagnosis import Diagnosis
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
     from .network import Row
 
 NONE = "–"  # where there is no number

@@ -14,8 +14,8 @@ import numpy as np
 from .numbers import decimal, percent, scored
 
 if TYPE_CHECKING:
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
     from ...training.watch import Watch
 
 CAPTIONS = {  # how to read the plot, by the name of its function
