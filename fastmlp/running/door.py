@@ -132,8 +132,9 @@ class Trainer:
             self.engine = self._engine()
 
     def _width(self) -> int:
-        """Numbers in a row's targets."""
-        return self.data.targets.size // len(self.data)
+        """Numbers in a row's targets; 0 where a callback has put something else in their place, which is refused."""
+        targets = self.data.targets
+        return targets.size // max(len(targets), 1) if isinstance(targets, np.ndarray) and targets.shape else 0
 
     def _engine(self) -> Engine:
         """An engine with its kernels compiled and its threads started."""
