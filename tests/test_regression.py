@@ -109,7 +109,7 @@ def test_the_page_the_files_and_the_plots_of_a_regression(tmp_path):
 
 
 def test_a_watch_takes_the_loss_of_the_training():
-    """Given one, it keeps it; without one in a loop of one's own it is cross-entropy."""
+    """Given one, it keeps it; without one in a loop of one's own it is the one that `fit` takes for such targets."""
     watch, given = fm.Watch(fm.Dataset(x, line)), fm.Watch(fm.Dataset(x, line), loss=nn.MSELoss())
     fitted(callbacks=[watch, given])
     assert watch.epochs == [0, 1, 2, 3, 4, 5, 6]
@@ -119,7 +119,8 @@ def test_a_watch_takes_the_loss_of_the_training():
     watch = fm.Watch(fm.Dataset(x, line), loss=kept)
     watch.use_loss(Worse())
     assert watch._loss is kept
-    assert isinstance(fm.Watch(fm.Dataset(x, line))._loss, nn.CrossEntropyLoss)
+    assert isinstance(fm.Watch(fm.Dataset(x, line))._loss, nn.MSELoss)
+    assert isinstance(fm.Watch(fm.Dataset(x, np.arange(len(x)) % 2))._loss, nn.CrossEntropyLoss)
 
 
 # --- constant targets ------------------------------------------------------------------------------------------------

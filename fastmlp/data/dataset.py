@@ -19,7 +19,7 @@ from .. import check
 from ..machine import WORTH_ASKING, check_memory
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
 from .frames import rows_of, targets_of, weight_of
-from .targets import Targets, class_values, in_words, read, renumbered, same
+from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
 class Dataset:
@@ -127,21 +127,50 @@ class Dataset:
         return self._class_values
 
     @property
+    def class_values(self) -> np.ndarray | None:
+        """`classes_` where they are others than 0 .. classes - 1, the numbers of a model's outputs; else None."""
+        return self._class_values
+
+    @property
     def n_outputs(self) -> int:
         """How many outputs a model for these targets has: one a class, a label or a number of the row."""
         return self.classes or (self.targets.shape[1] if self.targets.ndim > 1 else 1)
 
-    def encoded(self, classes_: ArrayLike) -> Dataset:
+    def encoded(self, classes_: ArrayLike, what: str = "Dataset") -> Dataset:
         """The data set with its labels numbered by other class values, such as a model's: `targets` follows them.
 
-        Features are shared. Itself where the values are the same, and where the targets are no classes. Error:
-        ValueError names a class of these rows that is not among them.
+        Features are shared. Itself where the values are the same, and where the targets are no classes. what: a word
+        for errors. Error: ValueError names a class of these rows that is not among them.
         """
-        values = class_values(check.array("encoded: classes_", classes_, "class values"), "encoded: classes_")
+        values = read_values(check.array("encoded: classes_", classes_, "class values"), "encoded: classes_")
         t = self._targets()
         if t.kind != "classes" or same(t, values):
             return self
-        return self._with(self.features, renumbered(t, values, "Dataset"), self.sample_weight)
+        return self._with(self.features, renumbered(t, values, what), self.sample_weight)
+
+    def has_classes_among(self, classes_: np.ndarray) -> bool:
+        """Whether every row is of one of these classes."""
+        present = np.unique(self.labels)
+        values = present if self._class_values is None else self._class_values[present]
+        return bool((places(values, classes_) >= 0).all())
+
+    def has_whole_targets(self) -> bool:
+        """Whether the targets are a whole number for each row, floats or not."""
+        t = self.targets
+        return t.ndim == 1 and bool((np.rint(t) == t).all())
+
+    def as_kind(self, kind: str) -> Dataset:
+        """The data set with the same targets as another kind, where they can be that. Features are shared.
+
+        Error: ValueError, as that of `Dataset(..., kind=kind)`.
+        """
+        t = self._targets()
+        if kind == t.kind:
+            return self
+        if t.class_values is not None:
+            t = t._replace(values=t.class_values[t.values])
+        found = read(t.values, kind, None, "Dataset", "targets", t.names)
+        return self._with(self.features, found, self.sample_weight)
 
     @property
     def rows(self) -> np.ndarray:

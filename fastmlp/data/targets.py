@@ -58,10 +58,10 @@ def read(
         raise ValueError(f"{where}: classes is {classes} and {of_y} {what}{advice}")
     if kind == "classes":
         if categories is not None and classes is None:
-            values = class_values(categories, f"{where}: {of_y}, its categories,")
+            values = read_values(categories, f"{where}: {of_y}, its categories,")
         return _classes(y, count, values, where, of_y)
     if kind == "probabilities" and values is None and names is not None:
-        values = class_values(np.array(names), f"{where}: {of_y}, the names of its columns,")
+        values = read_values(np.array(names), f"{where}: {of_y}, the names of its columns,")
     return _columns(y, kind, count, values, where, of_y)._replace(names=names)
 
 
@@ -142,11 +142,11 @@ def _given_classes(classes: Any, where: str) -> tuple[int | None, Array | None]:
         return int(classes), None
     if isinstance(classes, str | bool | float) or not hasattr(classes, "__len__"):
         raise TypeError(f"{where}: classes is {classes!r}; {must}")
-    values = class_values(check.array(f"{where}: classes", classes, "class values"), f"{where}: classes")
+    values = read_values(check.array(f"{where}: classes", classes, "class values"), f"{where}: classes")
     return len(values), values
 
 
-def class_values(values: Array, what: str) -> Array:
+def read_values(values: Array, what: str) -> Array:
     """The values of classes, checked: (C,) int64, bool or str, no two the same. what: a word for errors."""
     values = typed(values, *what.split(": ", 1))
     if values.dtype.kind == "O":
@@ -189,7 +189,7 @@ def _classes(y: Array, count: int | None, values: Array | None, where: str, of_y
         )
     distinct, at = distinct_values(y)
     if values is None:
-        values = np.array([False, True]) if y.dtype.kind == "b" else class_values(distinct, f"{where}: {of_y}")
+        values = np.array([False, True]) if y.dtype.kind == "b" else read_values(distinct, f"{where}: {of_y}")
         if len(distinct) > max(_MANY, len(y) // 2):
             warnings.warn(
                 f"{where}: {of_y} has {len(distinct):,} distinct values in {len(y):,} rows, each of them a class"

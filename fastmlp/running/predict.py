@@ -216,8 +216,12 @@ class _Snapshot(OfThisProcess):
 
 
 def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
-    """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
+    """The class of each row of x, that of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
-    Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
+    A value of `model.classes_`, where `fit` has left one there: the number, boolean or string that the data had; else
+    the number of the output. Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
     """
-    return Predictor(model, n_threads, scale)(x).argmax(axis=-1)
+    largest = Predictor(model, n_threads, scale)(x).argmax(axis=-1)
+    if (values := model.classes_) is None:
+        return largest
+    return np.asarray(values)[largest]
