@@ -9,19 +9,12 @@ import numpy as np
 from ..data import Dataset
 from ..graph import Array
 from ..machine import check_memory
-from ..nn import LOSSES, CrossEntropyLoss, Loss
+from ..nn import Loss
 from .evaluation import Evaluation
+from .losses import usual_loss as usual_loss
 from .metrics import softmax
 from .multilabel import MultilabelEvaluation
 from .regression import RegressionEvaluation
-
-USUAL = {"numbers": "mse_loss", "labels": "binary_cross_entropy_with_logits"}  # the loss where none is named; LOSSES
-
-
-def usual_loss(kind: str) -> Loss:
-    """The loss for targets of a kind, where none is named: cross-entropy for classes and probabilities."""
-    made: Any = LOSSES[USUAL[kind]] if kind in USUAL else CrossEntropyLoss
-    return made()
 
 
 class Answers:

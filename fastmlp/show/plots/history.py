@@ -20,15 +20,17 @@ ABNORMAL = 100.0  # nats; a guess among C classes costs ln C, so a loss beyond t
 def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
     """Mean training and validation loss over the epochs; the lowest validation loss is marked.
 
-    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100. Epochs
-    whose loss is not finite have a dotted line and a note. Error: ValueError for a history without epochs.
+    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100 nats, of one in
+    other units above 100 times the lowest. Epochs whose loss is not finite have a dotted line and a note.
+    Error: ValueError for a history without epochs.
     """
     epochs = _epochs("loss_curve", history)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_loss"), history.column("validation_loss")
     _lines(ax, epochs, train, held_out, min, "lowest", ".4f")
     finite = [value for value in train + held_out if math.isfinite(value)]
-    if finite and max(finite) > ABNORMAL and min(finite) > 0:
+    limit = ABNORMAL if history.unit == "nats" else ABNORMAL * min(finite, default=0)
+    if finite and max(finite) > limit and min(finite) > 0:
         ax.set_yscale("log")
     elif finite:
         ax.set_ylim(bottom=0)

@@ -35,7 +35,7 @@ def number_tiles(e: RegressionEvaluation) -> list[Tile]:
         ("Test R²", decimal(e.r2), f"1 is no error, 0 that of the targets' mean{mean}"),
         ("Test RMSE", amount(e.rmse), f"in the unit of the targets{mean}"),
         ("Test MAE", amount(e.mae), f"mean absolute error{mean}"),
-        ("Test loss", decimal(e.loss), e.loss_name),
+        ("Test loss", amount(e.loss), e.loss_name),
     ]
     if e.unfinished:
         tiles.append(("Not finite", f"{e.unfinished:,}", "rows that the network has no number for"))
