@@ -67,3 +67,11 @@ def of_class(evaluation: Any, c: int) -> str:
     """The name of a class, of an evaluation that knows names; else its number."""
     known = getattr(evaluation, "names", None)
     return str(int(c)) if known is None else known[int(c)]
+
+
+SCORES = {"r2": "R²", "f1": "micro F1", "micro_f1": "micro F1"}  # names of scores that a person writes otherwise
+
+
+def score(name: str) -> str:
+    """The name of a score as a person writes it, on one line."""
+    return SCORES.get(name) or line(name)

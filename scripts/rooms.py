@@ -65,7 +65,7 @@ ROOMS = {
     ),
     "store": Room(
         "weights in files and back, and the run folder",
-        "check machine files data nn training show",
+        "check machine files words data nn training show",
         called="safetensors",
     ),
     "studies": Room(

@@ -7,7 +7,7 @@ from kernel_cases import UNTOUCHED, Case
 from strategies import Source
 
 from fastmlp import kernels as k
-from fastmlp.kernels import loss
+from fastmlp.kernels import distances
 
 SMOOTHING = np.array([0.1])
 
@@ -149,7 +149,7 @@ CASES = [
         "mse_forward",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
         outputs={"terms": "2N"},
-        run=lambda a, lo, hi: loss.mse_forward(a.z, a.targets, a.r, a.z, a.terms, NONE, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.mse_forward(a.z, a.targets, a.r, a.z, a.terms, NONE, a.O, lo, hi),
         twin=lambda a: {
             "terms": np.stack(
                 [oracles.f64(a.r) * ((oracles.f64(a.z) - a.targets) ** 2).mean(axis=1), np.full(a.N, UNTOUCHED)]
@@ -163,7 +163,7 @@ CASES = [
         "mse_backward",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
         outputs={"dz": "NO"},
-        run=lambda a, lo, hi: loss.mse_backward(a.z, a.targets, a.r, a.z, a.dz, NONE, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.mse_backward(a.z, a.targets, a.r, a.z, a.dz, NONE, a.O, lo, hi),
         twin=lambda a: {"dz": 2 * oracles.f64(a.r)[:, None] * (oracles.f64(a.z) - a.targets) / a.O},
         bound=mse_dz_bound,
         of_rows=True,
@@ -172,7 +172,7 @@ CASES = [
         "r2_score",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "w": oracles.f64(s.positive(O))},
         outputs={"terms": "2N"},
-        run=lambda a, lo, hi: loss.r2_score(a.z, a.targets, a.terms, a.w, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.r2_score(a.z, a.targets, a.terms, a.w, a.O, lo, hi),
         twin=lambda a: {
             "terms": np.stack([np.full(a.N, UNTOUCHED), -(a.w * (oracles.f64(a.z) - a.targets) ** 2).sum(axis=1)])
         },

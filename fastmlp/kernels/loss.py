@@ -129,39 +129,3 @@ def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
             larger = (top == top) & ~(row[c] <= top)
             top, best = (row[c] if larger else top), (c if larger else best)
         terms[1, n] = best == int(targets[n, 0])
-
-
-@kernel
-def mse_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = r[n] Σ_c (z[n, c] - t[n, c])² / C.    targets t: (N, C)"""
-    number = z.dtype.type
-    for n in range(lo, hi):
-        total = number(0)
-        for c in range(columns):
-            d = z[n, c] - number(targets[n, c])
-            total += d * d
-        terms[0, n] = r[n] * (total / number(columns))
-
-
-@kernel
-def mse_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
-    """dz = 2 r[n] (z - t) / C."""
-    number = z.dtype.type
-    for n in range(lo, hi):
-        factor = number(2) * r[n] / number(columns)
-        for c in range(columns):
-            dz[n, c] = factor * (z[n, c] - number(targets[n, c]))
-
-
-@kernel
-def r2_score(z, targets, terms, numbers, columns, lo, hi):
-    """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
-
-    The spread is Σₙ (t - mean)²: R² = 1 + the mean of the terms.
-    """
-    for n in range(lo, hi):
-        total = 0.0
-        for c in range(columns):
-            d = z[n, c] - targets[n, c]
-            total += numbers[c] * d * d
-        terms[1, n] = -total

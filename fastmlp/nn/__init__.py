@@ -4,11 +4,12 @@
 """
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
+from .distances import DISTANCES, MSELoss
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss
-from .losses import LOSSES, CrossEntropyLoss, MSELoss
+from .losses import CLASSIFIERS, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
@@ -17,6 +18,7 @@ from .score import Score
 
 _KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
+LOSSES: dict[str, type[Loss]] = {**CLASSIFIERS, **DISTANCES}  # by the names of their operations
 
 __all__ = [
     "ACTIVATIONS",

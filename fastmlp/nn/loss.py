@@ -16,7 +16,7 @@ from ..kernels import forms, trial
 from . import declared
 from .layer import Kernel, declares
 from .module import Module
-from .rowloss import LossNode, by_rows, row_loss, row_weights, shares
+from .rowloss import LossNode, by_rows, check_reduction, row_loss, row_weights, shares
 from .score import Score, added
 
 KINDS = ("classes", "numbers", "labels", "probabilities")  # of targets
@@ -87,9 +87,11 @@ class Loss(Module):
                 f"{cls.__name__}: score is a {what}; it must be a fastmlp.nn.Score, as MSELoss.score is one"
             )
 
-    def __init__(self) -> None:
+    def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         kind = type(self)
+        check_reduction(kind.__name__, reduction)
+        self.reduction = reduction
         for what, must in (
             ("targets", f"{WORDS}, or a tuple of them"),
             ("score", "a fastmlp.nn.Score, such as MSELoss.score"),
@@ -204,6 +206,16 @@ class Loss(Module):
         r = np.ones(rows, z.dtype) if weights is None else weights.astype(z.dtype)
         self.kernels["forward"](kernel_array(z), targets, r, kept, terms, self.number_array(), columns, 0, rows)
         return Measured(float(z.dtype.type(added(0.0, terms[0]))), mass, *scores)
+
+    def extra_repr(self) -> str:
+        """The arguments that are not the defaults, as PyTorch prints them."""
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value, default = getattr(self, name, parameter.default), parameter.default
+            value = value.tolist() if isinstance(value, np.ndarray) else value
+            if default is not parameter.empty and value != default:
+                shown.append(f"{name}={value!r}")
+        return ", ".join(shown)
 
     def takes_weights(self) -> bool:
         """Whether rows may have weights: its kernels know them by their share, a forward by an argument."""

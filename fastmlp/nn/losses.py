@@ -1,4 +1,4 @@
-"""Losses: a node, its operation and its module each; the score that goes with a loss."""
+"""Losses of classes and labels: a node, its operation and its module each; the score that goes with a loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
-from ..kernels import loss as pairs
 from .loss import Loss
-from .rowloss import LossNode, row_loss
 from .score import Score
 
 ACCURACY = Score("accuracy", kernels.accuracy_score, best=1.0)
@@ -194,63 +192,6 @@ class CrossEntropyLoss(Loss):
         return f"label_smoothing={self.label_smoothing}" if self.label_smoothing else ""
 
 
-def _r2_numbers(targets: Array) -> Array:
-    """w of `r2_score`: 0 for a column whose targets are all the same, NaN where all columns are.
-
-    R² says nothing there: scikit-learn's 0 for any error, 1 for none, is no measure of a training.
-    """
-    spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    varies = spread > 0
-    if not varies.any():
-        return np.full(len(spread), np.nan)
-    return np.where(varies, len(targets) / np.where(varies, spread, 1) / varies.sum(), 0.0)
-
-
-R2 = Score("r2", pairs.r2_score, _r2_numbers, start=1.0, best=1.0)
-
-
-class MseLossBackward0(LossNode):
-    """loss = Σₙ r[n] Σ_c (z[n, c] - t[n, c])² / C."""
-
-    equation = "dz = 2 dloss r[n] (z - t) / C"
-    pair = (pairs.mse_forward, pairs.mse_backward)
-    keeps = {
-        "z": "the distance from the target scales what each output sends back",
-        "t": "the targets",
-        "r": "the share of each row in the loss",
-    }
-    twin = "torch.nn.functional.mse_loss"
-    twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
-
-
-@flushed
-def mse_loss(z: Tensor, targets: Any, *, reduction: str = "mean") -> Tensor:
-    """loss = Σₙ r[n] Σ_c (z[n, c] - t[n, c])² / C.    z: (N, C)  targets t: (N, C), or (N,) where C is 1  loss: ()
-
-    reduction  "mean": r = 1 / N;  "sum": r = C, the sum over all numbers
-    The loss has the unit of the targets, squared. Errors: ValueError for shapes that do not fit and for another
-    reduction; TypeError for other dtypes than float32 and float64. Source: PyTorch's documentation of MSELoss.
-    """
-    return row_loss("mse_loss", MseLossBackward0, z, targets, reduction=reduction)
-
-
-class MSELoss(Loss):
-    """loss = mean over n and c of (z[n, c] - t[n, c])².    z: (N, C)  targets t: floats (N, C), or (N,) where C is 1
-
-    The score beside it is R² = 1 - Σ (z - t)² / Σ (t - mean)², the mean over the columns whose targets are not all the
-    same; NaN where all are.
-    Errors: those of `ops.mse_loss`. Source: PyTorch's documentation of torch.nn.MSELoss; for R²,
-    scikit-learn's documentation of r2_score.
-    """
-
-    node, targets, score = MseLossBackward0, "numbers", R2
-
-    def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
-        """As `ops.mse_loss`."""
-        return mse_loss(z, targets)
-
-
-LOSSES: dict[str, type[Loss]] = {  # by the names of their operations
+CLASSIFIERS: dict[str, type[Loss]] = {  # by the names of their operations
     "cross_entropy": CrossEntropyLoss,
-    "mse_loss": MSELoss,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...words import score
 from .letters import literal
 from .style import canvas, frame, ink, new_figure, palette, styled
 
@@ -55,8 +56,8 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     if accuracy:
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     elif title == "Accuracy":
-        title = literal(history.score_name, MOST_NAME)
-    ax.set(xlabel="epoch", ylabel=literal(history.score_name, MOST_NAME), title=title)
+        title = literal(score(history.score_name), MOST_NAME)
+    ax.set(xlabel="epoch", ylabel=literal(score(history.score_name), MOST_NAME), title=title)
     ax.legend(loc="lower right")
     return figure
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from ...words import short
+from ...words import line, short
+from ..fonts import fonts_for
 
-FONTS = (  # with the letters of East Asia and others, as systems install them: taken where matplotlib's own has none
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic",
-    "Malgun Gothic", "Arial Unicode MS", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Hebrew",
-)  # fmt: skip
+_missing: ContextVar[frozenset[str]] = ContextVar("missing", default=frozenset())  # letters that no font here has
 
 
 def literal(name: Any, most: int) -> str:
@@ -29,29 +27,36 @@ def literals(names: Iterable[str], most: int, numbers: Iterable[int]) -> list[st
     return [literal(name if is_drawable(name) else f"[{number}]", most) for name, number in pairs]
 
 
-def families() -> list[str]:
-    """The fonts in the order in which a letter is looked for: those that are set, then the installed ones of FONTS."""
+def is_drawable(name: str) -> bool:
+    """Whether a font has each letter of the name, of those that are drawn `lettered`."""
+    return _missing.get().isdisjoint(name)
+
+
+@contextmanager
+def lettered(values: Iterable[Any]) -> Iterator[list[str]]:
+    """The fonts to draw with, in the order in which a letter is looked for, for the names that these values have.
+
+    Within the block `is_drawable` knows what they lack. A value is what a plot is given: an evaluation, a data set.
+    """
     from matplotlib import rcParams
 
-    return [*rcParams["font.family"], *(name for name in _installed() if name not in rcParams["font.family"])]
+    families, missing = list(rcParams["font.family"]), ""
+    texts = [line(text) for value in values for text in _names(value)]
+    if not all(text.isascii() for text in texts):
+        found, missing = fonts_for(texts)
+        families += [name for name in found if name not in families]
+    token = _missing.set(frozenset(missing))
+    try:
+        yield families
+    finally:
+        _missing.reset(token)
 
 
-@lru_cache
-def _installed() -> tuple[str, ...]:
-    from matplotlib.font_manager import fontManager
-
-    there = {font.name for font in fontManager.ttflist}
-    return tuple(name for name in FONTS if name in there)
-
-
-def is_drawable(name: str) -> bool:
-    """Whether each letter of the name is in one of the fonts."""
-    return name.isascii() or _covered(name, tuple(families()))
-
-
-@lru_cache(maxsize=4096)
-def _covered(name: str, fonts: tuple[str, ...]) -> bool:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    found = [get_font(findfont(FontProperties(family=[font]))) for font in fonts]
-    return all(any(font.get_char_index(ord(c)) for font in found) for c in name)
+def _names(value: Any) -> Iterator[str]:
+    """The names that come from data: of classes, of labels or columns, of the data set, of the score."""
+    for attribute in ("classes_", "target_names", "name", "score_name"):
+        given = getattr(value, attribute, None)
+        if isinstance(given, str):
+            yield given
+        elif isinstance(given, tuple | list) or getattr(getattr(given, "dtype", None), "kind", "") == "U":
+            yield from map(str, given)  # type: ignore[arg-type]

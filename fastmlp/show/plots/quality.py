@@ -97,7 +97,7 @@ def _name(ax: Any, names: tuple[str, ...], classes: int) -> None:
         letters = {"fontsize": LETTERS - (1 if classes <= 12 else 3)}
         ax.set_xticks(range(classes), labels=short, **letters)
         ax.set_yticks(range(classes), labels=short, **letters)
-        longest = max(map(columns, short)) * max(classes / 3, 1)  # a third of the width has ten letters
+        longest = max(map(columns, short)) * max(classes, 3) // 3  # a third of the width has ten letters
     if names and longest > 10:
         ax.tick_params(axis="x", rotation=90 if classes > 6 else 30)
         for label in ax.get_xticklabels():

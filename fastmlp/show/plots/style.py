@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...check import NotInstalledError
-from .letters import families
+from .letters import lettered
 
 WIDTH, DPI, LETTERS = 5.0, 160, 12.0  # inches, pixels an inch, points
 
@@ -138,9 +138,10 @@ def styled(function: F) -> F:
         settings |= dict.fromkeys(
             ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), colours.ink
         )
-        settings |= {"font.family": families(), "text.parse_math": True}
-        with matplotlib.rc_context(settings):
-            return function(*args, **kwargs)
+        with lettered([*args, *kwargs.values()]) as families:
+            settings |= {"font.family": families, "text.parse_math": True}
+            with matplotlib.rc_context(settings):
+                return function(*args, **kwargs)
 
     return draw  # type: ignore[return-value]
 

@@ -1,0 +1,44 @@
+"""Losses of numbers that are to be met: each output z[n, c] has a target t[n, c], d = z - t.
+
+    loss of a row = Σ_c f(z[n, c], t[n, c]) / C        dz[n, c] = r[n] f'(z[n, c], t[n, c]) / C
+
+The form of the pairs and of the scores is that of `loss`.
+"""
+
+from .jit import kernel
+
+
+@kernel
+def mse_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c (z[n, c] - t[n, c])² / C.    targets t: (N, C)"""
+    number = z.dtype.type
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            d = z[n, c] - number(targets[n, c])
+            total += d * d
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def mse_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = 2 r[n] (z - t) / C."""
+    number = z.dtype.type
+    for n in range(lo, hi):
+        factor = number(2) * r[n] / number(columns)
+        for c in range(columns):
+            dz[n, c] = factor * (z[n, c] - number(targets[n, c]))
+
+
+@kernel
+def r2_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
+
+    The spread is Σₙ (t - mean)²: R² = 1 + the mean of the terms.
+    """
+    for n in range(lo, hi):
+        total = 0.0
+        for c in range(columns):
+            d = z[n, c] - targets[n, c]
+            total += numbers[c] * d * d
+        terms[1, n] = -total

@@ -1,0 +1,86 @@
+"""Losses of numbers that are to be met: a node, its operation and its module each; the scores that go with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Array, Tensor
+from ..graph.operation import flushed
+from ..kernels import distances as kernels
+from .loss import Loss
+from .rowloss import LossNode, row_loss
+from .score import Score
+
+
+def per_spread(spread: Array, mass: float) -> Array:
+    """mass / (columns times spread) for each column: what an error counts in a score of 1 - errors / spread.
+
+    0 for a column whose spread is 0, all its targets the same, NaN where all columns are so: the score says nothing
+    there, and scikit-learn's 0 for any error, 1 for none, is no measure of a training.
+    """
+    varies = spread > 0
+    if not varies.any():
+        return np.full(len(spread), np.nan)
+    return np.where(varies, mass / np.where(varies, spread, 1) / varies.sum(), 0.0)
+
+
+def _r2_numbers(targets: Array, weights: Array | None = None) -> Array:
+    """w of `r2_score`, by the spread Σ (t - mean)² of the targets, weighted where rows are."""
+    if weights is None:
+        return per_spread(((targets - targets.mean(axis=0)) ** 2).sum(axis=0), len(targets))
+    w, mass = weights[:, None], float(weights.sum())
+    mean = (w * targets).sum(axis=0) / mass
+    return per_spread((w * (targets - mean) ** 2).sum(axis=0), mass)
+
+
+R2 = Score("r2", kernels.r2_score, _r2_numbers, start=1.0, best=1.0)
+
+
+class MseLossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c (z[n, c] - t[n, c])² / C."""
+
+    equation = "dz = 2 dloss r[n] (z - t) / C"
+    pair = (kernels.mse_forward, kernels.mse_backward)
+    keeps = {
+        "z": "the distance from the target scales what each output sends back",
+        "t": "the targets",
+        "r": "the share of each row in the loss",
+    }
+    twin = "torch.nn.functional.mse_loss"
+    twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
+
+
+@flushed
+def mse_loss(z: Tensor, targets: Any, *, sample_weight: Any = None, reduction: str = "mean") -> Tensor:
+    """loss = Σₙ r[n] Σ_c (z[n, c] - t[n, c])² / C.    z: (N, C)  targets t: (N, C), or (N,) where C is 1  loss: ()
+
+    sample_weight  w (N,) numbers >= 0, one for each row; None counts every row once
+    reduction      "mean": r = w / Σ w, 1 / N without weights;  "sum": r = C w, the sum over all numbers;  "none": the
+                   loss of each number, (N, C), times w
+    The loss has the unit of the targets, squared. Errors: ValueError for shapes that do not fit, weights below 0 and
+    another reduction; TypeError for other dtypes than float32 and float64. Source: PyTorch's documentation of MSELoss.
+    """
+    return row_loss("mse_loss", MseLossBackward0, z, targets, sample_weight=sample_weight, reduction=reduction)
+
+
+class MSELoss(Loss):
+    """loss = mean over n and c of (z[n, c] - t[n, c])².    z: (N, C)  targets t: floats (N, C), or (N,) where C is 1
+
+    The score beside it is R² = 1 - Σ (z - t)² / Σ (t - mean)², the mean over the columns whose targets are not all the
+    same; NaN where all are.
+    Errors: those of `ops.mse_loss`. Source: PyTorch's documentation of torch.nn.MSELoss; for R²,
+    scikit-learn's documentation of r2_score.
+    """
+
+    node, targets, score = MseLossBackward0, "numbers", R2
+
+    def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        """As `ops.mse_loss`."""
+        return mse_loss(z, targets, sample_weight=sample_weight, reduction=self.reduction)
+
+
+DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
+    "mse_loss": MSELoss,
+}
