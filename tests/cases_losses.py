@@ -2,6 +2,7 @@
 
 import numpy as np
 import oracles
+import oracles_losses
 from cases_layers import NONE
 from kernel_cases import UNTOUCHED, Case
 from strategies import Source
@@ -70,6 +71,37 @@ def cross_entropy_gradient_bound(a, want, eps) -> dict[str, np.ndarray]:
     return {"dz": 4 * eps * dy + (a.O + 7) * eps * dy.sum(axis=1, keepdims=True)}
 
 
+def soft_numbers(O: int) -> np.ndarray:
+    """A smoothing, and weights of the classes of which the first is 0."""
+    return np.array([0.1, *np.arange(O) / 4])
+
+
+def soft_targets(s: Source, N: int, O: int) -> np.ndarray:
+    """Probabilities, some of them 0; of one class its label."""
+    return s.rng.dirichlet(np.full(O, 0.5), N) * (s.rng.random((N, O)) > 0.3) if O > 1 else np.zeros((N, 1))
+
+
+def soft_shares(a) -> np.ndarray:
+    """q of the targets above."""
+    numbers = soft_numbers(a.O)
+    targets = a.targets if a.O > 1 else labels_of(a)
+    return oracles_losses.class_shares(targets, a.O, numbers[0], numbers[1:])
+
+
+def soft_nll(a) -> np.ndarray:
+    """-r Σ_c q y; a class without a share counts nothing, whatever its y."""
+    q = soft_shares(a)
+    return np.array([-float(r) * sum(float(p) * float(v) for p, v in zip(*row, strict=True) if p)
+                     for r, *row in zip(a.r, q, a.y, strict=True)])  # fmt: skip
+
+
+def soft_nll_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """n eps Σ|terms|; q is rounded to the dtype."""
+    q = soft_shares(a)
+    sizes = np.where(q > 0, np.abs(q * oracles.f64(a.y)), 0).sum(axis=1)
+    return {"terms": np.stack([(a.O + 5) * eps * oracles.f64(a.r) * sizes, np.zeros(a.N)])}
+
+
 def labels_of(a) -> np.ndarray:
     return a.targets[:, 0].astype(int)
 
@@ -109,6 +141,25 @@ CASES = [
         run=lambda a, lo, hi: k.nll_loss_backward(1.5, a.labels, a.r, 0.1, a.dy, a.O, lo, hi),
         twin=lambda a: {"dy": oracles.nll_loss_backward(1.5, a.labels, a.r, 0.1, a.O)},
         bound=lambda a, want, eps: {"dy": 3 * eps * np.abs(want["dy"])},  # q from three numbers, two products
+        of_rows=True,
+    ),
+    Case(
+        "soft_nll_loss_forward",
+        inputs=lambda s, N, O: {"y": s.array(N, O), "targets": soft_targets(s, N, O), "r": s.positive(N)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: k.soft_nll_loss_forward(a.y, a.targets, a.r, a.terms, soft_numbers(a.O), a.O, lo, hi),
+        twin=lambda a: {"terms": np.stack([soft_nll(a), np.full(a.N, UNTOUCHED)])},
+        bound=soft_nll_bound,
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "soft_nll_loss_backward",
+        inputs=lambda s, N, O: {"targets": soft_targets(s, N, O), "r": s.positive(N)},
+        outputs={"dy": "NO"},
+        run=lambda a, lo, hi: k.soft_nll_loss_backward(a.targets, a.r, a.dy, soft_numbers(a.O), a.O, lo, hi),
+        twin=lambda a: {"dy": -oracles.f64(a.r)[:, None] * soft_shares(a)},
+        bound=lambda a, want, eps: {"dy": 3 * eps * np.abs(want["dy"])},  # q rounded, a product
         of_rows=True,
     ),
     Case(

@@ -111,7 +111,7 @@ LAYERS = {
     "labels as texts": (lambda: ops.cross_entropy(tensor(), UNEVEN), ValueError, "cross_entropy: labels", "uneven"),
     "weights of rows as a text": (lambda: ops.cross_entropy(tensor(), [0, 1], sample_weight="a"), TypeError,
                                   "sample_weight is <U1"),
-    "smoothing as a text": (lambda: nn.CrossEntropyLoss("0.1"), ValueError, "label_smoothing is '0.1'"),
+    "smoothing as a text": (lambda: nn.CrossEntropyLoss(label_smoothing="0.1"), ValueError, "label_smoothing is '0.1'"),
     "targets as texts": (lambda: ops.mse_loss(tensor(), [["a"] * 3] * 2), TypeError, "mse_loss: targets are <U1"),
     "complex targets": (lambda: ops.mse_loss(tensor(), np.ones((2, 3)) * 1j), TypeError, "complex128", "real"),
 }  # fmt: skip

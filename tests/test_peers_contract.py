@@ -7,6 +7,7 @@ import importlib
 import inspect
 
 import contract
+import contract_losses
 import numpy as np
 import pytest
 
@@ -131,14 +132,15 @@ def groups_of(peer):
     return [{"params": parameters[:half]}, {"params": parameters[half:]}] if half else [{"params": parameters}]
 
 
-def peer_loss(name, chosen):
-    entry = contract.LOSSES[name]
-    return named(entry.peer)(**entry.options[chosen])
+def peer_loss(name, chosen, columns=OUTPUTS, **more):
+    options = contract_losses.options(name, chosen, columns) | more
+    tensors = {option: torch.tensor(value).double() for option, value in options.items() if isinstance(value, list)}
+    return named(contract.LOSSES[name].peer)(**options | tensors)
 
 
 def train_both(net, rule=("sgd", "momentum"), loss=("cross_entropy", "plain")):
     """50 steps on both sides; checks every loss, and gives both models."""
-    (model, peer), (ours, theirs) = twins(net), (contract.loss(*loss), peer_loss(*loss))
+    (model, peer), (ours, theirs) = twins(net), (contract.loss(*loss, net.outputs), peer_loss(*loss, net.outputs))
     optimizer = contract.optimizer(model, *rule)
     peer_optimizer = peer_rule(*rule, groups_of(peer))
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -222,9 +224,34 @@ def test_arguments_of_pytorch_have_its_names_and_defaults(kind, peer):
 @pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
 @pytest.mark.parametrize("outputs", [1, OUTPUTS])
 def test_each_loss_trains_as_its_peer(name, chosen, outputs):
-    outputs += contract.loss(name, chosen).targets == "classes"  # of one class the loss is 0, up to roundings
+    outputs += "classes" in contract.loss(name, chosen).kinds  # of one class the loss is 0, up to roundings
     layers = (("Linear", "plain", 12), ("Tanh", "plain", 1), ("Linear", "plain", outputs))
     assert_same_state(*train_both(contract.Net(FEATURES, layers, 3), loss=(name, chosen)))
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_each_loss_is_reduced_as_its_peer(name, chosen, reduction):
+    """And with weights of the rows, which PyTorch has not: the mean of its losses, weighted."""
+    rng, columns = np.random.default_rng(7), 6
+    ours = contract.loss(name, chosen, columns, reduction=reduction)
+    z, targets = rng.standard_normal((ROWS, columns)), contract.targets(ours, rng, ROWS, columns)
+    for w in (None, rng.integers(0, 3, ROWS) / 4):
+        tensor, theirs = fm.Tensor(z, requires_grad=True), torch.tensor(z, requires_grad=True)
+        value = ours(tensor, targets, w)
+        value.backward(np.ones(value.shape))
+        if w is None:
+            expected = peer_loss(name, chosen, columns, reduction=reduction)(theirs, torch.tensor(targets))
+        else:
+            each = peer_loss(name, chosen, columns, reduction="none")(theirs, torch.tensor(targets))
+            mass = contract_losses.twin(name, chosen, z, targets).mass
+            each = each * torch.tensor(w).reshape(-1, *[1] * (each.ndim - 1))
+            total = float((w * mass).sum()) * each[0].numel()
+            expected = each if reduction == "none" else each.sum() / (total if reduction == "mean" else 1)
+        expected.sum().backward()
+        assert value.shape == tuple(expected.shape)
+        np.testing.assert_allclose(value.data, expected.detach().numpy(), rtol=SAME, atol=1e-14)
+        np.testing.assert_allclose(tensor.grad, theirs.grad.numpy(), rtol=SAME, atol=1e-14)
 
 
 @pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.RULES))

@@ -79,11 +79,11 @@ def targets_of(given: Any, what: str) -> tuple[Array, tuple[str, ...] | None, Ar
     return arrays[0], names, _categories(columns[0][1])
 
 
-def weight_of(given: Any, rows: int, where: str) -> Array | None:
+def weight_of(given: Any, rows: int, where: str, of_weight: str = "sample_weight") -> Array | None:
     """(rows,) float64, a copy: what each row counts. Error: ValueError for others than numbers >= 0, not all 0."""
     if given is None:
         return None
-    what = f"{where}: sample_weight"
+    what = f"{where}: {of_weight}"
     weight = targets_of(given, what)[0]
     if weight.dtype.kind not in "iubf":
         raise ValueError(f"{what} has the type {weight.dtype}; it must be numbers, one for each row")

@@ -124,7 +124,7 @@ def _way_on(data: Dataset, kinds: tuple[str, ...]) -> str:
             data.as_kind(kind)
         except ValueError:
             continue
-        return f": Dataset(..., kind={kind!r}) takes them as {kind}"
+        return f': Dataset(..., kind="{kind}") takes them as {kind}'
     return ""
 
 

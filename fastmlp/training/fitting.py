@@ -26,7 +26,7 @@ def as_taken(caller: str, loss: Loss, data: Dataset, what: str = "data") -> tupl
     if data.kind == "numbers" and "classes" in kinds and "numbers" not in kinds and data.has_whole_targets():
         data = data.as_kind("classes")
         line = f"the targets are floats, all of them whole; {type(loss).__name__} takes them for classes"
-        line += f": {in_words(data.class_values)}" if data.class_values is not None else f", 0 .. {data.classes - 1}"
+        line += f", 0 .. {data.classes - 1}" * (data.class_values is None)
     check_kind(caller, loss, data, what)
     return data, line
 

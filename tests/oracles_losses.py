@@ -1,0 +1,59 @@
+"""Slow twins of the losses and scores in plain float64 NumPy, from the papers and PyTorch's documentation.
+
+A loss gives (each, slopes, mass): the loss of each row (N,) or of each number (N, C); slopes (N, C), their derivative
+by z; mass (N,), what a row counts in the divisor of the mean.
+"""
+
+import math
+
+import numpy as np
+from oracles import f64, hits, log_softmax
+
+
+def class_shares(targets, C: int, smoothing: float, weight) -> np.ndarray:
+    """q[n, c] = w[c] ((1 - s) p[n, c] + s / C), p the probabilities, or 1 for the label."""
+    p = f64(targets) if np.ndim(targets) == 2 else np.eye(C)[np.asarray(targets)]
+    return (np.ones(C) if weight is None else f64(weight)) * ((1 - smoothing) * p + smoothing / C)
+
+
+def cross_entropy(z, targets, smoothing: float, weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-Σ_c q log softmax(z), divided by the weights of the labels, or by the rows where targets are probabilities."""
+    y = log_softmax(z)
+    q = class_shares(targets, y.shape[1], smoothing, weight)
+    each = np.array([-math.fsum(a * b for a, b in zip(*rows, strict=True) if a) for rows in zip(q, y, strict=True)])
+    mass = np.ones(len(y)) if weight is None or np.ndim(targets) == 2 else f64(weight)[np.asarray(targets)]
+    return each, np.exp(y) * q.sum(axis=1, keepdims=True) - q, mass
+
+
+def accuracy(z, targets, w) -> float:
+    """The share of rows whose label, or largest probability, has the largest logit; by weights w."""
+    return float(np.average(hits(z, targets if np.ndim(targets) == 1 else np.argmax(targets, axis=1)), weights=w))
+
+
+def columns(t, z) -> np.ndarray:
+    """Targets as (N, T), float64."""
+    return f64(t).reshape(len(z), -1)
+
+
+def by_number(each, slopes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return each, slopes, np.ones(len(each))
+
+
+def mse(z, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(z - t)²."""
+    d = f64(z) - columns(t, z)
+    return by_number(d**2, 2 * d)
+
+
+def explained(error, spread, w) -> float:
+    """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that have a spread."""
+    w = np.ones(len(error)) if w is None else f64(w)
+    all_spread = (w[:, None] * spread).sum(axis=0)
+    scores = 1 - (w[:, None] * error).sum(axis=0)[all_spread > 0] / all_spread[all_spread > 0]
+    return float(scores.mean()) if scores.size else math.nan
+
+
+def r2(z, t, w) -> float:
+    """Scikit-learn's r2_score with sample_weight: the spread is that around the weighted mean."""
+    t = columns(t, z)
+    return explained((f64(z) - t) ** 2, (t - np.average(t, axis=0, weights=w)) ** 2, w)
