@@ -45,15 +45,19 @@ def mse(z, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return by_number(d**2, 2 * d)
 
 
-def explained(error, spread, w) -> float:
-    """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that have a spread."""
-    w = np.ones(len(error)) if w is None else f64(w)
-    all_spread = (w[:, None] * spread).sum(axis=0)
-    scores = 1 - (w[:, None] * error).sum(axis=0)[all_spread > 0] / all_spread[all_spread > 0]
+def varies(t, w) -> np.ndarray:
+    """Which columns have targets that are not all the same, of rows that count."""
+    return np.array([len(set(column)) > 1 for column in (t if w is None else t[f64(w) > 0]).T])
+
+
+def explained(error, spread, w, varies) -> float:
+    """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
+    w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]
+    scores = 1 - (w * error).sum(axis=0)[varies] / (w * spread).sum(axis=0)[varies]
     return float(scores.mean()) if scores.size else math.nan
 
 
 def r2(z, t, w) -> float:
     """Scikit-learn's r2_score with sample_weight: the spread is that around the weighted mean."""
     t = columns(t, z)
-    return explained((f64(z) - t) ** 2, (t - np.average(t, axis=0, weights=w)) ** 2, w)
+    return explained((f64(z) - t) ** 2, (t - np.average(t, axis=0, weights=w)) ** 2, w, varies(t, w))

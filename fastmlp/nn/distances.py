@@ -7,35 +7,28 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array, Tensor
-from ..graph.operation import flushed
 from ..kernels import distances as kernels
 from .loss import Loss
 from .rowloss import LossNode, row_loss
-from .score import Score
-
-
-def per_spread(spread: Array, mass: float) -> Array:
-    """mass / (columns times spread) for each column: what an error counts in a score of 1 - errors / spread.
-
-    0 for a column whose spread is 0, all its targets the same, NaN where all columns are so: the score says nothing
-    there, and scikit-learn's 0 for any error, 1 for none, is no measure of a training.
-    """
-    varies = spread > 0
-    if not varies.any():
-        return np.full(len(spread), np.nan)
-    return np.where(varies, mass / np.where(varies, spread, 1) / varies.sum(), 0.0)
+from .score import Score, per_spread
 
 
 def _r2_numbers(targets: Array, weights: Array | None = None) -> Array:
     """w of `r2_score`, by the spread Σ (t - mean)² of the targets, weighted where rows are."""
     if weights is None:
-        return per_spread(((targets - targets.mean(axis=0)) ** 2).sum(axis=0), len(targets))
-    w, mass = weights[:, None], float(weights.sum())
-    mean = (w * targets).sum(axis=0) / mass
-    return per_spread((w * (targets - mean) ** 2).sum(axis=0), mass)
+        return per_spread(((targets - targets.mean(axis=0)) ** 2).sum(axis=0), np.ones(len(targets)), targets)
+    mean = np.average(targets, axis=0, weights=weights)
+    return per_spread((weights[:, None] * (targets - mean) ** 2).sum(axis=0), weights, targets)
 
 
 R2 = Score("r2", kernels.r2_score, _r2_numbers, start=1.0, best=1.0)
+
+
+KEEPS = {
+    "z": "the distance from the target scales what each output sends back",
+    "t": "the targets",
+    "r": "the share of each row in the loss",
+}
 
 
 class MseLossBackward0(LossNode):
@@ -43,16 +36,11 @@ class MseLossBackward0(LossNode):
 
     equation = "dz = 2 dloss r[n] (z - t) / C"
     pair = (kernels.mse_forward, kernels.mse_backward)
-    keeps = {
-        "z": "the distance from the target scales what each output sends back",
-        "t": "the targets",
-        "r": "the share of each row in the loss",
-    }
+    keeps = KEEPS
     twin = "torch.nn.functional.mse_loss"
     twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
 
 
-@flushed
 def mse_loss(z: Tensor, targets: Any, *, sample_weight: Any = None, reduction: str = "mean") -> Tensor:
     """loss = Σₙ r[n] Σ_c (z[n, c] - t[n, c])² / C.    z: (N, C)  targets t: (N, C), or (N,) where C is 1  loss: ()
 

@@ -1,0 +1,75 @@
+"""Cases of the losses of numbers, and of the scores that go with them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import oracles
+import oracles_losses
+from cases_losses import numbers
+from kernel_cases import UNTOUCHED, Case
+from strategies import Source
+
+from fastmlp.kernels import distances as d
+
+
+def both(s: Source, N: int, O: int) -> dict[str, np.ndarray]:
+    return {"z": s.array(N, O), "targets": numbers(s, N, O)}
+
+
+def sizes(z, t) -> np.ndarray:
+    """|d| (1 + |d|): no loss here, and none of its parts, is larger than some times that."""
+    apart = np.abs(oracles.f64(z) - oracles.f64(t))
+    return apart * (1 + apart)
+
+
+def forward(a, *options) -> tuple[Any, ...]:
+    """The arguments of a forward, but for the rows."""
+    return a.z, a.targets, a.r, a.z, a.terms, np.array(options or (0.0,), np.float64), a.O
+
+
+def backward(a, *options) -> tuple[Any, ...]:
+    return a.z, a.targets, a.r, a.z, a.dz, np.array(options or (0.0,), np.float64), a.O
+
+
+def score_terms(a, terms) -> dict[str, np.ndarray]:
+    return {"terms": np.stack([np.full(a.N, UNTOUCHED), terms])}
+
+
+def pair(
+    name: str,
+    run: tuple[Callable[..., Any], Callable[..., Any]],
+    twin: Callable[[Any], Any],
+    draw: Callable[[Source, int, int], dict[str, np.ndarray]] = both,
+    parts: Callable[[Any, Any], np.ndarray] = sizes,
+) -> list[Case]:
+    """The forward and the backward of a loss that is a mean over the columns.
+
+    twin   (a) -> (each, slopes, mass)    parts  (z, t) -> what is added up for a number, without signs
+    """
+
+    def inputs(s: Source, N: int, O: int) -> dict[str, np.ndarray]:
+        return {**draw(s, N, O), "r": s.positive(N)}
+
+    def terms(a) -> dict[str, np.ndarray]:
+        return {"terms": np.stack([oracles.f64(a.r) * twin(a)[0].mean(axis=1), np.full(a.N, UNTOUCHED)])}
+
+    def terms_bound(a, want, eps) -> dict[str, np.ndarray]:
+        """n eps Σ|terms|; each term is off by some roundings of its parts."""
+        term = (a.O + 12) * eps * oracles.f64(a.r) * parts(a.z, a.targets).mean(axis=1)
+        return {"terms": np.stack([term, np.zeros(a.N)])}
+
+    def dz_bound(a, want, eps) -> dict[str, np.ndarray]:
+        """Some products, and the rounding of a difference."""
+        return {"dz": 8 * eps * (np.abs(want["dz"]) + oracles.f64(a.r)[:, None] * parts(a.z, a.targets) / a.O)}
+
+    return [
+        Case(f"{name}_forward", inputs, {"terms": "2N"}, run[0], terms, terms_bound, of_rows=True, wide=("terms",)),
+        Case(
+            f"{name}_backward", inputs, {"dz": "NO"}, run[1],
+            lambda a: {"dz": oracles.f64(a.r)[:, None] * twin(a)[1] / a.O}, dz_bound, of_rows=True,
+        ),
+    ]  # fmt: skip
+
+
+CASES = []
