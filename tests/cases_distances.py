@@ -72,4 +72,10 @@ def pair(
     ]  # fmt: skip
 
 
-CASES = []
+CASES = [
+    *pair(
+        "l1",
+        (lambda a, lo, hi: d.l1_forward(*forward(a), lo, hi), lambda a, lo, hi: d.l1_backward(*backward(a), lo, hi)),
+        lambda a: oracles_losses.l1(a.z, a.targets),
+    ),
+]

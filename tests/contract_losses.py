@@ -105,6 +105,13 @@ LOSSES: dict[str, LossEntry] = {
         points=normal,
         peer="torch.nn.MSELoss",
     ),
+    "l1_loss": LossEntry(
+        options={"plain": {}},
+        twin=lambda z, t, o: oracles.l1(z, t),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.L1Loss",
+    ),
 }
 
 

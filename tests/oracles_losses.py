@@ -50,6 +50,12 @@ def varies(t, w) -> np.ndarray:
     return np.array([len(set(column)) > 1 for column in (t if w is None else t[f64(w) > 0]).T])
 
 
+def l1(z, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """|z - t|, and its slope 0 where z is t."""
+    d = f64(z) - columns(t, z)
+    return by_number(np.abs(d), np.sign(d))
+
+
 def explained(error, spread, w, varies) -> float:
     """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
     w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]

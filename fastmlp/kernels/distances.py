@@ -31,6 +31,28 @@ def mse_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
 
 @kernel
+def l1_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c |z[n, c] - t[n, c]| / C.    targets t: (N, C)"""
+    number = z.dtype.type
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            total += abs(z[n, c] - number(targets[n, c]))
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def l1_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] sign(z - t) / C, 0 where z is t."""
+    number = z.dtype.type
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            d = z[n, c] - number(targets[n, c])
+            dz[n, c] = factor if d > 0 else -factor if d < 0 else factor * d
+
+
+@kernel
 def r2_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
 

@@ -69,6 +69,35 @@ class MSELoss(Loss):
         return mse_loss(z, targets, sample_weight=sample_weight, reduction=self.reduction)
 
 
+class L1LossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c |z[n, c] - t[n, c]| / C."""
+
+    equation = "dz = dloss r[n] sign(z - t) / C, 0 where z is t"
+    pair = (kernels.l1_forward, kernels.l1_backward)
+    keeps = {"z": "on which side of its target an output is, is the sign", "t": KEEPS["t"], "r": KEEPS["r"]}
+    twin = "torch.nn.functional.l1_loss"
+    twin_note = "there it is made of two nodes, MeanBackward0 and AbsBackward0"
+
+
+def l1_loss(z: Tensor, targets: Any, *, sample_weight: Any = None, reduction: str = "mean") -> Tensor:
+    """loss = Σₙ r[n] Σ_c |z[n, c] - t[n, c]| / C.    Shapes, weights, reductions and errors are those of `mse_loss`.
+
+    Source: PyTorch's documentation of L1Loss.
+    """
+    return row_loss("l1_loss", L1LossBackward0, z, targets, sample_weight=sample_weight, reduction=reduction)
+
+
+class L1Loss(Loss):
+    """loss = mean over n and c of |z[n, c] - t[n, c]|.    z: (N, C)  targets t: floats (N, C), or (N,) where C is 1
+
+    Its least is at the median of the targets. The slope where an output meets its target is 0. The score is R².
+    Errors: those of `ops.l1_loss`. Source: PyTorch's documentation of torch.nn.L1Loss.
+    """
+
+    node, targets, score = L1LossBackward0, "numbers", R2
+
+
 DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
     "mse_loss": MSELoss,
+    "l1_loss": L1Loss,
 }
