@@ -78,4 +78,12 @@ CASES = [
         (lambda a, lo, hi: d.l1_forward(*forward(a), lo, hi), lambda a, lo, hi: d.l1_backward(*backward(a), lo, hi)),
         lambda a: oracles_losses.l1(a.z, a.targets),
     ),
+    *pair(
+        "huber",
+        (
+            lambda a, lo, hi: d.huber_forward(*forward(a, 0.75), lo, hi),
+            lambda a, lo, hi: d.huber_backward(*backward(a, 0.75), lo, hi),
+        ),
+        lambda a: oracles_losses.huber(a.z, a.targets, 0.75),
+    ),
 ]

@@ -112,6 +112,13 @@ LOSSES: dict[str, LossEntry] = {
         points=normal,
         peer="torch.nn.L1Loss",
     ),
+    "huber_loss": LossEntry(
+        options={"plain": {}, "near": {"delta": 0.3}, "far": {"delta": 2.5}},
+        twin=lambda z, t, o: oracles.huber(z, t, o.get("delta", 1.0)),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.HuberLoss",
+    ),
 }
 
 

@@ -56,6 +56,14 @@ def l1(z, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return by_number(np.abs(d), np.sign(d))
 
 
+def huber(z, t, delta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half a square up to delta, a line of the slope delta beyond."""
+    d = f64(z) - columns(t, z)
+    size = np.abs(d)
+    each = np.where(size <= delta, d**2 / 2, delta * (size - delta / 2))
+    return by_number(each, np.where(size <= delta, d, delta * np.sign(d)))
+
+
 def explained(error, spread, w, varies) -> float:
     """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
     w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]

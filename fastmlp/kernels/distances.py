@@ -53,6 +53,34 @@ def l1_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
 
 @kernel
+def huber_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c h / C,  h = d² / 2 where |d| <= delta, else delta (|d| - delta / 2).
+
+    numbers: (delta,)  d = z - t
+    """
+    number = z.dtype.type
+    delta, half = number(numbers[0]), number(0.5)
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            d = abs(z[n, c] - number(targets[n, c]))
+            total += half * d * d if d <= delta else delta * (d - half * delta)
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def huber_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] d / C where |d| <= delta, else r[n] delta sign(d) / C."""
+    number = z.dtype.type
+    delta = number(numbers[0])
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            d = z[n, c] - number(targets[n, c])
+            dz[n, c] = factor * (delta if d > delta else -delta if d < -delta else d)
+
+
+@kernel
 def r2_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
 

@@ -4,7 +4,7 @@
 """
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
-from .distances import DISTANCES, L1Loss, MSELoss
+from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
@@ -31,6 +31,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "HuberLoss",
     "L1Loss",
     "Layer",
     "LayerNorm",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..graph import Array, Tensor
 from ..kernels import distances as kernels
 from .loss import Loss
@@ -29,6 +30,11 @@ KEEPS = {
     "t": "the targets",
     "r": "the share of each row in the loss",
 }
+
+
+def _above_0(name: str, value: Any) -> None:
+    if not (check.is_number(value) and value > 0):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number above 0")
 
 
 class MseLossBackward0(LossNode):
@@ -97,7 +103,49 @@ class L1Loss(Loss):
     node, targets, score = L1LossBackward0, "numbers", R2
 
 
+class HuberLossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c h / C,  h = d² / 2 where |d| <= delta, else delta (|d| - delta / 2),  d = z - t."""
+
+    equation = "dz = dloss r[n] d / C where |d| <= delta, else dloss r[n] delta sign(d) / C"
+    pair = (kernels.huber_forward, kernels.huber_backward)
+    keeps = KEEPS
+    twin = "torch.nn.functional.huber_loss"
+    twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
+
+
+def huber_loss(
+    z: Tensor, targets: Any, *, delta: float = 1.0, sample_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """loss = Σₙ r[n] Σ_c h / C,  h = d² / 2 where |d| <= delta, else delta (|d| - delta / 2),  d = z - t.
+
+    delta: above 0, the distance from which on it grows in a line. Shapes, weights, reductions and errors are those of
+    `mse_loss`. Source: Huber, Robust Estimation of a Location Parameter, Ann. Math. Statist. 35 (1964).
+    """
+    _above_0("huber_loss: delta", delta)
+    return row_loss(
+        "huber_loss", HuberLossBackward0, z, targets, delta, sample_weight=sample_weight, reduction=reduction
+    )  # fmt: skip
+
+
+class HuberLoss(Loss):
+    """loss = mean over n and c of  d² / 2 where |d| <= delta, else delta (|d| - delta / 2),  d = z[n, c] - t[n, c].
+
+    Squared near the target, in a line far from it: an outlier pulls with delta at most. z: (N, C), targets t: floats
+    (N, C), or (N,) where C is 1. The score is R².
+    Errors: ValueError for delta of 0 or below; those of `ops.huber_loss`. Source: Huber, Robust Estimation of a
+    Location Parameter, Ann. Math. Statist. 35 (1964); PyTorch's documentation of torch.nn.HuberLoss.
+    """
+
+    node, targets, score, numbers = HuberLossBackward0, "numbers", R2, ("delta",)
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        _above_0("HuberLoss: delta", delta)
+        self.delta = delta
+
+
 DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
     "mse_loss": MSELoss,
     "l1_loss": L1Loss,
+    "huber_loss": HuberLoss,
 }
