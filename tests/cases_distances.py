@@ -86,4 +86,12 @@ CASES = [
         ),
         lambda a: oracles_losses.huber(a.z, a.targets, 0.75),
     ),
+    *pair(
+        "smooth_l1",
+        (
+            lambda a, lo, hi: d.smooth_l1_forward(*forward(a, 0.75), lo, hi),
+            lambda a, lo, hi: d.smooth_l1_backward(*backward(a, 0.75), lo, hi),
+        ),
+        lambda a: oracles_losses.smooth_l1(a.z, a.targets, 0.75),
+    ),
 ]

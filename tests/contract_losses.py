@@ -119,6 +119,13 @@ LOSSES: dict[str, LossEntry] = {
         points=normal,
         peer="torch.nn.HuberLoss",
     ),
+    "smooth_l1_loss": LossEntry(
+        options={"plain": {}, "narrow": {"beta": 0.2}, "wide": {"beta": 3.0}, "L1": {"beta": 0.0}},
+        twin=lambda z, t, o: oracles.smooth_l1(z, t, o.get("beta", 1.0)),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.SmoothL1Loss",
+    ),
 }
 
 

@@ -64,6 +64,13 @@ def huber(z, t, delta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return by_number(each, np.where(size <= delta, d, delta * np.sign(d)))
 
 
+def smooth_l1(z, t, beta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """|d| - beta / 2 from beta on; below it a parabola that goes on from there."""
+    d = f64(z) - columns(t, z)
+    near, safe = np.abs(d) < beta, beta or 1.0
+    return by_number(np.where(near, d**2 / (2 * safe), np.abs(d) - beta / 2), np.where(near, d / safe, np.sign(d)))
+
+
 def explained(error, spread, w, varies) -> float:
     """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
     w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]

@@ -81,6 +81,34 @@ def huber_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
 
 @kernel
+def smooth_l1_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c s / C,  s = d² / (2 beta) where |d| < beta, else |d| - beta / 2.    numbers: (beta,)"""
+    number = z.dtype.type
+    beta, half = number(numbers[0]), number(0.5)
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            d = abs(z[n, c] - number(targets[n, c]))
+            total += half * d * d / beta if d < beta else d - half * beta
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def smooth_l1_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] d / beta / C where |d| < beta, else r[n] sign(d) / C, 0 where d is."""
+    number = z.dtype.type
+    beta = number(numbers[0])
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            d = z[n, c] - number(targets[n, c])
+            if abs(d) < beta:
+                dz[n, c] = factor * d / beta
+            else:
+                dz[n, c] = factor if d > 0 else -factor if d < 0 else factor * d
+
+
+@kernel
 def r2_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
 

@@ -4,7 +4,7 @@
 """
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
-from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss
+from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
@@ -46,6 +46,7 @@ __all__ = [
     "Score",
     "Sequential",
     "Sigmoid",
+    "SmoothL1Loss",
     "Tanh",
     "elementwise",
     "features_of",

@@ -144,8 +144,50 @@ class HuberLoss(Loss):
         self.delta = delta
 
 
+class SmoothL1LossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c s / C,  s = d² / (2 beta) where |d| < beta, else |d| - beta / 2,  d = z[n, c] - t[n, c]."""
+
+    equation = "dz = dloss r[n] d / beta / C where |d| < beta, else dloss r[n] sign(d) / C"
+    pair = (kernels.smooth_l1_forward, kernels.smooth_l1_backward)
+    keeps = KEEPS
+    twin = "torch.nn.functional.smooth_l1_loss"
+    twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
+
+
+def smooth_l1_loss(
+    z: Tensor, targets: Any, *, beta: float = 1.0, sample_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """loss = Σₙ r[n] Σ_c s / C,  s = d² / (2 beta) where |d| < beta, else |d| - beta / 2,  d = z[n, c] - t[n, c].
+
+    beta: at least 0; with 0 it is `l1_loss`. Shapes, weights, reductions and errors are those of `mse_loss`.
+    Source: Girshick, Fast R-CNN, ICCV 2015, equation 3; PyTorch's documentation of SmoothL1Loss.
+    """
+    check.number("smooth_l1_loss: beta", beta, 0)
+    return row_loss(
+        "smooth_l1_loss", SmoothL1LossBackward0, z, targets, beta, sample_weight=sample_weight, reduction=reduction
+    )  # fmt: skip
+
+
+class SmoothL1Loss(Loss):
+    """loss = mean over n and c of  d² / (2 beta) where |d| < beta, else |d| - beta / 2,  d = z[n, c] - t[n, c].
+
+    `HuberLoss(delta=beta)` divided by beta: far from the target the slope is 1 whatever beta is. z: (N, C), targets t:
+    floats (N, C), or (N,) where C is 1. The score is R².
+    Errors: ValueError for beta below 0; those of `ops.smooth_l1_loss`. Source: Girshick, Fast R-CNN, ICCV 2015;
+    PyTorch's documentation of torch.nn.SmoothL1Loss.
+    """
+
+    node, targets, score, numbers = SmoothL1LossBackward0, "numbers", R2, ("beta",)
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        check.number("SmoothL1Loss: beta", beta, 0)
+        self.beta = beta
+
+
 DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
     "mse_loss": MSELoss,
     "l1_loss": L1Loss,
     "huber_loss": HuberLoss,
+    "smooth_l1_loss": SmoothL1Loss,
 }
