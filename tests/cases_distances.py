@@ -72,6 +72,18 @@ def pair(
     ]  # fmt: skip
 
 
+def counts(s: Source, N: int, O: int) -> dict[str, np.ndarray]:
+    """Outputs whose exponential is a number of either dtype, and counts."""
+    return {"z": np.clip(s.array(N, O), -80, 80).astype(s.dtype), "targets": s.rng.poisson(2.0, (N, O)) / 1.0}
+
+
+def poisson_parts(z, t) -> np.ndarray:
+    """The absolute values that are added up for each number; an exponential is off by eps |z| of itself at most."""
+    z, t = np.abs(oracles.f64(z)), oracles.f64(t)
+    log = np.abs(np.log(np.maximum(t, 1)))
+    return np.exp(np.minimum(oracles.f64(z), 80)) * 1.0 + t * z + t * log + t + log + 2
+
+
 CASES = [
     *pair(
         "l1",
@@ -93,5 +105,30 @@ CASES = [
             lambda a, lo, hi: d.smooth_l1_backward(*backward(a, 0.75), lo, hi),
         ),
         lambda a: oracles_losses.smooth_l1(a.z, a.targets, 0.75),
+    ),
+    *pair(
+        "poisson_nll",
+        (
+            lambda a, lo, hi: d.poisson_nll_forward(*forward(a, 1, 1, 1e-8), lo, hi),
+            lambda a, lo, hi: d.poisson_nll_backward(*backward(a, 1, 1, 1e-8), lo, hi),
+        ),
+        lambda a: oracles_losses.poisson(a.z, a.targets, True, True, 1e-8),
+        counts,
+        poisson_parts,
+    ),
+    Case(
+        "poisson_d2_score",
+        inputs=lambda s, N, O: {**counts(s, N, O), "w": oracles.f64(s.positive(O))},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: d.poisson_d2_score(a.z, a.targets, a.terms, np.array([1.0, *a.w]), a.O, lo, hi),
+        twin=lambda a: score_terms(
+            a, -(a.w * oracles_losses.deviance(np.exp(oracles.f64(a.z)), a.targets)).sum(axis=1)
+        ),
+        # float64 throughout: n roundings of the parts, which cancel
+        bound=lambda a, want, eps: {
+            "terms": np.stack([np.zeros(a.N), (a.O + 8) * 2.0**-52 * (a.w * poisson_parts(a.z, a.targets)).sum(axis=1)])
+        },
+        of_rows=True,
+        wide=("terms",),
     ),
 ]

@@ -126,6 +126,19 @@ LOSSES: dict[str, LossEntry] = {
         points=normal,
         peer="torch.nn.SmoothL1Loss",
     ),
+    "poisson_nll_loss": LossEntry(
+        options={
+            "plain": {},
+            "full": {"full": True},
+            "counts": {"log_input": False, "eps": 5.0},  # so large that the logarithm is there for all outputs
+            "all": {"log_input": False, "full": True, "eps": 4.0},
+        },
+        twin=lambda z, t, o: oracles.poisson(z, t, o.get("log_input", True), o.get("full", False), o.get("eps", 1e-8)),
+        score=lambda z, t, o, w: oracles.d2_poisson(z, t, o.get("log_input", True), w),
+        points=lambda rng, shape: np.abs(rng.standard_normal(shape)) + 0.1,
+        peer="torch.nn.PoissonNLLLoss",
+        draw=lambda rng, rows, columns: rng.poisson(2.0, (rows, columns)).astype(np.float64),
+    ),
 }
 
 

@@ -71,6 +71,15 @@ def smooth_l1(z, t, beta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return by_number(np.where(near, d**2 / (2 * safe), np.abs(d) - beta / 2), np.where(near, d / safe, np.sign(d)))
 
 
+def poisson(z, t, log_input, full, eps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mean - t log mean, the mean e^z or z; with `full` Stirling's log t! for t > 1."""
+    z, t = f64(z), columns(t, z)
+    with np.errstate(all="ignore"):
+        each, slopes = (np.exp(z) - t * z, np.exp(z) - t) if log_input else (z - t * np.log(z + eps), 1 - t / (z + eps))
+        stirling = t * np.log(t) - t + np.log(2 * math.pi * t) / 2
+    return by_number(each + np.where(t > 1, stirling, 0) if full else each, slopes)
+
+
 def explained(error, spread, w, varies) -> float:
     """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
     w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]
@@ -82,3 +91,17 @@ def r2(z, t, w) -> float:
     """Scikit-learn's r2_score with sample_weight: the spread is that around the weighted mean."""
     t = columns(t, z)
     return explained((f64(z) - t) ** 2, (t - np.average(t, axis=0, weights=w)) ** 2, w, varies(t, w))
+
+
+def deviance(mean, t) -> np.ndarray:
+    """t log(t / mean) - t + mean, half the unit deviance of a Poisson distribution."""
+    mean, t = np.broadcast_arrays(f64(mean), f64(t))
+    with np.errstate(all="ignore"):
+        return np.where(t > 0, t * np.log(np.where(t > 0, t, 1) / mean), 0) - t + mean
+
+
+def d2_poisson(z, t, log_input, w) -> float:
+    """The share of the deviance from the mean of the targets that is explained."""
+    t = columns(t, z)
+    mean = np.exp(f64(z)) if log_input else f64(z)
+    return explained(deviance(mean, t), deviance(np.average(t, axis=0, weights=w), t), w, varies(t, w))

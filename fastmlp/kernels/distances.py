@@ -5,6 +5,8 @@
 The form of the pairs and of the scores is that of `loss`.
 """
 
+import numpy as np
+
 from .jit import kernel
 
 
@@ -109,6 +111,36 @@ def smooth_l1_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
 
 @kernel
+def poisson_nll_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c p / C,  p = e^z - t z, or z - t log(z + eps).    numbers: (log_input, full, eps)
+
+    With `full`, Stirling's log t! = t log t - t + log(2πt) / 2 is added where t > 1.
+    """
+    number = z.dtype.type
+    log_input, full, eps = numbers[0] != 0, numbers[1] != 0, number(numbers[2])
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            value, t = z[n, c], number(targets[n, c])
+            total += np.exp(value) - t * value if log_input else value - t * np.log(value + eps)
+            if full and t > 1:
+                total += t * np.log(t) - t + number(0.5) * np.log(number(2 * np.pi) * t)
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def poisson_nll_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] (e^z - t) / C, or r[n] (1 - t / (z + eps)) / C."""
+    number = z.dtype.type
+    log_input, eps = numbers[0] != 0, number(numbers[2])
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            value, t = z[n, c], number(targets[n, c])
+            dz[n, c] = factor * (np.exp(value) - t if log_input else number(1) - t / (value + eps))
+
+
+@kernel
 def r2_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
 
@@ -119,4 +151,22 @@ def r2_score(z, targets, terms, numbers, columns, lo, hi):
         for c in range(columns):
             d = z[n, c] - targets[n, c]
             total += numbers[c] * d * d
+        terms[1, n] = -total
+
+
+@kernel
+def poisson_d2_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = -Σ_c w[c] (t log(t / m) - t + m),  m = e^z or z.    numbers: (log_input, w...)
+
+    w: N / (C times the same of the mean of column c's targets): D², the share of the deviance that is explained.
+    """
+    for n in range(lo, hi):
+        total = 0.0
+        for c in range(columns):
+            value, t = np.float64(z[n, c]), targets[n, c]
+            mean = np.exp(value) if numbers[0] != 0 else value
+            off = mean - t
+            if t > 0:
+                off += t * (np.log(t) - (value if numbers[0] != 0 else np.log(mean)))
+            total += numbers[1 + c] * off
         terms[1, n] = -total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,9 +186,92 @@ class SmoothL1Loss(Loss):
         self.beta = beta
 
 
+def _deviance_numbers(log_input: float, targets: Array, weights: Array | None = None) -> Array:
+    """What `poisson_d2_score` knows: log_input, and for each column by how much its targets' mean is off."""
+    w = np.ones(len(targets)) if weights is None else weights
+    mean = np.average(targets, axis=0, weights=w)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.where(targets > 0, targets * np.log(targets / mean), 0.0)  # the rest adds up to 0
+    return np.array([log_input, *per_spread((w[:, None] * off).sum(axis=0), w, targets)])
+
+
+POISSON_D2 = {  # by log_input
+    flag: Score("d2", kernels.poisson_d2_score, partial(_deviance_numbers, float(flag)), start=1.0, best=1.0)
+    for flag in (True, False)
+}
+
+
+class PoissonNllLossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c (e^z[n, c] - t[n, c] z[n, c]) / C; with `log_input=False` z - t log(z + eps) for each."""
+
+    equation = "dz = dloss r[n] (e^z - t) / C; with log_input=False dloss r[n] (1 - t / (z + eps)) / C"
+    pair = (kernels.poisson_nll_forward, kernels.poisson_nll_backward)
+    keeps = {"z": "the mean that it stands for is compared with the target", "t": KEEPS["t"], "r": KEEPS["r"]}
+    twin = "torch.nn.functional.poisson_nll_loss"
+    twin_note = "there it is made of several nodes, of which MeanBackward0 is the last"
+
+
+def poisson_nll_loss(
+    z: Tensor,
+    targets: Any,
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """loss = Σₙ r[n] Σ_c (e^z[n, c] - t[n, c] z[n, c]) / C,  the outputs z are logarithms of the expected counts.
+
+    log_input  False where z are the expected counts: z - t log(z + eps) for each
+    full       whether log t!, which no output changes, is added, by Stirling's formula where t > 1
+    Shapes, weights, reductions and errors are those of `mse_loss`. Source: PyTorch's documentation of PoissonNLLLoss.
+    """
+    _check_poisson("poisson_nll_loss", log_input, full, eps)
+    return row_loss(
+        "poisson_nll_loss", PoissonNllLossBackward0, z, targets, log_input, full, eps, sample_weight=sample_weight,
+        reduction=reduction,
+    )  # fmt: skip
+
+
+def _check_poisson(caller: str, log_input: Any, full: Any, eps: Any) -> None:
+    for name, value in (("log_input", log_input), ("full", full)):
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{caller}: {name} is {value!r}; it must be True or False")
+    _above_0(f"{caller}: eps", eps)
+
+
+class PoissonNLLLoss(Loss):
+    """loss = mean over n and c of  e^z[n, c] - t[n, c] z[n, c]:  -log of a Poisson probability, without log t!.
+
+    For counts t, floats of at least 0, (N, C), or (N,) where C is 1: the outputs z are logarithms of the expected
+    counts, with `log_input=False` the counts themselves, and z - t log(z + eps) is the loss of each. `full` adds log t!
+    by Stirling's formula where t > 1. The score is D² = 1 - deviance / deviance of the mean of the targets, over the
+    columns whose targets are not all the same.
+    Errors: ValueError for counts below 0; those of `ops.poisson_nll_loss`. Source: PyTorch's documentation of
+    torch.nn.PoissonNLLLoss; for D², McCullagh and Nelder, Generalized Linear Models, 2nd ed. (1989), 2.3.
+    """
+
+    node, targets, score = PoissonNllLossBackward0, "numbers", POISSON_D2[True]
+    numbers = ("log_input", "full", "eps")
+
+    def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        _check_poisson("PoissonNLLLoss", log_input, full, eps)
+        self.log_input, self.full, self.eps = log_input, full, eps
+        self.score = POISSON_D2[bool(log_input)]
+
+    def check_targets(self, caller: str, targets: Array, outputs: int | None) -> None:
+        """Counts are at least 0."""
+        if targets.min() < 0:
+            row = int(np.argmin(targets.min(axis=1)))
+            raise ValueError(f"{caller} has the target {targets[row].min()} in row {row}; a count is at least 0")
+
+
 DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
     "mse_loss": MSELoss,
     "l1_loss": L1Loss,
     "huber_loss": HuberLoss,
     "smooth_l1_loss": SmoothL1Loss,
+    "poisson_nll_loss": PoissonNLLLoss,
 }
