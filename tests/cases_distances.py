@@ -84,6 +84,10 @@ def poisson_parts(z, t) -> np.ndarray:
     return np.exp(np.minimum(oracles.f64(z), 80)) * 1.0 + t * z + t * log + t + log + 2
 
 
+def quantiles(count: int) -> np.ndarray:
+    return (np.arange(count) + 0.5) / count
+
+
 CASES = [
     *pair(
         "l1",
@@ -128,6 +132,26 @@ CASES = [
         bound=lambda a, want, eps: {
             "terms": np.stack([np.zeros(a.N), (a.O + 8) * 2.0**-52 * (a.w * poisson_parts(a.z, a.targets)).sum(axis=1)])
         },
+        of_rows=True,
+        wide=("terms",),
+    ),
+    *pair(
+        "quantile",
+        (
+            lambda a, lo, hi: d.quantile_forward(*forward(a, *quantiles(a.O)), lo, hi),
+            lambda a, lo, hi: d.quantile_backward(*backward(a, *quantiles(a.O)), lo, hi),
+        ),
+        lambda a: oracles_losses.quantile(a.z, a.targets, quantiles(a.O)),
+        lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, 1)},
+        lambda z, t: sizes(z, t) + 1,  # 1 - q is off by the rounding of 1
+    ),
+    Case(
+        "quantile_d2_score",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "w": oracles.f64(s.positive(O))},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: d.quantile_d2_score(a.z, a.targets, a.terms, np.array([1, 0.3, *a.w]), a.O, lo, hi),
+        twin=lambda a: score_terms(a, -(a.w * oracles_losses.quantile(a.z, a.targets, (0.3,))[0]).sum(axis=1)),
+        bound=lambda a, want, eps: {"terms": (a.O + 4) * 2.0**-52 * np.abs(want["terms"])},
         of_rows=True,
         wide=("terms",),
     ),

@@ -81,6 +81,15 @@ def _class_weights(columns: int) -> list[float]:
     return [0.5 + 0.25 * c if c != 1 else 0.0 for c in range(columns)]
 
 
+def _quantiles(count: int) -> tuple[float, ...]:
+    return tuple(((np.arange(count) + 0.5) / count).tolist())
+
+
+def _targets(columns: int) -> int:
+    """Two or three where the outputs can be divided so, else one."""
+    return next((count for count in (2, 3) if columns % count == 0), 1)
+
+
 LOSSES: dict[str, LossEntry] = {
     "cross_entropy": LossEntry(
         options={
@@ -138,6 +147,18 @@ LOSSES: dict[str, LossEntry] = {
         points=lambda rng, shape: np.abs(rng.standard_normal(shape)) + 0.1,
         peer="torch.nn.PoissonNLLLoss",
         draw=lambda rng, rows, columns: rng.poisson(2.0, (rows, columns)).astype(np.float64),
+    ),
+    "quantile_loss": LossEntry(
+        options={
+            "plain": {},
+            "high": {"quantiles": (0.9,)},
+            "several": {"quantiles": _quantiles},
+            "of several targets": {"quantiles": lambda columns: _quantiles(columns // _targets(columns))},
+        },
+        twin=lambda z, t, o: oracles.quantile(z, t, o.get("quantiles", (0.5,))),
+        score=lambda z, t, o, w: oracles.d2_pinball(z, t, o.get("quantiles", (0.5,)), w),
+        points=normal,
+        peer="sklearn.metrics.mean_pinball_loss",  # PyTorch has none
     ),
 }
 

@@ -80,6 +80,14 @@ def poisson(z, t, log_input, full, eps) -> tuple[np.ndarray, np.ndarray, np.ndar
     return by_number(each + np.where(t > 1, stirling, 0) if full else each, slopes)
 
 
+def quantile(z, t, quantiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The larger of q e and (q - 1) e, e = t - z, and its slope 0 where z is t."""
+    t, q = columns(t, z), f64(quantiles)
+    e, q = np.repeat(t, len(q), axis=1) - f64(z), np.tile(q, t.shape[1])
+    slopes = np.where(e > 0, -q, 1 - q)
+    return by_number(np.maximum(q * e, (q - 1) * e), np.where((e == 0) | np.isnan(e), e, slopes))
+
+
 def explained(error, spread, w, varies) -> float:
     """1 - Σ w error / Σ w spread of each column, both (N, C), the mean over the columns that vary."""
     w = np.ones((len(error), 1)) if w is None else f64(w)[:, None]
@@ -105,3 +113,25 @@ def d2_poisson(z, t, log_input, w) -> float:
     t = columns(t, z)
     mean = np.exp(f64(z)) if log_input else f64(z)
     return explained(deviance(mean, t), deviance(np.average(t, axis=0, weights=w), t), w, varies(t, w))
+
+
+def d2_pinball(z, t, quantiles, w) -> float:
+    """Scikit-learn's d2_pinball_score: the share of the loss of the targets' own quantiles that is explained."""
+    t = columns(t, z)
+    own = np.array([[_quantile(column, q, w) for column in t.T for q in quantiles]])
+    best = quantile(np.repeat(own, len(t), axis=0), t, quantiles)[0]
+    return explained(quantile(z, t, quantiles)[0], best, w, np.repeat(varies(t, w), len(quantiles)))
+
+
+def _quantile(t, q, w) -> float:
+    """NumPy's, or with weights the least value that a share q of them lies at or below."""
+    if w is None:
+        return float(np.quantile(t, q))
+    reached, total = 0.0, 0.0
+    for weight in [w[n] for n in np.argsort(t, kind="stable")]:
+        total += weight
+    for n in np.argsort(t, kind="stable"):
+        reached += w[n]
+        if reached >= q * total:
+            return float(t[n])
+    return float(t.max())

@@ -141,6 +141,32 @@ def poisson_nll_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
 
 @kernel
+def quantile_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c h / C,  h = q e where e > 0, else (q - 1) e,  e = t - z.    numbers: quantiles (K,)
+
+    Output c is quantile c modulo K of target c // K.    targets t: (N, C / K)
+    """
+    number, K = z.dtype.type, numbers.size
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            e, q = number(targets[n, c // K]) - z[n, c], number(numbers[c % K])
+            total += (q if e > 0 else q - number(1)) * e
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def quantile_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = -r[n] q / C where z < t, r[n] (1 - q) / C where z > t, 0 where z is t."""
+    number, K = z.dtype.type, numbers.size
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            e, q = number(targets[n, c // K]) - z[n, c], number(numbers[c % K])
+            dz[n, c] = factor * (-q if e > 0 else number(1) - q if e < 0 else e)
+
+
+@kernel
 def r2_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
 
@@ -169,4 +195,19 @@ def poisson_d2_score(z, targets, terms, numbers, columns, lo, hi):
             if t > 0:
                 off += t * (np.log(t) - (value if numbers[0] != 0 else np.log(mean)))
             total += numbers[1 + c] * off
+        terms[1, n] = -total
+
+
+@kernel
+def quantile_d2_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = -Σ_c w[c] h[n, c], h as in `quantile_forward`.    numbers: (K, K quantiles, C weights w)
+
+    w: N / (C times Σₙ h of the targets' own quantile): D², the share of the pinball loss that is explained.
+    """
+    K = int(numbers[0])
+    for n in range(lo, hi):
+        total = 0.0
+        for c in range(columns):
+            e, q = targets[n, c // K] - z[n, c], numbers[1 + c % K]
+            total += numbers[1 + K + c] * (q if e > 0 else q - 1) * e
         terms[1, n] = -total

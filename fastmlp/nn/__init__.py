@@ -4,7 +4,7 @@
 """
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
-from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, SmoothL1Loss
+from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, SmoothL1Loss
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
@@ -43,6 +43,7 @@ __all__ = [
     "Module",
     "Norm",
     "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
     "Score",
     "Sequential",

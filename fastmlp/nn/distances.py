@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -268,10 +269,99 @@ class PoissonNLLLoss(Loss):
             raise ValueError(f"{caller} has the target {targets[row].min()} in row {row}; a count is at least 0")
 
 
+def _pinball_numbers(quantiles: Array, targets: Array, weights: Array | None = None) -> Array:
+    """What `quantile_d2_score` knows: K, the quantiles, and what an error of each output counts."""
+    w = np.ones(len(targets)) if weights is None else weights
+    lost = [
+        (w * np.maximum(q * (t - best), (q - 1) * (t - best))).sum()
+        for t in targets.T
+        for q in quantiles
+        for best in [np.quantile(t, q) if weights is None else _weighted_quantile(t, q, weights)]
+    ]
+    each = np.repeat(targets, len(quantiles), axis=1)
+    return np.array([len(quantiles), *quantiles, *per_spread(np.array(lost), w, each)])
+
+
+def _weighted_quantile(t: Array, q: float, weights: Array) -> Any:
+    """The least of t such that those up to it have a share q of the weights."""
+    order = np.argsort(t, kind="stable")
+    reached = np.cumsum(weights[order])
+    return t[order[min(int(np.searchsorted(reached, q * reached[-1])), len(t) - 1)]]
+
+
+class QuantileLossBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c h / C,  h = q e where e > 0, else (q - 1) e,  e = t[n, c // K] - z[n, c],  q = q[c % K]."""
+
+    equation = "dz = -dloss r[n] q / C where z < t, dloss r[n] (1 - q) / C where z > t, 0 where z is t"
+    pair = (kernels.quantile_forward, kernels.quantile_backward)
+    keeps = {"z": "on which side of its target an output is, decides the slope", "t": KEEPS["t"], "r": KEEPS["r"]}
+    twin_note = "PyTorch has no such loss"
+
+
+def quantile_loss(
+    z: Tensor, targets: Any, *, quantiles: Any = (0.5,), sample_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """loss = Σₙ r[n] Σ_c h / C,  h = q e where e > 0, else (q - 1) e,  e = t - z: the pinball loss.
+
+    quantiles  K numbers q in (0, 1), or one
+    z          (N, T K): output t K + k is quantile k of target t    targets: (N, T), or (N,) where T is 1
+    The slope where an output meets its target is 0. Weights, reductions and errors are those of `mse_loss`.
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
+    """
+    return _quantile_loss("quantile_loss", z, targets, _quantiles("quantile_loss", quantiles), sample_weight, reduction)
+
+
+def _quantile_loss(name: str, z: Tensor, targets: Any, q: Array, sample_weight: Any, reduction: str) -> Tensor:
+    return row_loss(
+        name, QuantileLossBackward0, z, targets, q, sample_weight=sample_weight, reduction=reduction, outputs=len(q)
+    )
+
+
+def _quantiles(caller: str, quantiles: Any) -> Array:
+    q = np.atleast_1d(check.array(f"{caller}: quantiles", quantiles))
+    if q.ndim != 1 or q.dtype.kind != "f" or not q.size or not ((q > 0) & (q < 1)).all():
+        raise ValueError(f"{caller}: quantiles is {quantiles!r}; it must be one number between 0 and 1, or several")
+    return q.astype(np.float64)
+
+
+class QuantileLoss(Loss):
+    """loss = mean over n and c of  q e where e > 0, else (q - 1) e,  e = t - z: the pinball loss.
+
+    For K quantiles q in (0, 1) a model has K outputs for each target, z: (N, T K), output t K + k for quantile k of
+    target t; targets: floats (N, T), or (N,) where T is 1. Its least is at the quantiles of the targets; 0.5 is the
+    median, and half the absolute error. The score is D² = 1 - loss / loss of the targets' own quantiles, the mean over
+    the outputs whose targets are not all the same.
+    Errors: ValueError for quantiles outside (0, 1); those of `ops.quantile_loss`. Source: Koenker and Bassett,
+    Regression Quantiles, Econometrica 46 (1978); for D², scikit-learn's documentation of d2_pinball_score.
+    """
+
+    node, targets = QuantileLossBackward0, "numbers"
+    score = Score("d2", kernels.quantile_d2_score, partial(_pinball_numbers, np.array([0.5])), start=1.0, best=1.0)
+
+    def __init__(self, quantiles: Any = (0.5,), reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        q = _quantiles("QuantileLoss", quantiles)
+        self.quantiles = tuple(q.tolist())
+        self.score = replace(type(self).score, numbers=partial(_pinball_numbers, q))
+
+    def number_array(self) -> Array:
+        """The quantiles."""
+        return np.array(self.quantiles)
+
+    def outputs(self, classes: int, width: int) -> int:
+        """K for each target."""
+        return width * len(self.quantiles)
+
+    def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        """As `ops.quantile_loss`."""
+        return _quantile_loss("QuantileLoss", z, targets, self.number_array(), sample_weight, self.reduction)
+
+
 DISTANCES: dict[str, type[Loss]] = {  # by the names of their operations
     "mse_loss": MSELoss,
     "l1_loss": L1Loss,
     "huber_loss": HuberLoss,
     "smooth_l1_loss": SmoothL1Loss,
     "poisson_nll_loss": PoissonNLLLoss,
+    "quantile_loss": QuantileLoss,
 }
