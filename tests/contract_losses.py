@@ -107,6 +107,21 @@ LOSSES: dict[str, LossEntry] = {
         peer="torch.nn.CrossEntropyLoss",
         kinds={"probabilities": "probabilities", "all of probabilities": "probabilities"},
     ),
+    "binary_cross_entropy_with_logits": LossEntry(
+        options={
+            "plain": {},
+            "weighted": {"weight": _class_weights},
+            "positive": {"pos_weight": lambda columns: [2.5]},
+            "all": {
+                "weight": _class_weights,
+                "pos_weight": lambda columns: [3.0 - 2 * c / columns for c in range(columns)],
+            },
+        },
+        twin=lambda z, t, o: oracles.binary_cross_entropy(z, t, o.get("weight"), o.get("pos_weight")),
+        score=lambda z, t, o, w: oracles.f1_micro(z, t, w),
+        points=normal,
+        peer="torch.nn.BCEWithLogitsLoss",
+    ),
     "mse_loss": LossEntry(
         options={"plain": {}},
         twin=lambda z, t, o: oracles.mse(z, t),

@@ -39,6 +39,25 @@ def by_number(each, slopes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return each, slopes, np.ones(len(each))
 
 
+def binary_cross_entropy(z, t, weight, pos_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-w (p t log s + (1 - t) log(1 - s)),  s = 1 / (1 + e^-z); what has the share 0 counts nothing, whatever z is."""
+    z, t = f64(z), columns(t, z)
+    w, p = (1.0 if given is None else f64(given) for given in (weight, pos_weight))
+    with np.errstate(over="ignore", invalid="ignore"):
+        yes, no = w * p * t, w * (1 - t)
+        parts = [(share, share * np.logaddexp(0, power)) for share, power in ((yes, -z), (no, z))]
+        each = sum(np.where((share == 0) & ~np.isnan(z), 0, part) for share, part in parts)
+        return by_number(each, no / (1 + np.exp(-z)) - yes / (1 + np.exp(z)))
+
+
+def f1_micro(z, t, w) -> float:
+    """2 TP / (2 TP + FP + FN) of all labels, where z > 0 says yes; 0 where there is none."""
+    w, said, true = (np.ones(len(z)) if w is None else f64(w))[:, None], f64(z) > 0, columns(t, z) > 0
+    counts = {"TP": said & true, "FP": said & ~true, "FN": ~said & true}
+    tp, fp, fn = ((w * count).sum() for count in counts.values())
+    return float(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else 0.0
+
+
 def mse(z, t) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(z - t)²."""
     d = f64(z) - columns(t, z)

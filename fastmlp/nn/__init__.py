@@ -9,7 +9,7 @@ from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss
-from .losses import CLASSIFIERS, CrossEntropyLoss
+from .losses import CLASSIFIERS, BCEWithLogitsLoss, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
@@ -26,6 +26,7 @@ __all__ = [
     "LOSSES",
     "MLP",
     "NORMS",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
