@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .. import check
 from ..graph import Array, Tensor, is_grad_enabled
-from ..graph.operation import kernel_array
+from ..graph.operation import flushed, kernel_array
 from ..kernels import forms, trial
 from . import declared
 from .layer import Kernel, declares
@@ -166,6 +166,7 @@ class Loss(Module):
                 "with the kernels; they must be one loss"
             )
 
+    @flushed
     def by_kernels(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:
         """The loss as the engine makes it, with its gradient: a node that runs `kernels`."""
         t = np.asarray(targets.data if isinstance(targets, Tensor) else targets).reshape(len(z.data), -1)
