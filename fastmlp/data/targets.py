@@ -184,9 +184,8 @@ def _classes(y: Array, count: int | None, values: Array | None, where: str, of_y
     if values is None and y.dtype.kind in "iu" and (count is not None or y.min() == 0):
         return _plain(y, count, where, of_y)
     if count is not None and values is None:
-        raise ValueError(
-            f"{where}: classes is {count} and {of_y} has the type {y.dtype}; leave it out, or give the class values"
-        )
+        held = "booleans" if y.dtype.kind == "b" else "strings"
+        raise ValueError(f"{where}: classes is {count} and {of_y} holds {held}; leave it out, or give the class values")
     distinct, at = distinct_values(y)
     if values is None:
         values = np.array([False, True]) if y.dtype.kind == "b" else read_values(distinct, f"{where}: {of_y}")
