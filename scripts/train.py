@@ -146,8 +146,9 @@ def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
-def make_run(options: argparse.Namespace, train: fm.Dataset, outputs: int) -> fm.Run:
-    """The run folder, with what config.json will say."""
+def make_run(options: argparse.Namespace, train: fm.Dataset, outputs: int | None = None) -> fm.Run:
+    """The run folder, with what config.json will say. outputs: of the model; None: one for each class or target."""
+    outputs = outputs or train.n_outputs
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     config = vars(options) | {"features": train.n_features, "targets": train.kind}
     config |= {"classes": outputs} if train.classes else {"outputs": outputs}

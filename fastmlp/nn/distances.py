@@ -268,6 +268,11 @@ class PoissonNLLLoss(Loss):
             row = int(np.argmin(targets.min(axis=1)))
             raise ValueError(f"{caller} has the target {targets[row].min()} in row {row}; a count is at least 0")
 
+    def predicted(self, z: Array) -> Array:
+        """The expected counts: e^z where the outputs are their logarithms."""
+        with np.errstate(over="ignore"):  # of a model that diverges it is infinite
+            return np.exp(z) if self.log_input else z
+
 
 def _pinball_numbers(quantiles: Array, targets: Array, weights: Array | None = None) -> Array:
     """What `quantile_d2_score` knows: K, the quantiles, and what an error of each output counts."""
@@ -351,6 +356,11 @@ class QuantileLoss(Loss):
     def outputs(self, classes: int, width: int) -> int:
         """K for each target."""
         return width * len(self.quantiles)
+
+    def predicted(self, z: Array) -> Array:
+        """The quantile next to the median, of each target."""
+        nearest = int(np.argmin(np.abs(self.number_array() - 0.5)))
+        return z[:, nearest :: len(self.quantiles)]
 
     def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         """As `ops.quantile_loss`."""

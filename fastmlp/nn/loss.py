@@ -117,6 +117,10 @@ class Loss(Module):
         """How many outputs a model must have at least for targets of so many classes, or (0 classes) of this width."""
         return classes or width
 
+    def predicted(self, z: Array) -> Array:
+        """What the outputs z, (N, C), say of targets that are numbers: (N, T). Themselves, for most losses."""
+        return z
+
     def factor(self, columns: int) -> float:
         """0 for the mean, else what a row's loss counts in the sum: C times where it is a mean over C outputs."""
         return 0.0 if self.reduction == "mean" else 1.0 if "classes" in self.kinds else float(columns)

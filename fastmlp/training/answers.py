@@ -27,7 +27,9 @@ class Answers:
 
     def keep(self, first: int, z: Array) -> None:
         """The outputs z of the rows from `first` on. Error: MemoryError where those of all rows have no room."""
-        kind, (rows, columns) = self.data.kind, z.shape
+        kind = self.data.kind
+        z = self.loss.predicted(z) if kind == "numbers" else z
+        rows, columns = z.shape
         if first == 0:
             what = {"numbers": "numbers", "labels": "labels"}.get(kind, "classes")
             kept = "predictions" if kind == "numbers" else "probabilities"
@@ -49,11 +51,13 @@ class Answers:
         data, name = self.data, type(self.loss).__name__
         names, weights = getattr(data, "target_names", None), getattr(data, "sample_weight", None)
         if data.kind == "numbers":
-            return RegressionEvaluation(loss, data.targets, self.kept, names, weights, name)
+            return RegressionEvaluation(
+                loss, data.targets, self.kept, names, weights, name, self.loss.score.name, score
+            )
         if data.kind == "labels":
             return MultilabelEvaluation(loss, data.targets, self.kept, self.predicted, names, weights, name)
         labels = data.targets if data.kind == "classes" else data.targets.argmax(axis=1)
-        return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights)
+        return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights, name)
 
 
 def sigmoid(logits: Array) -> Array:

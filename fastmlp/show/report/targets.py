@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...words import short
+from ...words import score, short
 from .numbers import MOST_CLASSES, NONE, Tile, decimal, percent, table
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def number_tiles(e: RegressionEvaluation) -> list[Tile]:
         ("Test MAE", amount(e.mae), f"mean absolute error{mean}"),
         ("Test loss", amount(e.loss), e.loss_name),
     ]
+    if e.score_name != "r2":
+        tiles.insert(1, (f"Test {score(e.score_name)}", decimal(e.score), f"the score of {e.loss_name}"))
     if e.unfinished:
         tiles.append(("Not finite", f"{e.unfinished:,}", "rows that the network has no number for"))
     return tiles
