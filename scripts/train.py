@@ -228,7 +228,7 @@ def answered(result: Any) -> tuple[dict[str, float], list[str]]:
         micro, macro, low = result.micro.f1, result.macro.f1, int(result.f1.argmin())
         least = f"the lowest F1 is that of {result.names[low]}, {100 * result.f1[low]:.2f} %"
         said = f"test micro F1 {100 * micro:.2f} %, macro F1 {100 * macro:.2f} % {rows}, {loss}"
-        return {"test_micro_f1": micro}, [said, f"{len(result.wrong):,} rows have a wrong label; {least}"]
+        return {"test_f1_micro": micro}, [said, f"{len(result.wrong):,} rows have a wrong label; {least}"]
     said = f"test accuracy {100 * result.accuracy:.2f} % {rows}, {loss}"
     return {"test_accuracy": result.accuracy}, [said, mistakes(result)]
 

@@ -222,11 +222,11 @@ class _Curves:
                 f"The run underfits: training and validation loss have levelled at {self.train[-1]:.4f} and "
                 f"{self.held[-1]:.4f}, with "
             )
+            ends, form = (self.train_right[-1], self.held_right[-1]), ".1%" if self.name in words.SHARES else ".4f"
             said += (
-                f"{self.train_right[-1]:.1%} of the training rows right and {self.held_right[-1]:.1%} of the held-out "
-                "ones."
+                f"{ends[0]:.1%} of the training rows right and {ends[1]:.1%} of the held-out ones."
                 if self.accuracies
-                else f"{self.score} at {self.train_right[-1]:.4f} and {self.held_right[-1]:.4f}."
+                else f"{self.score} at {ends[0]:{form}} and {ends[1]:{form}}."
             )
             return (
                 "underfits",
@@ -299,7 +299,7 @@ class _Curves:
         loss = f"{abs(above):.4f}{unit} {'above' if above >= 0 else 'below'} training loss"
         if math.isnan(short):
             return f"at the end validation loss is {loss}"
-        size = f"{abs(100 * short):.1f} points" if self.accuracies else f"{abs(short):.4f}"
+        size = f"{abs(100 * short):.1f} points" if self.name in words.SHARES else f"{abs(short):.4f}"
         return f"at the end validation loss is {loss}, {self.score} {size} {'below' if short >= 0 else 'above'}"
 
     def no_validation(self) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ...words import score
+from ...words import SHARES, score
 from .letters import literal
 from .style import canvas, frame, ink, new_figure, palette, styled
 
@@ -52,12 +52,12 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     epochs = _epochs("accuracy_curve", history)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_score"), history.column("validation_score")
-    accuracy = history.score_name == "accuracy"
+    share = history.score_name in SHARES
     pick, word = (max, "highest") if history.score_rises else (min, "lowest")
-    _lines(ax, epochs, train, held_out, pick, word, ".2%" if accuracy else ".4f")
-    if accuracy:
+    _lines(ax, epochs, train, held_out, pick, word, ".2%" if share else ".4f")
+    if share:
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    elif title == "Accuracy":
+    if title == "Accuracy" and history.score_name != "accuracy":
         title = literal(score(history.score_name), MOST_NAME)
     ax.set(xlabel="epoch", ylabel=literal(score(history.score_name), MOST_NAME), title=title)
     ax.legend(loc="lower right")

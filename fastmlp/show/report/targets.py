@@ -120,15 +120,15 @@ def worst_labels(e: MultilabelEvaluation) -> str:
     body = []
     for row in e.wrong[:MOST_ROWS]:
         true, given = e.targets[row], e.predicted[row]
-        parts = (true & given, true & ~given, ~true & given)
+        parts = (true & ~given, ~true & given, true & given)
         body.append(("", [f"{row:,}", *(_listed(e, row, part) for part in parts)]))
     caption = (
         f"{len(e.wrong):,} of {e.rows:,} rows have a wrong label. Beside each label the network's probability for it; "
         "the row with the most confident wrong answer comes first."
     )
     caption += f" The first {len(body):,} are shown." * (len(body) < len(e.wrong))
-    header = ("row", "rightly given", "missed", "wrongly given")
-    return "<h2>Wrong rows</h2>\n" + table(caption, header, body, "Rows with wrong labels")
+    header = ("row", "missed", "wrongly given", "rightly given")
+    return "<h2>Wrong rows</h2>\n" + table(caption, header, body, "Rows with wrong labels", wordy=True)
 
 
 def _listed(e: MultilabelEvaluation, row: int, which: Any) -> str:
