@@ -2,12 +2,14 @@
 
 import numpy as np
 import oracles
+import oracles_losses
 from cases_layers import NONE
 from kernel_cases import UNTOUCHED, Case
 from strategies import Source
 
 from fastmlp import kernels as k
-from fastmlp.kernels import loss
+from fastmlp.kernels import distances
+from fastmlp.kernels import loss as losses
 
 SMOOTHING = np.array([0.1])
 
@@ -70,6 +72,47 @@ def cross_entropy_gradient_bound(a, want, eps) -> dict[str, np.ndarray]:
     return {"dz": 4 * eps * dy + (a.O + 7) * eps * dy.sum(axis=1, keepdims=True)}
 
 
+def soft_numbers(O: int) -> np.ndarray:
+    """A smoothing, and weights of the classes of which the first is 0."""
+    return np.array([0.1, *np.arange(O) / 4])
+
+
+def soft_targets(s: Source, N: int, O: int) -> np.ndarray:
+    """Probabilities, some of them 0; of one class its label."""
+    return s.rng.dirichlet(np.full(O, 0.5), N) * (s.rng.random((N, O)) > 0.3) if O > 1 else np.zeros((N, 1))
+
+
+def soft_shares(a) -> np.ndarray:
+    """q of the targets above."""
+    numbers = soft_numbers(a.O)
+    targets = a.targets if a.O > 1 else labels_of(a)
+    return oracles_losses.class_shares(targets, a.O, numbers[0], numbers[1:])
+
+
+def soft_nll(a) -> np.ndarray:
+    """-r Σ_c q y; a class without a share counts nothing, whatever its y."""
+    q = soft_shares(a)
+    return np.array([-float(r) * sum(float(p) * float(v) for p, v in zip(*row, strict=True) if p)
+                     for r, *row in zip(a.r, q, a.y, strict=True)])  # fmt: skip
+
+
+def soft_nll_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """n eps Σ|terms|; q is rounded to the dtype."""
+    q = soft_shares(a)
+    sizes = np.where(q > 0, np.abs(q * oracles.f64(a.y)), 0).sum(axis=1)
+    return {"terms": np.stack([(a.O + 5) * eps * oracles.f64(a.r) * sizes, np.zeros(a.N)])}
+
+
+def label_numbers(O: int) -> np.ndarray:
+    """Weights of the labels, and of those that are 1."""
+    return np.concatenate([np.arange(O) / 4 + 0.25, 3 - np.arange(O) / O])
+
+
+def binary_twin(a) -> tuple[np.ndarray, ...]:
+    numbers = label_numbers(a.O)
+    return oracles_losses.binary_cross_entropy(a.z, a.targets, numbers[: a.O], numbers[a.O :])
+
+
 def labels_of(a) -> np.ndarray:
     return a.targets[:, 0].astype(int)
 
@@ -112,6 +155,25 @@ CASES = [
         of_rows=True,
     ),
     Case(
+        "soft_nll_loss_forward",
+        inputs=lambda s, N, O: {"y": s.array(N, O), "targets": soft_targets(s, N, O), "r": s.positive(N)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: k.soft_nll_loss_forward(a.y, a.targets, a.r, a.terms, soft_numbers(a.O), a.O, lo, hi),
+        twin=lambda a: {"terms": np.stack([soft_nll(a), np.full(a.N, UNTOUCHED)])},
+        bound=soft_nll_bound,
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "soft_nll_loss_backward",
+        inputs=lambda s, N, O: {"targets": soft_targets(s, N, O), "r": s.positive(N)},
+        outputs={"dy": "NO"},
+        run=lambda a, lo, hi: k.soft_nll_loss_backward(a.targets, a.r, a.dy, soft_numbers(a.O), a.O, lo, hi),
+        twin=lambda a: {"dy": -oracles.f64(a.r)[:, None] * soft_shares(a)},
+        bound=lambda a, want, eps: {"dy": 3 * eps * np.abs(want["dy"])},  # q rounded, a product
+        of_rows=True,
+    ),
+    Case(
         "cross_entropy_forward",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": classes(s, N, O), "r": s.positive(N)},
         outputs={"kept": "DO", "terms": "2N"},
@@ -135,6 +197,55 @@ CASES = [
         of_rows=True,
     ),
     Case(
+        "binary_cross_entropy_with_logits_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0, "r": s.positive(N)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: losses.binary_cross_entropy_with_logits_forward(
+            a.z, a.targets, a.r, a.z, a.terms, label_numbers(a.O), a.O, lo, hi
+        ),
+        twin=lambda a: {
+            "terms": np.stack([oracles.f64(a.r) * binary_twin(a)[0].mean(axis=1), np.full(a.N, UNTOUCHED)])
+        },
+        # n eps Σ|terms|; e^-|z| is off by eps |z| of itself, and so is log1p of it
+        bound=lambda a, want, eps: {
+            "terms": np.stack([(a.O + 12) * eps * np.abs(want["terms"][0]), np.zeros(a.N)])
+        },
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "binary_cross_entropy_with_logits_backward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0, "r": s.positive(N)},
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: losses.binary_cross_entropy_with_logits_backward(
+            a.z, a.targets, a.r, a.z, a.dz, label_numbers(a.O), a.O, lo, hi
+        ),
+        twin=lambda a: {"dz": oracles.f64(a.r)[:, None] * binary_twin(a)[1] / a.O},
+        bound=lambda a, want, eps: {"dz": 12 * eps * np.abs(want["dz"])},  # an exponential, a division, products
+        infinite=("z",),
+        of_rows=True,
+    ),
+    Case(
+        "f1_score",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0},
+        outputs={"terms": "3N"},
+        run=lambda a, lo, hi: losses.f1_score(a.z, a.targets, a.terms, NONE, a.O, lo, hi),
+        twin=lambda a: {
+            "terms": np.stack(
+                [
+                    np.full(a.N, UNTOUCHED),
+                    2 * ((a.z > 0) & (a.targets > 0)).sum(axis=1),
+                    (a.z > 0).sum(axis=1) + a.targets.sum(axis=1),
+                ]
+            )
+        },
+        bound=lambda a, want, eps: {"terms": 0},  # counts
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
         "accuracy_score",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": classes(s, N, O)},
         outputs={"terms": "2N"},
@@ -149,7 +260,7 @@ CASES = [
         "mse_forward",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
         outputs={"terms": "2N"},
-        run=lambda a, lo, hi: loss.mse_forward(a.z, a.targets, a.r, a.z, a.terms, NONE, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.mse_forward(a.z, a.targets, a.r, a.z, a.terms, NONE, a.O, lo, hi),
         twin=lambda a: {
             "terms": np.stack(
                 [oracles.f64(a.r) * ((oracles.f64(a.z) - a.targets) ** 2).mean(axis=1), np.full(a.N, UNTOUCHED)]
@@ -163,7 +274,7 @@ CASES = [
         "mse_backward",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "r": s.positive(N)},
         outputs={"dz": "NO"},
-        run=lambda a, lo, hi: loss.mse_backward(a.z, a.targets, a.r, a.z, a.dz, NONE, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.mse_backward(a.z, a.targets, a.r, a.z, a.dz, NONE, a.O, lo, hi),
         twin=lambda a: {"dz": 2 * oracles.f64(a.r)[:, None] * (oracles.f64(a.z) - a.targets) / a.O},
         bound=mse_dz_bound,
         of_rows=True,
@@ -172,7 +283,7 @@ CASES = [
         "r2_score",
         inputs=lambda s, N, O: {"z": s.array(N, O), "targets": numbers(s, N, O), "w": oracles.f64(s.positive(O))},
         outputs={"terms": "2N"},
-        run=lambda a, lo, hi: loss.r2_score(a.z, a.targets, a.terms, a.w, a.O, lo, hi),
+        run=lambda a, lo, hi: distances.r2_score(a.z, a.targets, a.terms, a.w, a.O, lo, hi),
         twin=lambda a: {
             "terms": np.stack([np.full(a.N, UNTOUCHED), -(a.w * (oracles.f64(a.z) - a.targets) ** 2).sum(axis=1)])
         },

@@ -1,7 +1,8 @@
 """The contract of every declared kind: how it is built, with which options, its slow twin and its peer.
 
 `nn.LAYERS`, `nn.LOSSES`, `optim.RULES` and `optim.SCHEDULES` say what there is. A new kind needs an entry in a table
-here and a twin in `oracles`; `gaps` names what is missing, and the tests run over the tables:
+here and a twin in `oracles`, a loss in `contract_losses` and `oracles_losses`; `gaps` names what is missing, and the
+tests run over the tables:
 
     test_contract_layers      twin, gradients, NaN, explain, report, page, files
     test_contract_losses      twin, gradients, NaN, score, explain
@@ -21,6 +22,9 @@ from typing import Any
 
 import numpy as np
 import oracles
+from contract_losses import LOSSES, targets
+from contract_losses import LossEntry as LossEntry
+from contract_losses import loss as loss
 from hypothesis import strategies as st
 from strategies import off_kinks
 
@@ -30,7 +34,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 Options = Mapping[str, Any]
-PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
+PEERS = ("torch", "optax", "sklearn")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
@@ -64,24 +68,6 @@ class LayerEntry:
     points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
     peer: str | None = None
     replay: Callable[[Any, Any], Any] | bool = False
-
-
-@dataclass(frozen=True)
-class LossEntry:
-    """A declared loss.
-
-    options  as of a layer
-    twin     (z, targets, options) -> (loss, dz)
-    score    (z, targets) -> the score
-    points   (rng, shape) -> z where the loss is smooth
-    peer     the name of the class
-    """
-
-    options: Mapping[str, Options] | None = None
-    twin: Callable[[Any, Any, Options], tuple[float, Any]] | None = None
-    score: Callable[[Any, Any], float] | None = None
-    points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
-    peer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,23 +204,6 @@ LAYERS: dict[str, LayerEntry] = {
     ),
 }
 
-LOSSES: dict[str, LossEntry] = {
-    "cross_entropy": LossEntry(
-        options={"plain": {}, "smoothed": {"label_smoothing": 0.1}, "nearly flat": {"label_smoothing": 0.9}},
-        twin=lambda z, targets, o: oracles.cross_entropy(z, targets, o.get("label_smoothing", 0.0)),
-        score=oracles.accuracy,
-        points=_normal,
-        peer="torch.nn.CrossEntropyLoss",
-    ),
-    "mse_loss": LossEntry(
-        options={"plain": {}},
-        twin=lambda z, targets, o: oracles.mse(z, targets),
-        score=oracles.r2,
-        points=_normal,
-        peer="torch.nn.MSELoss",
-    ),
-}
-
 
 def _sgd(p, g, state, o, t) -> tuple[Any, dict[str, Any]]:
     p, b = oracles.sgd(
@@ -328,13 +297,15 @@ def gaps(declared: Mapping[str, type], table: Mapping[str, Any]) -> list[str]:
     for name, kind in declared.items():
         entry = table.get(name)
         if entry is None:
-            found.append(f"{name} has no entry in tests/contract.py")
+            found.append(f"{name} has no entry in tests/contract{'_losses' * (table is LOSSES)}.py")
             continue
         found += [f"{name} has no {f.name}" for f in fields(entry) if getattr(entry, f.name) is None]
         if entry.peer is not None and entry.peer.partition(".")[0] not in PEERS:
             found.append(f"{name} has the peer {entry.peer}; it must be of {', '.join(PEERS)}")
         sets = list((entry.options or {}).values())
         for argument, default in defaults(kind).items():
+            if argument == "reduction":  # goes with every set: test_contract_losses
+                continue
             if all(options.get(argument, default) == default for options in sets):
                 found.append(f"{name} has no options with another {argument} than {default}")
         if getattr(kind, "form", "") == "random" and not entry.replay:
@@ -382,22 +353,16 @@ def facts(made: fm.nn.Layer) -> SimpleNamespace:
     return SimpleNamespace(**known, training=made.training, counters=made.counters())
 
 
-def loss(name: str, chosen: str) -> fm.nn.Loss:
-    """The loss with these options."""
-    return fm.nn.LOSSES[name](**LOSSES[name].options[chosen])
-
-
-def targets(loss: fm.nn.Loss, rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Targets of the kind that the loss takes, for a model with so many outputs."""
-    return rng.integers(0, columns, rows) if loss.targets == "classes" else rng.standard_normal((rows, columns))
-
-
-def data_set(loss: fm.nn.Loss, features: int, columns: int, rows: int, kind: Any, seed: int) -> fm.Dataset:
-    """Rows of uint8, float32 or float64 with such targets."""
+def data_set(
+    loss: fm.nn.Loss, features: int, columns: int, rows: int, kind: Any, seed: int, weighted: bool = False
+) -> fm.Dataset:
+    """Rows of uint8, float32 or float64 with targets for the loss, and weights."""
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 256, (rows, features)) if kind == np.uint8 else rng.standard_normal((rows, features))
-    classes = columns if loss.targets == "classes" else None
-    return fm.Dataset(x.astype(kind), targets(loss, rng, rows, columns), classes)
+    classes = columns if loss.kind == "classes" else None
+    weights = rng.integers(0, 4, rows) / 2 if weighted else None  # some rows count nothing
+    drawn = targets(loss, rng, rows, columns)
+    return fm.Dataset(x.astype(kind), drawn, classes, kind=loss.kind, sample_weight=weights)
 
 
 def optimizer(model: fm.nn.Module, name: str, chosen: str) -> fm.optim.Optimizer:
@@ -498,7 +463,8 @@ def train(
             results.append(nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch)))
     else:
         threads, pace = (3, Changing(3)) if how == "changing" else (how, Fixed(how))
-        with Engine(model, rule, data.n_features, max(sizes), threads, pace, chunk, loss=loss) as engine:
+        width = data.targets.size // len(data)
+        with Engine(model, rule, data.n_features, max(sizes), threads, pace, chunk, loss=loss, width=width) as engine:
             for epoch, order in enumerate(orders, 1):
                 rates_of_steps = rates(epoch)  # changes the groups' rates, which the engine takes over then
                 engine.refresh()

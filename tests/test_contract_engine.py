@@ -3,6 +3,7 @@
 from functools import partial
 
 import contract
+import contract_losses
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -59,7 +60,7 @@ def assert_same_bits(make, rule, loss, data, **how_long):
     st.integers(1, 7),
 )
 def test_random_nets_have_the_same_bits(net, rule, loss, dtype, kind, batch, chunk):
-    loss = contract.loss(*loss)
+    loss = contract.loss(*loss, net.outputs)
     data = contract.data_set(loss, net.features, net.outputs, 50, kind, net.seed)
     assert_same_bits(partial(net.make, dtype), rule, loss, data, batch=batch, chunk=chunk)
 
@@ -90,14 +91,25 @@ def test_every_rule_has_the_same_bits(name, chosen, dtype):
 @pytest.mark.parametrize("outputs", [1, 5, 18])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_loss_has_the_same_bits(name, chosen, outputs, dtype):
-    loss = contract.loss(name, chosen)
+    outputs = max(outputs, contract_losses.least_columns(contract.loss(name, chosen)))
+    loss = contract.loss(name, chosen, outputs)
     data = contract.data_set(loss, 21, outputs, ROWS, np.float32, 2)
     assert_same_bits(partial(plain(outputs).make, dtype), ("adam", "plain"), loss, data, chunk=3)
 
 
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_every_loss_has_the_same_bits_with_weights_of_rows(name, chosen, reduction):
+    """Some rows count nothing, and all of the second batch: it moves nothing but the rule's own counters."""
+    loss = contract.loss(name, chosen, 5, reduction=reduction)
+    data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2, weighted=True)
+    data.sample_weight[np.random.default_rng(0).permutation(ROWS)[16:]] = 0  # as the first epoch orders them
+    assert_same_bits(partial(plain(5).make, np.float32), ("sgd", "momentum"), loss, data, chunk=3)
+
+
 def test_one_number_a_row_may_come_without_an_axis():
     """Numbers (N,) for a model with one output are those of (N, 1)."""
-    for loss in (contract.loss(*case) for case in contract.cases(contract.LOSSES)):
+    for loss in (contract.loss(*case, 1) for case in contract.cases(contract.LOSSES)):
         if loss.targets != "numbers":
             continue
         wide = contract.data_set(loss, 21, 1, ROWS, np.float32, 2)

@@ -111,7 +111,7 @@ LAYERS = {
     "labels as texts": (lambda: ops.cross_entropy(tensor(), UNEVEN), ValueError, "cross_entropy: labels", "uneven"),
     "weights of rows as a text": (lambda: ops.cross_entropy(tensor(), [0, 1], sample_weight="a"), TypeError,
                                   "sample_weight is <U1"),
-    "smoothing as a text": (lambda: nn.CrossEntropyLoss("0.1"), ValueError, "label_smoothing is '0.1'"),
+    "smoothing as a text": (lambda: nn.CrossEntropyLoss(label_smoothing="0.1"), ValueError, "label_smoothing is '0.1'"),
     "targets as texts": (lambda: ops.mse_loss(tensor(), [["a"] * 3] * 2), TypeError, "mse_loss: targets are <U1"),
     "complex targets": (lambda: ops.mse_loss(tensor(), np.ones((2, 3)) * 1j), TypeError, "complex128", "real"),
 }  # fmt: skip
@@ -168,13 +168,13 @@ RUNNING = {
 DATA_SETS = {
     "a sparse matrix": (lambda: Dataset(Sparse(), Y), ValueError, "features is a sparse matrix", "toarray()"),
     "one-hot labels": (
-        lambda: Dataset(X, np.eye(3, dtype=int)[Y]),
+        lambda: fm.fit(mlp(), Dataset(X, np.eye(3, dtype=int)[Y]), loss=nn.CrossEntropyLoss()),
         ValueError,
-        "labels has the shape (60, 3)",
+        "data has labels as targets",
         "argmax",
     ),
-    "labels in a column": (lambda: Dataset(X, Y[:, None]), ValueError, "labels has the shape (60, 1)", "reshape(-1)"),
-    "labels as names": (lambda: Dataset(X, ["a"] * 60), ValueError, "labels has the type <U1", "np.unique"),
+    "labels in a column": (lambda: Dataset(X, Y[:, None]), ValueError, "targets has the shape (60, 1)", "reshape(-1)"),
+    "names and numbers": (lambda: Dataset(X, ["a"] * 59 + [1]), ValueError, "targets holds objects", "int, str"),
     "another library's": (lambda: Dataset(Foreign(), Y), ValueError, "features is a Foreign", "Use detach()"),
     "a seed as a text": (lambda: DATA.split(0.1, "a"), ValueError, "split: seed is 'a'"),
     "a seed below 0": (lambda: DATA.split(0.1, -1), ValueError, "split: seed is -1"),

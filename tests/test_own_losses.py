@@ -126,9 +126,9 @@ def test_a_loss_of_classes_is_a_node_too():
     ("declare", "sentence"),
     [
         (lambda: loss(node=loss_node(), targets=None)(),
-         'Own: targets is missing; it must be "classes" or "numbers"'),
+         'Own: targets is missing; it must be "classes" or "numbers" or "labels" or "probabilities", or'),
         (lambda: loss(node=loss_node(), targets="floats"),
-         """Own: targets is 'floats'; it must be "classes" or "numbers\""""),
+         """Own: targets is 'floats'; it must be "classes" or "numbers" or "labels" or "probabilities", or a"""),
         (lambda: loss(node=loss_node(), score=None)(),
          "Own: score is missing; it must be a fastmlp.nn.Score, such as MSELoss.score"),
         (lambda: loss(node=loss_node(), score="r2"), "Own: score is a str; it must be a fastmlp.nn.Score"),

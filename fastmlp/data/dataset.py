@@ -1,4 +1,4 @@
-"""`Dataset`: rows of features with a target each: a class, or numbers.
+"""`Dataset`: rows of features with a target each: a class, numbers, labels or probabilities.
 
 Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
 memory map stays a memory map, so a set may be larger than memory. Targets are copied: what the caller does to an array
@@ -10,81 +10,167 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
+from ..machine import WORTH_ASKING, check_memory
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
-
-_MAX_CLASSES = 1 << 31
+from .frames import rows_of, targets_of, weight_of
+from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
 class Dataset:
-    """N rows of features and the target of each row: its class, or numbers to be met.
+    """N rows of features and the target of each row: its class, numbers, labels or probabilities.
 
     features: (N, ...) uint8, float32 or float64. An array is kept, not copied, unless it is not C-contiguous,
     not aligned or not in native byte order. bool, float16 and integers of up to 16 bits are converted to float32, wider
     integers to float64. Floats must be finite: they are read once, here, piece by piece.
-    labels: (N,) integers in 0 .. classes - 1, kept as a copy in int64; or (N,) or (N, T) floats, numbers for a
-    regression, kept as a copy in float64.
-    classes: their number; without it, the largest label + 1. 0 where the targets are numbers.
+    targets: kept as a copy. What they are, `kind`, follows from their type where it is None:
+        "classes"  (N,) integers, booleans or strings: `targets` is (N,) int64, numbers into `classes_`, the values.
+                   Integers whose smallest is 0 are classes 0 .. largest; of all others the distinct values are the
+                   classes, in order
+        "numbers"  (N,) or (N, T) floats, for a regression: float64
+        "labels"   (N, K) booleans or integers 0 and 1, any number of them in a row: float64
+        "probabilities"  (N, K), each row >= 0 and of the sum 1: float64. Only where kind says so
+    classes: their number, where integers are 0 .. classes - 1; or their values, in the order of the outputs
+    (`classes=train.classes_` numbers a test set as the training set).
     name: a word for reports, or None.
     scale: what features are multiplied by when a batch is gathered, above 0. None: 1/255 for uint8, brightness, and 1
     for all else; a warning says so where no byte is above 31, as for flags, codes and counts, which want scale=1.
     A `Predictor` of a model that is trained on bytes of another scale is to be made with the same one.
+    sample_weight: (N,) numbers >= 0, how much each row counts in losses and scores; None counts all once.
+    labels: another name for targets, the older one.
 
-    Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is not an integer.
+    `classes` is the number of classes, of probabilities that of their columns, and 0 for numbers and labels.
+    Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is no number and no array.
     """
 
     features: np.ndarray
     targets: np.ndarray
+    kind: str
     classes: int
     name: str | None
     scale: float
+    sample_weight: np.ndarray | None
+    feature_names: tuple[str, ...] | None
+    target_names: tuple[str, ...] | None
 
     def __init__(
         self,
         features: ArrayLike,
-        labels: ArrayLike,
-        classes: int | None = None,
+        targets: ArrayLike | None = None,
+        classes: int | ArrayLike | None = None,
         name: str | None = None,
         scale: float | None = None,
+        kind: str | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
     ) -> None:
-        x, y, classes, self._reach = checked(features, labels, classes, "Dataset", "features", "labels")
-        self.features, self.targets, self.classes, self.name = x, y, classes, name
-        self.scale = checked_scale(scale, x.dtype, "Dataset")
+        if (targets is None) == (labels is None):
+            what = "are not given" if targets is None else "are given as targets and as labels"
+            raise TypeError(f"Dataset: targets {what}; they must be given once, as targets")
+        given: Any = targets if labels is None else labels
+        of_y = "targets" if labels is None else "labels"
+        self.features, self.feature_names, found, self._reach = checked(
+            features, given, classes, kind, "Dataset", "features", of_y
+        )
+        self._take(found)
+        self.name, self.scale = name, checked_scale(scale, self.features.dtype, "Dataset")
+        self.sample_weight = weight_of(sample_weight, len(self), "Dataset")
         if scale is None:
-            warn_of_small_bytes(x, "Dataset: features", stacklevel=2)
+            warn_of_small_bytes(self.features, "Dataset: features", stacklevel=2)
 
     @classmethod
     def _of(
         cls,
         features: np.ndarray,
-        targets: np.ndarray,
-        classes: int,
+        targets: Targets,
         name: str | None,
         scale: float,
         reach: float,  # no feature is larger in magnitude
+        sample_weight: np.ndarray | None = None,
+        feature_names: tuple[str, ...] | None = None,
     ) -> Dataset:
         """Make a data set of arrays that are checked already."""
         made = cls.__new__(cls)
-        made.features, made.targets, made.classes, made.name = _plain(features), _plain(targets), classes, name
-        made.scale, made._reach = scale, reach
+        made.features, made.name, made.scale, made._reach = _plain(features), name, scale, reach
+        made._take(targets._replace(values=_plain(targets.values)))
+        made.sample_weight, made.feature_names = sample_weight, feature_names
         return made
 
-    @property
-    def kind(self) -> str:
-        """What the targets are: "classes" or "numbers"."""
-        return "classes" if self.targets.dtype.kind == "i" else "numbers"
+    def _take(self, targets: Targets) -> None:
+        self.targets, self.kind, self.classes, self._class_values, self.target_names = targets
+
+    def _targets(self) -> Targets:
+        return Targets(self.targets, self.kind, self.classes, self._class_values, self.target_names)
+
+    def _with(self, features: np.ndarray, targets: Targets, sample_weight: np.ndarray | None) -> Dataset:
+        """Rows of this data set, or all of them with other targets."""
+        return Dataset._of(features, targets, self.name, self.scale, self._reach, sample_weight, self.feature_names)
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each row, (N,) int64. Error: ValueError where the targets are numbers."""
+        """The class of each row as a number into `classes_`, (N,) int64. Error: ValueError where there are none."""
         if self.kind != "classes":
-            raise ValueError(f"Dataset: the targets are {self.kind}; labels are for classes, targets for both")
+            raise ValueError(f"Dataset: the targets are {self.kind}; labels are for classes, targets for all")
         return self.targets
+
+    @property
+    def classes_(self) -> np.ndarray | None:
+        """The values of the classes, (classes,) int64, bool or str, in the order of a model's outputs; else None."""
+        if self.classes and self._class_values is None:
+            return np.arange(self.classes)
+        return self._class_values
+
+    @property
+    def class_values(self) -> np.ndarray | None:
+        """`classes_` where they are others than 0 .. classes - 1, the numbers of a model's outputs; else None."""
+        return self._class_values
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs a model for these targets has: one a class, a label or a number of the row."""
+        return self.classes or (self.targets.shape[1] if self.targets.ndim > 1 else 1)
+
+    def encoded(self, classes_: ArrayLike, what: str = "Dataset") -> Dataset:
+        """The data set with its labels numbered by other class values, such as a model's: `targets` follows them.
+
+        Features are shared. Itself where the values are the same, and where the targets are no classes. what: a word
+        for errors. Error: ValueError names a class of these rows that is not among them.
+        """
+        values = read_values(check.array("encoded: classes_", classes_, "class values"), "encoded: classes_")
+        t = self._targets()
+        if t.kind != "classes" or same(t, values):
+            return self
+        return self._with(self.features, renumbered(t, values, what), self.sample_weight)
+
+    def has_classes_among(self, classes_: np.ndarray) -> bool:
+        """Whether every row is of one of these classes."""
+        present = np.unique(self.labels)
+        values = present if self._class_values is None else self._class_values[present]
+        return bool((places(values, classes_) >= 0).all())
+
+    def has_whole_targets(self) -> bool:
+        """Whether the targets are a whole number for each row, floats or not."""
+        t = self.targets
+        return t.ndim == 1 and bool((np.rint(t) == t).all())
+
+    def as_kind(self, kind: str) -> Dataset:
+        """The data set with the same targets as another kind, where they can be that. Features are shared.
+
+        Error: ValueError, as that of `Dataset(..., kind=kind)`.
+        """
+        t = self._targets()
+        if kind == t.kind:
+            return self
+        if t.class_values is not None:
+            t = t._replace(values=t.class_values[t.values])
+        found = read(t.values, kind, None, "Dataset", "targets", t.names)
+        return self._with(self.features, found, self.sample_weight)
 
     @property
     def rows(self) -> np.ndarray:
@@ -98,13 +184,14 @@ class Dataset:
 
     def advice(self) -> str:
         """A line for a person where features, times `scale`, are far from 1 in size; else an empty text."""
-        return advice(self.rows, self.scale)
+        return advice(self.rows, self.scale, self.feature_names)
 
     def check_range(self, what: str, dtype: Any) -> None:
         """Refuse numbers that are finite here and not in `dtype`, a model's. what: "fit: data". Error: ValueError."""
-        check_range(self.features, self._reach, dtype, what)
-        if self.kind == "numbers":
-            check_range(self.targets, float(np.abs(self.targets).max()), dtype, f"{what}.targets")
+        check_range(self.features, self._reach, dtype, what, self.feature_names)
+        if self.kind == "numbers":  # others end at 1
+            largest = float(np.abs(self.targets).max())
+            check_range(self.targets, largest, dtype, f"{what}.targets", self.target_names)
 
     def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
         """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.
@@ -141,9 +228,12 @@ class Dataset:
         return len(self.features)
 
     def __repr__(self) -> str:
-        """Rows, shape and type of a row, the scale where it is not that of the type, classes."""
-        x = self.features
-        what = f"{self.classes} classes" if self.kind == "classes" else f"targets {self.targets.shape[1:]} numbers"
+        """Rows, shape and type of a row, the scale where it is not that of the type, targets, weights."""
+        x, row = self.features, self.targets.shape[1:]
+        what = f"{self.classes} classes" if self.kind == "classes" else f"targets {row} {self.kind}"
+        if self._class_values is not None:
+            what += f" {in_words(self._class_values, 3)}"
+        what += ", weighted" * (self.sample_weight is not None)
         scale = "" if self.scale == SCALES.get(x.dtype, 1.0) else f" times {self.scale:g}"
         return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}{scale}, {what})"
 
@@ -152,7 +242,7 @@ class Dataset:
     @overload
     def __getitem__(self, index: slice | np.ndarray | Sequence[int]) -> Dataset: ...
     def __getitem__(self, index: Any) -> Dataset | tuple[np.ndarray, Any]:
-        """Return `(features, label)` of one row, or the Dataset of a slice, of row numbers or of a mask.
+        """Return `(features, target)` of one row, or the Dataset of a slice, of row numbers or of a mask.
 
         The classes stay the same. A slice of step 1 is a view; row numbers and a mask copy.
         """
@@ -164,10 +254,11 @@ class Dataset:
             return self.features[index], int(target) if self.kind == "classes" else target
         if not isinstance(index, slice):
             index = _check_index(index, n)
-        targets = self.targets[index]
+        targets, weight = self.targets[index], self.sample_weight
         if not len(targets):
             raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
-        return Dataset._of(self.features[index], targets, self.classes, self.name, self.scale, self._reach)
+        weight = None if weight is None else _plain(weight[index])
+        return self._with(self.features[index], self._targets()._replace(values=targets), weight)
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return `(rest, held_out)`: a random part of the rows set aside, in two copies; see `split_rows`."""
@@ -202,6 +293,8 @@ def _plain(x: np.ndarray) -> np.ndarray:
     """Return x itself if it is C-contiguous, aligned and native, else a copy that is."""
     if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
         return x
+    if x.nbytes >= WORTH_ASKING:  # of a memory map, say
+        check_memory("Dataset: a copy of the features in one piece", x.nbytes)
     return np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
 
 
@@ -223,54 +316,28 @@ def _check_index(index: Any, n: int) -> np.ndarray:
     return rows
 
 
-def checked(
-    features: ArrayLike, labels: ArrayLike, classes: int | None, where: str, of_x: str, of_y: str
-) -> tuple[np.ndarray, np.ndarray, int, float]:
-    """Return features, labels and classes as a Dataset keeps them, and the largest magnitude of a feature.
+class Checked(NamedTuple):
+    """What a Dataset keeps of features and targets."""
 
-    where, of_x, of_y are words for errors. The targets are a copy.
-    """
-    x, y = check.array(f"{where}: {of_x}", features), check.array(f"{where}: {of_y}", labels)
+    x: np.ndarray
+    names: tuple[str, ...] | None  # of the columns of x
+    targets: Targets
+    reach: float  # the largest magnitude in x
+
+
+def checked(features: Any, targets: Any, classes: Any, kind: str | None, where: str, of_x: str, of_y: str) -> Checked:
+    """Features and targets as a Dataset keeps them; the targets are a copy. where, of_x, of_y are words for errors."""
+    x, names = rows_of(features, f"{where}: {of_x}")
+    y, columns, categories = targets_of(targets, f"{where}: {of_y}")
     x = as_kept(x, f"{where}: {of_x}")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
-    numbers = y.dtype.kind == "f"
-    if y.ndim == 2 and y.dtype.kind in "iub":
-        how = "labels.argmax(axis=1) of one-hot rows" if y.shape[1] > 1 else "labels.reshape(-1)"
-        raise ValueError(f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row: {how}")
-    if y.ndim != 1 and not (numbers and y.ndim == 2 and y.shape[1]):
-        raise ValueError(
-            f"{where}: {of_y} has the shape {y.shape}; it must be (N,), one class for each row, or floats (N, T)"
-        )
+    if not y.ndim:
+        raise ValueError(f"{where}: {of_y} has the shape (); it must be (N,), one class for each row, or floats (N, T)")
     if len(x) != len(y):
         raise ValueError(f"{where}: {of_x} has {len(x)} rows, {of_y} has {len(y)}; the lengths must be equal")
     if x.size == 0:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must not be empty")
-    if y.dtype.kind not in "iuf":
-        named = "; np.unique(labels, return_inverse=True)[1] numbers the names" * (y.dtype.kind in "UOSb")
-        raise ValueError(
-            f"{where}: {of_y} has the type {y.dtype}; it must be an integer type, or floats for numbers{named}"
-        )
-    if numbers:
-        if classes is not None:
-            raise ValueError(f"{where}: classes is {classes} and {of_y} has the type {y.dtype}; classes are integers")
-        y = np.array(y, np.float64, order="C")
-        if not np.isfinite(y).all():
-            row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
-            raise ValueError(f"{where}: {of_y} has {y[row]} in row {row}; it must be finite")
-        x = _plain(x)
-        return x, y, 0, reach(x, where, of_x)
-
-    if classes is not None:
-        if isinstance(classes, bool) or not isinstance(classes, Integral):
-            raise TypeError(f"{where}: classes is {classes!r}; it must be an integer or None")
-        classes = int(classes)
-        if not 1 <= classes <= _MAX_CLASSES:
-            raise ValueError(f"{where}: classes is {classes}; it must be in 1..{_MAX_CLASSES}")
-    low, high, limit = int(y.min()), int(y.max()), classes or _MAX_CLASSES
-    if low < 0 or high >= limit:
-        row = int(np.argmax((y < 0) | (y >= limit)))
-        raise ValueError(f"{where}: {of_y} has the label {y[row]} in row {row}; it must be in 0..{limit - 1}")
-
+    t = read(y, kind, classes, where, of_y, columns, categories)
     x = _plain(x)
-    return x, np.array(y, np.int64, order="C"), classes or high + 1, reach(x, where, of_x)
+    return Checked(x, names, t, reach(x, where, of_x, names))

@@ -27,6 +27,8 @@ from .loss import (
     log_softmax_forward,
     nll_loss_backward,
     nll_loss_forward,
+    soft_nll_loss_backward,
+    soft_nll_loss_forward,
 )
 from .matmul import pack, product, product_dw, product_dx, tiles, unpack
 from .memory import empty, lanes, packed_shape, padded, scratch_size, zeros
@@ -78,6 +80,8 @@ __all__ = [
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
+    "soft_nll_loss_backward",
+    "soft_nll_loss_forward",
     "tanh_backward",
     "tanh_forward",
     "tiles",

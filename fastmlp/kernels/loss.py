@@ -1,8 +1,9 @@
-"""Softmax cross-entropy in two steps: z -> log-probabilities -> loss.
+"""Losses of classes and labels. Softmax cross-entropy in two steps: z -> log-probabilities -> loss.
 
     y[n, c] = z[n, c] - log Σ_k e^z[n, k]                        log_softmax
     loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]                          nll_loss
     q[n, c] = (1 - s) [c = labels[n]] + s / C                    s: label smoothing (Szegedy et al., CVPR 2016)
+    q[n, c] = w[c] ((1 - s) p[n, c] + s / C)                     soft_nll_loss: weights w of classes, probabilities p
 
 N rows, C classes; z, y, p, dy, dz: (N, >= C), all of one width; labels: (N,) integers in [0, C); r: (N,) the weight of
 each row, 1 / N for the mean. A softmax needs its whole row: these kernels fill a range of rows [lo, hi).
@@ -13,6 +14,8 @@ On the graph the two steps are two nodes. The engine takes a loss as one pair, a
     backward(z, targets, r, kept, dz, numbers, columns, lo, hi)       dz = d(Σ terms[0]) / dz
     score(z, targets, terms, numbers, columns, lo, hi)                terms[1, n] = what row n adds to the score
 
+Where a score is a ratio, it also fills terms[2, n], what row n adds to the divisor.
+
 targets: (N, T) float64, a class number or T numbers; kept: what the backward needs, as many times N rows as the loss
 declares; numbers: the loss's options, or the score's, float64; columns: C without padding.
 """
@@ -20,7 +23,7 @@ declares; numbers: the loss's options, or the score's, float64; columns: C witho
 import numpy as np
 
 from .exponential import exp, limits
-from .jit import kernel
+from .jit import inner, kernel
 from .simd import view
 
 
@@ -97,12 +100,48 @@ def nll_loss_backward(dloss, labels, r, smoothing, dy, classes, lo, hi):
             out[c] = -dloss * r[n] * q
 
 
+@inner
+def share_of_class(targets, numbers, n, c, classes):
+    """q[n, c] = w[c] ((1 - s) p[n, c] + s / C).    targets: p (N, C), or labels (N, 1)  numbers: (s,) or (s, w...)"""
+    p = targets[n, c] if targets.shape[1] > 1 else 1.0 if c == int(targets[n, 0]) else 0.0
+    w = numbers[1 + c] if numbers.size > 1 else 1.0
+    return w * ((1 - numbers[0]) * p + numbers[0] / classes)
+
+
+@kernel
+def soft_nll_loss_forward(y, targets, r, terms, numbers, classes, lo, hi):
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c]; a class whose q is 0 counts nothing, whatever its y."""
+    number = y.dtype.type
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(classes):
+            q = number(share_of_class(targets, numbers, n, c, classes))
+            if q != 0:
+                total += q * y[n, c]
+        terms[0, n] = -r[n] * total
+
+
+@kernel
+def soft_nll_loss_backward(targets, r, dy, numbers, classes, lo, hi):
+    """dy[n, c] = -r[n] q[n, c]."""
+    number = dy.dtype.type
+    for n in range(lo, hi):
+        for c in range(classes):
+            dy[n, c] = -r[n] * number(share_of_class(targets, numbers, n, c, classes))
+
+
 @kernel
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    kept: y, p (2 N, >= C)
+
+    targets: labels (N, 1), or probabilities (N, C), C > 1  numbers: (s,), or (s, w...) with the weights of C classes
+    """
     N = z.shape[0]
     y, p, labels = kept[:N], kept[N : 2 * N], view(targets, 0, (N,))
     log_softmax_forward(z, y, p, columns, lo, hi)
+    if targets.shape[1] > 1 or numbers.size > 1:
+        soft_nll_loss_forward(y, targets, r, terms, numbers, columns, lo, hi)
+        return
     for n in range(lo, hi):
         terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
 
@@ -111,16 +150,79 @@ def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
 def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
     """dz of it, through y."""
     N = z.shape[0]
-    nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
+    if targets.shape[1] > 1 or numbers.size > 1:
+        soft_nll_loss_backward(targets, r, dz, numbers, columns, lo, hi)
+    else:
+        nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
     log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+
+
+@inner
+def softplus(x, lowest, highest):
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|): no exponential overflows, and no digits are lost where it is near 0."""
+    above = x if x > 0 or x != x else type(x)(0)
+    return above + np.log1p(exp(-abs(x), lowest, highest))
+
+
+@kernel
+def binary_cross_entropy_with_logits_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c w[c] (p[c] t log(1 + e^-z) + (1 - t) log(1 + e^z)) / C.    targets t: (N, C)
+
+    numbers: (w..., p...), the weights of the outputs and of their positive targets, each C or one for all. What has no
+    share, as (1 - t) for a t of 1, counts nothing, whatever z is.
+    """
+    number, many = z.dtype.type, numbers.size // 2
+    lowest, highest = limits(z)
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            value, k = z[n, c], c % many
+            yes = number(numbers[k] * numbers[many + k] * targets[n, c])
+            no = number(numbers[k] * (1 - targets[n, c]))
+            if yes != 0 or value != value:
+                total += yes * softplus(-value, lowest, highest)
+            if no != 0:
+                total += no * softplus(value, lowest, highest)
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def binary_cross_entropy_with_logits_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] w[c] ((1 - t) s - p[c] t (1 - s)) / C,  s = 1 / (1 + e^-z)."""
+    number, many = z.dtype.type, numbers.size // 2
+    lowest, highest = limits(z)
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            value, k = z[n, c], c % many
+            yes = number(numbers[k] * numbers[many + k] * targets[n, c])
+            no = number(numbers[k] * (1 - targets[n, c]))
+            power = exp(-abs(value), lowest, highest)
+            small, large = power / (number(1) + power), number(1) / (number(1) + power)
+            dz[n, c] = factor * (no * large - yes * small if value > 0 else no * small - yes * large)
+
+
+@kernel
+def f1_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = 2 TP, terms[2, n] = 2 TP + FP + FN of a row's labels; z > 0 says yes.    targets t: (N, C)
+
+    The score is the sum of the one over the sum of the other, F1 of all labels together.
+    """
+    for n in range(lo, hi):
+        right, said = 0.0, 0.0
+        for c in range(columns):
+            yes, label = z[n, c] > 0, targets[n, c] > 0.5
+            right += 2.0 * (yes & label)
+            said += 1.0 * yes + 1.0 * label
+        terms[1, n], terms[2, n] = right, said
 
 
 @kernel
 def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
-    """terms[1, n] = 1 where the largest logit is the label's, else 0.
+    """terms[1, n] = 1 where the largest logit is the label's, else 0.    targets: labels, or probabilities (N, C)
 
-    Of equal logits the first counts, and NaN counts as the largest, as in `argmax`. The choice is made without
-    branches: nobody can guess which class is the largest.
+    Of equal logits the first counts, and NaN counts as the largest, as in `argmax`; of probabilities the largest is
+    the label. The choice is made without branches: nobody can guess which class is the largest.
     """
     for n in range(lo, hi):
         row, best = z[n, :columns], 0
@@ -128,40 +230,5 @@ def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
         for c in range(1, columns):
             larger = (top == top) & ~(row[c] <= top)
             top, best = (row[c] if larger else top), (c if larger else best)
-        terms[1, n] = best == int(targets[n, 0])
-
-
-@kernel
-def mse_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = r[n] Σ_c (z[n, c] - t[n, c])² / C.    targets t: (N, C)"""
-    number = z.dtype.type
-    for n in range(lo, hi):
-        total = number(0)
-        for c in range(columns):
-            d = z[n, c] - number(targets[n, c])
-            total += d * d
-        terms[0, n] = r[n] * (total / number(columns))
-
-
-@kernel
-def mse_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
-    """dz = 2 r[n] (z - t) / C."""
-    number = z.dtype.type
-    for n in range(lo, hi):
-        factor = number(2) * r[n] / number(columns)
-        for c in range(columns):
-            dz[n, c] = factor * (z[n, c] - number(targets[n, c]))
-
-
-@kernel
-def r2_score(z, targets, terms, numbers, columns, lo, hi):
-    """terms[1, n] = -Σ_c w[c] (z[n, c] - t[n, c])².    numbers w: N / (C times the spread of column c's targets)
-
-    The spread is Σₙ (t - mean)²: R² = 1 + the mean of the terms.
-    """
-    for n in range(lo, hi):
-        total = 0.0
-        for c in range(columns):
-            d = z[n, c] - targets[n, c]
-            total += numbers[c] * d * d
-        terms[1, n] = -total
+        label = int(targets[n, 0]) if targets.shape[1] == 1 else targets[n].argmax()
+        terms[1, n] = best == label

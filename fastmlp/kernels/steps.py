@@ -67,6 +67,7 @@ class Batches(NamedTuple):
 
     gather   address of the kernel that makes x of them      source   (address, rows, columns, bytes a row)
     scale    what features are multiplied by                 targets  (rows, T) float64
+    weights  (rows, 3) float64, what a row counts: its loss, in the divisor of the mean, its score; (0, 3) where all 1
     order    row numbers; batch s is order[bounds[s] : bounds[s + 1]]
     """
 
@@ -74,12 +75,16 @@ class Batches(NamedTuple):
     source: Any
     scale: float
     targets: Any
+    weights: Any
     order: Any
     bounds: Any
 
 
 class Loss(NamedTuple):
-    """Addresses of the pair and the score, their numbers, where a thread keeps what the backward needs."""
+    """Addresses of the pair and the score, their numbers, where a thread keeps what the backward needs.
+
+    factor: 0 for the mean; else what the rows' losses are multiplied by in the sum.
+    """
 
     forward: int
     backward: int
@@ -88,6 +93,7 @@ class Loss(NamedTuple):
     score_numbers: Any
     kept_at: int
     kept_rows: int  # as many times the rows of a batch
+    factor: float
 
 
 class Rule(NamedTuple):
@@ -119,7 +125,8 @@ class Own(NamedTuple):
     """The same for each thread, which is the first index: what it computes alone, and its batch (gathering it twice
     costs less than fetching half of it from the other core).
 
-    targets (threads, room, T)   r (threads, room) the weight of each row   terms (threads, 2, room) float64
+    targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
+    the last are 1 where a score is no ratio
     """
 
     p: Any
@@ -211,13 +218,35 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
             one_step(rule.update, p, state, g + lo, m, v, u, at + lo, hi - lo, option, scale)
 
 
+@inner
+def share_out(weights, order, start, factor, r):
+    """r[n] = w / Σ w q of the rows of a batch, or factor w for the sum; returns Σ w q.
+
+    Without weights w and q are 1. Where no row counts, Σ w q is 0, and so is each share.
+    """
+    N, number = r.size, r.dtype.type
+    mass, weighted = float(N), weights.shape[0] > 0
+    if weighted:
+        mass = 0.0
+        for n in range(N):
+            mass += weights[order[start + n], 1]
+    for n in range(N):
+        if not weighted and factor == 0:
+            r[n] = number(1 / N)
+        else:
+            w = weights[order[start + n], 0] if weighted else 1.0
+            r[n] = number(w * factor if factor != 0 else w / mass if mass > 0 else 0.0)
+    return mass
+
+
 @kernel
 def train_steps(thread, threads, patience, gate, net, batches, loss, rule, shared, own, first, last, sums):
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
-    The mean loss of a batch times its rows is added to sums[0], its rows' scores to sums[1], both by thread 0, row by
-    row, so that they do not depend on the number of threads. sums[2] is the step that all threads have come to: who
-    called knows it also where an exception takes the answer.
+    Thread 0 adds up, row by row, so that sums do not depend on the number of threads: sums[0] Σ w times the losses, the
+    batch's loss times its divisor, and sums[3] the divisors Σ w q; sums[1] Σ w times the scores, and sums[4] what they
+    are divided by. sums[2] is the step that all threads have come to: who called knows it also where an exception takes
+    the answer.
     """
     plan, lanes = net.plan, net.lanes
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
@@ -234,7 +263,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
         for n in range(N):
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]
-            r[n] = number(1 / N)
+        mass = share_out(batches.weights, batches.order, start, loss.factor, r[:N])
 
         for layer in range(layers):
             row = plan[layer]
@@ -283,11 +312,15 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
 
         turn = wait_for_all(gate, threads, turn, patience)  # until here, others may have read this thread's weights
         if thread == 0:
-            total = 0.0
+            total, weighted = 0.0, batches.weights.shape[0] > 0
             for n in range(N):
                 total += all_terms[0, n]
-                sums[1] += all_terms[1, n]
-            sums[0] += np.float64(number(total)) * N
+                w = batches.weights[batches.order[start + n], 2] if weighted else 1.0
+                sums[1] += all_terms[1, n] * w
+                sums[4] += all_terms[2, n] * w
+            total = np.float64(number(total))
+            sums[0] += total / loss.factor if loss.factor != 0 else total * mass
+            sums[3] += mass
         for layer in range(layers - 1, -1, -1):
             if layer == 0 and step + 1 < last:
                 ask_for_rows(batches.source, batches.order, batches.bounds[step + 1], batches.bounds[step + 2])

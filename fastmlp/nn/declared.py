@@ -111,29 +111,39 @@ def layer(thing: Any) -> None:
             trial.run(name, kernel, "norm_forward", given | rest, {"y": mine, "state": np.s_[:]})
 
 
-def rows(owner: str, forward: Any, backward: Any, classes: bool, kept_rows: int, options: Array) -> None:
+def _targets(kind: str) -> Array:
+    """Targets of a kind, (ROWS, T) float64."""
+    if kind == "classes":
+        return np.array([[0.0], [1.0], [2.0], [0.0]])
+    drawn = trial.drawn(ROWS, COLUMNS)
+    positive = {"labels": (drawn > 0).astype(np.float64), "probabilities": np.abs(drawn)}
+    positive["probabilities"] /= positive["probabilities"].sum(axis=1, keepdims=True)
+    return positive.get(kind, drawn)
+
+
+def rows(owner: str, forward: Any, backward: Any, kind: str, kept_rows: int, options: Array) -> None:
     """The trial of a loss: it fills rows [lo, hi), its outputs have columns beside those that count."""
     N, C, lo, hi = ROWS, COLUMNS, 1, 3
     z, r, kept = trial.drawn(N, WIDTH), np.full(N, 1 / N), np.zeros((kept_rows * N, WIDTH))
-    targets = np.array([[0.0], [1.0], [2.0], [0.0]]) if classes else trial.drawn(N, C)
-    given = {"z": z, "targets": targets, "r": r, "kept": kept}
+    given = {"z": z, "targets": _targets(kind), "r": r, "kept": kept}
     rest = {"numbers": options.copy(), "columns": C, "lo": lo, "hi": hi}
-    terms, dz = {"terms": np.zeros((2, N))}, {"dz": np.zeros((N, WIDTH))}
+    terms, dz = {"terms": np.zeros((3, N))}, {"dz": np.zeros((N, WIDTH))}
     trial.run(owner, forward, "loss_forward", given | terms | rest, {"terms": np.s_[0, lo:hi], "kept": np.s_[:]})
     trial.run(owner, backward, "loss_backward", given | dz | rest, {"dz": np.s_[lo:hi, :C], "kept": np.s_[:]})
 
 
-def score(owner: str, given: Any, classes: bool) -> None:
+def score(owner: str, given: Any, kind: str) -> None:
     """The trial of a score."""
     N, C, lo, hi = ROWS, COLUMNS, 1, 3
-    targets = np.array([[0.0], [1.0], [2.0], [0.0]]) if classes else trial.drawn(N, C)
-    known = given.numbers(targets)
+    targets = _targets(kind)
+    known = given.known(targets)
     if not isinstance(known, np.ndarray) or known.ndim != 1 or known.dtype != np.float64:
         what = f"{known.shape} {known.dtype}" if isinstance(known, np.ndarray) else type(known).__name__
         raise TypeError(f"{owner}: the score's numbers(targets) gives {what}; it must give an array (n,) of float64")
-    values = {"z": trial.drawn(N, WIDTH), "targets": targets, "terms": np.zeros((2, N)), "numbers": known}
+    values = {"z": trial.drawn(N, WIDTH), "targets": targets, "terms": np.zeros((3, N)), "numbers": known}
     rest = {"columns": C, "lo": lo, "hi": hi}
-    trial.run(f"{owner}: score", given.kernel, "score", values | rest, {"terms": np.s_[1, lo:hi]})
+    mine = np.s_[1:3, lo:hi] if given.ratio else np.s_[1, lo:hi]
+    trial.run(f"{owner}: score", given.kernel, "score", values | rest, {"terms": mine})
 
 
 def _shown(value: Any) -> str:

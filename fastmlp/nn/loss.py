@@ -1,61 +1,43 @@
-"""`Loss`: a loss that declares itself, for the graph and the engine alike; `Score`, what is reported beside it."""
+"""`Loss`: a loss that declares itself, for the graph and the engine alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check
 from ..graph import Array, Tensor, is_grad_enabled
-from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..graph.operation import flushed, kernel_array
 from ..kernels import forms, trial
 from . import declared
 from .layer import Kernel, declares
 from .module import Module
+from .rowloss import LossNode, by_rows, check_reduction, row_loss, row_weights, shares
+from .score import Score, added
+
+KINDS = ("classes", "numbers", "labels", "probabilities")  # of targets
+WORDS = " or ".join(f'"{kind}"' for kind in KINDS)
 
 
-def no_numbers(targets: Array) -> Array:
-    """What a score needs to know of all targets where that is nothing."""
-    return np.zeros(1)
+class Measured(NamedTuple):
+    """Of some rows: loss, Σ w times their losses; mass, Σ w q; above, below: (N,), the terms of the score times w."""
 
-
-@dataclass(frozen=True)
-class Score:
-    """How good outputs are, in the number that people read beside the loss.
-
-    name     "accuracy"
-    kernel   terms[1, n] = what row n adds: the score is start + the sum of the terms over the rows / their number
-    numbers  targets (N, T) of the rows that are scored -> what the kernel needs to know of all of them
-    start    the score of no error at all, where terms are errors below 0; else 0
-    rises    whether more of it is better: a score that is an error has False. Early stopping follows it
-    best     the score of no error at all, where a score of 0.9 of it is as good as nine rows of ten; None for another
-    """
-
-    name: str
-    kernel: Kernel
-    numbers: Callable[[Array], Array] = no_numbers
-    start: float = 0.0
-    rises: bool = True
-    best: float | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not callable(self.numbers):
-            raise TypeError(f"Score: name is {self.name!r}, numbers {self.numbers!r}; they must be a str, a function")
-
-
-def added(total: float, terms: Array) -> float:
-    """total + the terms, one by one, as a thread of the engine adds them."""
-    return float(np.concatenate([[total], terms]).cumsum()[-1])
+    loss: float
+    mass: float
+    above: Array
+    below: Array
 
 
 class Loss(Module):
     """Base of the losses: loss(z, targets) is a tensor without axes.
 
-    targets    the kind it takes: "classes", whole numbers (N,), or "numbers", floats (N,) or (N, T)
+    targets    the kind it takes: "classes", whole numbers (N,), "numbers", floats (N,) or (N, T), "labels", 0 or 1 in
+               (N, K), or "probabilities" (N, K), rows that sum to 1; a tuple where it takes several
+    reduction  of the rows' losses: "mean", or "sum"; on the graph also "none", the losses themselves
     score      the score that is reported beside it
     node       its class of nodes: the node's `pair` is what the graph runs, and the engine
     numbers    names of the attributes that the kernels get, as float64
@@ -64,14 +46,18 @@ class Loss(Module):
 
     A loss of another shape has a `forward` in place of the node, made of operations, and trains on the graph; where it
     names a pair for the engine beside it, as `kernels`, `gradcheck` checks both.
+
+    Rows may have weights: loss(z, targets, sample_weight) is Σ w[n] loss[n] / Σ w[n] q[n], q from `masses`. The kernels
+    know nothing of them but the share r; a `forward` without kernels has an argument `sample_weight`, or refuses them.
     """
 
-    targets: ClassVar[str]
+    targets: ClassVar[str | tuple[str, ...]]
+    reduction: str = "mean"
     kernels: ClassVar[Mapping[str, Kernel]] = {}
     node: ClassVar[type[LossNode] | None] = None
     numbers: ClassVar[tuple[str, ...]] = ()
     kept_rows: ClassVar[int] = 0
-    score: ClassVar[Score]
+    score: Score
     unit: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -91,19 +77,23 @@ class Loss(Module):
                 forms.check(kernel, f"loss_{what}", cls.__name__)
         declared.names(cls, "numbers")
         check.whole(f"{cls.__name__}: kept_rows", cls.kept_rows, 0)
-        if "targets" in cls.__dict__ and cls.targets not in ("classes", "numbers"):
-            raise TypeError(f'{cls.__name__}: targets is {cls.targets!r}; it must be "classes" or "numbers"')
+        if "targets" in cls.__dict__:
+            given = cls.targets if isinstance(cls.targets, tuple) else (cls.targets,)
+            if not given or not all(isinstance(kind, str) and kind in KINDS for kind in given):
+                raise TypeError(f"{cls.__name__}: targets is {cls.targets!r}; it must be {WORDS}, or a tuple of them")
         if "score" in cls.__dict__ and not isinstance(cls.score, Score):
             what = type(cls.score).__name__
             raise TypeError(
                 f"{cls.__name__}: score is a {what}; it must be a fastmlp.nn.Score, as MSELoss.score is one"
             )
 
-    def __init__(self) -> None:
+    def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         kind = type(self)
+        check_reduction(kind.__name__, reduction)
+        self.reduction = reduction
         for what, must in (
-            ("targets", '"classes" or "numbers"'),
+            ("targets", f"{WORDS}, or a tuple of them"),
             ("score", "a fastmlp.nn.Score, such as MSELoss.score"),
         ):
             if not hasattr(kind, what):
@@ -118,9 +108,36 @@ class Loss(Module):
         """`numbers` as the kernels take them, and at least one number."""
         return np.array(declared.numbers(self) or [0.0], np.float64)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of targets that it takes."""
+        return self.targets if isinstance(self.targets, tuple) else (self.targets,)
+
     def outputs(self, classes: int, width: int) -> int:
-        """How many outputs a model must have at least for targets of so many classes, or of this width."""
-        return classes if self.targets == "classes" else width
+        """How many outputs a model must have at least for targets of so many classes, or (0 classes) of this width."""
+        return classes or width
+
+    def predicted(self, z: Array) -> Array:
+        """What the outputs z, (N, C), say of targets that are numbers: (N, T). Themselves, for most losses."""
+        return z
+
+    def factor(self, columns: int) -> float:
+        """0 for the mean, else what a row's loss counts in the sum: C times where it is a mean over C outputs."""
+        return 0.0 if self.reduction == "mean" else 1.0 if "classes" in self.kinds else float(columns)
+
+    def masses(self, targets: Array) -> Array | None:
+        """q (N,): what a row of weight 1 counts in the divisor of the mean; None for 1.    targets: (N, T) float64"""
+        return None
+
+    def check_targets(self, caller: str, targets: Array, outputs: int | None) -> None:
+        """Refuse targets, right in kind and shape, or a model's outputs that the options do not fit. ValueError."""
+
+    def _classes_given(self, targets: Any) -> bool:
+        """Whether these are class numbers, for a loss that takes more than one kind."""
+        if self.kinds != ("classes",) and "classes" in self.kinds:
+            given = np.asarray(targets.data if isinstance(targets, Tensor) else targets)
+            return given.ndim == 1 and given.dtype.kind in "iu"
+        return "classes" in self.kinds
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward."""
@@ -136,12 +153,13 @@ class Loss(Module):
             trial.once(type(self), (np.dtype(dtype), "forward"), lambda: self._try_forward(Tensor(z, True), targets))
 
     def _try_kernels(self, dtype: DTypeLike) -> None:
-        name, classes = type(self).__name__, self.targets == "classes"
-        if self.runs_on_engine():
-            pair = self.kernels["forward"], self.kernels["backward"]
-            declared.rows(name, *pair, classes, self.kept_rows, self.number_array())
-            forms.address(pair[0], "loss_forward", dtype), forms.address(pair[1], "loss_backward", dtype)
-        declared.score(name, self.score, classes)
+        name = type(self).__name__
+        for kind in self.kinds:
+            if self.runs_on_engine():
+                pair = self.kernels["forward"], self.kernels["backward"]
+                declared.rows(name, *pair, kind, self.kept_rows, self.number_array())
+                forms.address(pair[0], "loss_forward", dtype), forms.address(pair[1], "loss_backward", dtype)
+            declared.score(name, self.score, kind)
         forms.address(self.score.kernel, "score", dtype)
 
     def _try_forward(self, z: Tensor, targets: Any) -> None:
@@ -152,33 +170,73 @@ class Loss(Module):
                 "with the kernels; they must be one loss"
             )
 
-    def by_kernels(self, z: Tensor, targets: Any) -> Tensor:
-        """The mean loss as the engine makes it, with its gradient: a node that runs `kernels`."""
+    @flushed
+    def by_kernels(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:
+        """The loss as the engine makes it, with its gradient: a node that runs `kernels`."""
         t = np.asarray(targets.data if isinstance(targets, Tensor) else targets).reshape(len(z.data), -1)
         pair = self.kernels["forward"], self.kernels["backward"]
-        return _by_rows(LossNode, pair, z, t, 1 / len(t), self.number_array(), self.kept_rows)
+        name = type(self).__name__
+        weight = None if sample_weight is None else row_weights(f"{name}: sample_weight", sample_weight, len(t))
+        r = shares(len(t), z.dtype, self.factor(z.shape[1]), weight, self.masses(t.astype(np.float64)))
+        node = self.node if self.node is not None and tuple(self.node.pair) == pair else LossNode
+        return by_rows(node, pair, z, t, r, self.number_array(), self.kept_rows)
 
-    def scores(self, z: Array, targets: Array, score_numbers: Array) -> Array:
-        """(N,): what each row adds to the score.    z: (N, C)  targets: (N, T) float64"""
-        terms, z = np.zeros((2, len(z))), kernel_array(z)
+    def mass(self, targets: Array, weights: Array | None) -> float:
+        """Σ w q: what the sum of the rows' losses, times their weights, is divided by.    targets: (N, T) float64"""
+        q = self.masses(targets)
+        if weights is None and q is None:
+            return float(len(targets))
+        w = np.ones(len(targets)) if weights is None else weights
+        return added(0.0, w if q is None else w * q)
+
+    def scores(
+        self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Both (N,): what each row adds to the score, and to its divisor.    z: (N, C)  targets: (N, T) float64"""
+        terms, z = np.zeros((3, len(z))), kernel_array(z)
+        terms[2] = 1
         self.score.kernel(z, targets, terms, score_numbers, z.shape[1], 0, len(z))
-        return terms[1]
+        return (terms[1], terms[2]) if weights is None else (terms[1] * weights, terms[2] * weights)
 
-    def measure(self, z: Array, targets: Array, score_numbers: Array) -> tuple[float, Array]:
-        """(sum of the rows' losses, the terms of their scores).    z: (N, C)  targets: (N, T) float64"""
+    def measure(self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None) -> Measured:
+        """The loss of rows, whatever the reduction, and their score.    z: (N, C)  targets: (N, T) float64"""
         rows, columns = z.shape
-        kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((2, rows))
-        r, z = np.ones(rows, z.dtype), kernel_array(z)
-        terms[1] = self.scores(z, targets, score_numbers)
+        mass, scores = self.mass(targets, weights), self.scores(z, targets, score_numbers, weights)
         if not self.runs_on_engine():
-            whole = targets[:, 0].astype(np.int64) if self.targets == "classes" else targets
-            return self(Tensor(z), whole).item() * rows, terms[1]
-        self.kernels["forward"](z, targets, r, kept, terms, self.number_array(), columns, 0, rows)
-        return float(z.dtype.type(added(0.0, terms[0]))), terms[1]
+            whole = targets[:, 0].astype(np.int64) if "classes" in self.kinds and targets.shape[1] == 1 else targets
+            factor = self.factor(columns)
+            loss = self(Tensor(z), whole, weights).item()
+            return Measured(loss / factor if factor else loss * mass, mass, *scores)
+        kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((3, rows))
+        r = np.ones(rows, z.dtype) if weights is None else weights.astype(z.dtype)
+        self.kernels["forward"](kernel_array(z), targets, r, kept, terms, self.number_array(), columns, 0, rows)
+        return Measured(float(z.dtype.type(added(0.0, terms[0]))), mass, *scores)
 
-    def __call__(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
-        loss, name = self.forward(z, targets), type(self).__name__
-        if not isinstance(loss, Tensor) or loss.shape:
+    def extra_repr(self) -> str:
+        """The arguments that are not the defaults, as PyTorch prints them."""
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value, default = getattr(self, name, parameter.default), parameter.default
+            value = value.tolist() if isinstance(value, np.ndarray) else value
+            if default is not parameter.empty and value != default:
+                shown.append(f"{name}={value!r}")
+        return ", ".join(shown)
+
+    def takes_weights(self) -> bool:
+        """Whether rows may have weights: its kernels know them by their share, a forward by an argument."""
+        return self.runs_on_engine() or "sample_weight" in inspect.signature(self.forward).parameters
+
+    def __call__(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        name = type(self).__name__
+        if sample_weight is None:
+            loss = self.forward(z, targets)
+        elif "sample_weight" in inspect.signature(self.forward).parameters:
+            loss = self.forward(z, targets, sample_weight=sample_weight)
+        elif self.runs_on_engine():
+            loss = self.by_kernels(z, targets, sample_weight)
+        else:
+            raise TypeError(f"{name}: rows have weights, and its forward has no argument sample_weight that takes them")
+        if not isinstance(loss, Tensor) or (loss.shape and self.reduction != "none"):
             what = f"a Tensor of the shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
             raise TypeError(f"{name}: forward returns {what}; it must return the loss, a Tensor without axes")
         if is_grad_enabled() and z.requires_grad and not loss.requires_grad:
@@ -190,91 +248,11 @@ class Loss(Module):
             )
         return loss
 
-    def forward(self, z: Tensor, targets: Any) -> Tensor:  # type: ignore[override]
-        """The mean loss over the rows, by the pair of its node."""
+    def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        """The loss of the rows, by the pair of its node."""
         assert self.node is not None
-        classes, numbers = self.targets == "classes", declared.numbers(self)
-        return row_loss(type(self).__name__, self.node, z, targets, *numbers, kept_rows=self.kept_rows, classes=classes)
-
-
-class LossNode(Operation):
-    """A node of a loss that is a pair of row kernels. A subclass has `pair`, its equation and what it keeps."""
-
-    pair: ClassVar[tuple[Kernel, Kernel]]
-    operands = ("z",)
-    keeps: Mapping[str, str] = {
-        "z": "the outputs",
-        "t": "the targets",
-        "r": "the share of each row in the loss",
-        "kept": "what the forward has left for it",
-    }
-    numbers: Array
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "pair" in cls.__dict__:
-            declared.pair(cls, "loss")
-        if "keeps" in cls.__dict__:
-            declared.keeps(cls, ("z", "t", "r", "kept"))
-
-    def run(self, dy: Array) -> tuple[Array | None, ...]:
-        z, targets, r = self.saved["z"], self.saved["t"].astype(np.float64), self.saved["r"]
-        dz, kept = np.empty_like(z), self.saved.get("kept", z[:0])
-        self.pair[1](z, targets, r * r.dtype.type(dy), kept, dz, self.numbers, z.shape[1], 0, len(z))
-        return (dz,)
-
-
-def row_loss(
-    name: str,
-    node: type[LossNode],
-    z: Tensor,
-    targets: Any,
-    *numbers: float,
-    reduction: str = "mean",
-    kept_rows: int = 0,
-    classes: bool = False,
-) -> Tensor:
-    """The operation `name`: Σₙ r[n] times the loss of row n, r = 1 / N for the mean.
-
-    z: (N, C)  targets: (N, C), or (N,) where C is 1; with `classes`, (N,) whole numbers in [0, C). With "sum" all
-    numbers are added, r = C, where a row's loss is a mean over C. Errors: ValueError for shapes that do not fit, labels
-    out of range and another reduction, TypeError for other dtypes.
-    """
-    same_float(name, z=require_tensor(f"{name}: z", z))
-    t = check.array(f"{name}: targets", targets.data if isinstance(targets, Tensor) else targets)
-    if t.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: targets are {t.dtype}; they must be real numbers")
-    fits = (
-        t.shape in (z.shape, z.shape[:1] if z.shape[1:] == (1,) else z.shape) if not classes else t.shape == z.shape[:1]
-    )
-    if z.ndim != 2 or not z.data.size or not fits:
-        what = "they must be (N,) and (N, C)" if classes else "they must be (N, C) both, or (N,) and (N, 1)"
-        raise ValueError(f"{name}: targets are {t.shape}, z is {z.shape}; {what}")
-    if classes and (t.dtype.kind not in "iu" or t.min() < 0 or t.max() >= z.shape[1]):
-        what = f"lie in {t.min()} .. {t.max()}" if t.dtype.kind in "iu" else f"are {t.dtype}"
-        raise ValueError(f"{name}: targets {what}; they must be whole numbers in 0 .. {z.shape[1] - 1}")
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"{name}: reduction is {reduction!r}; it must be 'mean' or 'sum'")
-    options = np.array(numbers or (0.0,), np.float64)
-
-    def try_out() -> None:
-        declared.pair(node, "loss")
-        declared.rows(node.__name__, *node.pair, classes, kept_rows, options)
-        forms.address(node.pair[0], "loss_forward", z.dtype), forms.address(node.pair[1], "loss_backward", z.dtype)
-
-    trial.once(node, (z.dtype, len(numbers), kept_rows, classes), try_out)
-    share = 1 / len(t) if reduction == "mean" else z.shape[1]
-    return _by_rows(node, node.pair, z, t.reshape(len(t), -1), share, options, kept_rows)
-
-
-def _by_rows(
-    node: type[LossNode], pair: tuple[Kernel, Kernel], z: Tensor, t: Array, share: float, options: Array, kept_rows: int
-) -> Tensor:
-    """Run the forward of a pair on all rows, and record the node that will run its backward.    t: (N, T)"""
-    z_array, (N, C) = kernel_array(z.data), z.shape
-    t = np.ascontiguousarray(t, z.dtype)
-    r, terms, kept = np.full(N, share, z.dtype), np.zeros((2, N)), np.empty((kept_rows * N, C), z.dtype)
-    pair[0](z_array, t.astype(np.float64), r, kept, terms, options, C, 0, N)
-    save = {"z": z_array, "t": t, "r": r} | ({"kept": kept} if kept_rows else {})
-    facts = {} if node is not LossNode else {"pair": pair}  # a node of nobody's class runs what it is given
-    return output(node, (z,), np.asarray(added(0.0, terms[0]), z.dtype), save, numbers=options, **facts)
+        return row_loss(
+            type(self).__name__, self.node, z, targets, *declared.numbers(self), kept_rows=self.kept_rows,
+            classes=self._classes_given(targets), reduction=self.reduction, sample_weight=sample_weight,
+            masses=self.masses,
+        )  # fmt: skip

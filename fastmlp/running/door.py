@@ -23,7 +23,7 @@ from . import nodes
 from .engine import Engine
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
-from .trust import check_rows, check_targets
+from .trust import check_rows, check_takes_weights, check_targets, weights_of
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
@@ -73,6 +73,7 @@ class Trainer:
     Before each epoch it looks at what has changed since the last: a callback may freeze a layer, swap an array, change
     an option or add a layer. So engine and graph do the same, to the bit, and what runs may change between epochs.
     `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
+    weights: (N,) what each row of `data` counts in the loss; where None, its `sample_weight`.
     """
 
     def __init__(
@@ -84,7 +85,11 @@ class Trainer:
         room: int,
         n_threads: int | str,
         say: Callable[[str], Any],
+        weights: Array | None = None,
     ) -> None:
+        self.weights = weights
+        if weights is not None:
+            check_takes_weights("fit: rows have weights", loss)
         self.model, self.optimizer, self.loss, self.data = model, optimizer, loss, data
         self.room, self.most_threads, self.say = room, ceiling(n_threads), say
         self.engine: Engine | None = None
@@ -120,16 +125,24 @@ class Trainer:
             self.close()
             check_rows("fit", self.data, features_of(self.model))
             check_targets("fit", self.loss, self.data, None)
-        elif self.engine is not None and self.engine.fits():
+        elif self.engine is not None and self.engine.fits() and self.engine.width == self._width():
             self.engine.refresh()
         else:
             self.close()
             self.engine = self._engine()
 
+    def _width(self) -> int:
+        """Numbers in a row's targets; 0 where a callback has put something else in their place, which is refused."""
+        targets = self.data.targets
+        return targets.size // max(len(targets), 1) if isinstance(targets, np.ndarray) and targets.shape else 0
+
     def _engine(self) -> Engine:
         """An engine with its kernels compiled and its threads started."""
         features = self.data.n_features
-        engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
+        engine = Engine(
+            self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss, width=self._width(),
+            row_weights=self.weights,
+        )  # fmt: skip
         engine.prepare(self.data)
         targets = self.data.targets[:4]
         z = np.random.default_rng(0).normal(size=(len(targets), engine.plan.columns))
@@ -144,9 +157,14 @@ class Trainer:
     ) -> tuple[float, float]:
         """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`."""
         self.prepare()
+        weights, _ = weights_of("fit", self.data, self.weights)
+        if weights is not None and not weights[order].any():
+            raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
         if self.engine is not None:
             return self.engine.epoch(self.data, order, sizes, on_rows, rates)
-        return nodes.epoch(self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say)
+        return nodes.epoch(
+            self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say, self.weights
+        )
 
 
 def outputs(

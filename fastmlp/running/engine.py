@@ -8,6 +8,7 @@ the run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -27,7 +28,7 @@ from ..optim import Optimizer
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
 from .team import Team
-from .trust import batch_bounds, check_rows, check_targets
+from .trust import batch_bounds, check_rows, check_targets, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
@@ -39,7 +40,9 @@ class Engine(OfThisProcess):
     features  columns of a row            room     most rows of a batch
     ceiling   most threads                pace     who chooses their number; `Pace(ceiling)` where None
     chunk_steps  steps a call; None lets a call take about CHUNK_SECONDS
-    loss      `CrossEntropyLoss()` where None
+    loss      `CrossEntropyLoss()` where None        width  numbers in a row's targets; where None one for a loss of
+              classes, else as many as the model has outputs
+    row_weights  (rows,) what each row counts in the loss; where None, the data's `sample_weight`
 
     Use `with`: it ends the threads, which the first epoch starts.
     Error: ValueError for a model that `obstacle` names a reason for.
@@ -55,6 +58,8 @@ class Engine(OfThisProcess):
         pace: Pace | None = None,
         chunk_steps: int | None = None,
         loss: Loss | None = None,
+        width: int | None = None,
+        row_weights: Array | None = None,
     ) -> None:
         if reason := obstacle(model, optimizer):
             raise ValueError(f"Engine: {reason}")
@@ -62,6 +67,8 @@ class Engine(OfThisProcess):
         self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
         self.plan = plan = Plan(model, features, room)
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
+        self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
+        self.row_weights = row_weights
         self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
         verify(plan)
         check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
@@ -79,9 +86,9 @@ class Engine(OfThisProcess):
         self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
-        columns = 1 if self.loss.targets == "classes" else plan.columns
-        self.own_targets, self.own_r = np.zeros((ceiling, room, columns)), np.zeros((ceiling, room), dtype)
-        self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, kernels.SCALES))
+        self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
+        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, kernels.SCALES))
+        self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
         self.net = steps.Net(plan.rows, plan.numbers, plan.lanes, plan.tiles)
         rule, pair = type(optimizer), self.loss.kernels
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
@@ -91,7 +98,7 @@ class Engine(OfThisProcess):
             forms.address(self.loss.score.kernel, "score", dtype),
         )
         self.patience = patience()
-        self.team, self.sums = Team(ceiling), np.zeros(3)  # of loss and score, and the step that was come to
+        self.team, self.sums = Team(ceiling), np.zeros(5)  # what `train_steps` adds up, and the step it came to
         self.refresh()
 
     def sum_of_buffers(self) -> int:
@@ -100,7 +107,7 @@ class Engine(OfThisProcess):
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
-        a_row = 8 * (3 if self.loss.targets == "classes" else 2 + plan.columns) + plan.dtype.itemsize  # and its targets
+        a_row = 8 * (3 + self.width) + plan.dtype.itemsize  # of the loss, and its targets
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
 
     def fits(self) -> bool:
@@ -157,23 +164,23 @@ class Engine(OfThisProcess):
         bounds = batch_bounds(sizes, len(order), self.plan.room)
         if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
-        batches, sums = self._batches(data, order, bounds), np.zeros(3)
+        batches, sums = self._batches(data, order, bounds), np.zeros(5)
         self.sums = sums
         self.plan.read_options()
-        start = self.loss.score.start
 
-        def mean(rows: int) -> tuple[float, float]:
-            return float(sums[0] / rows), float(start + sums[1] / rows)
+        def mean() -> tuple[float, float]:
+            loss = float(sums[0] / sums[3]) if sums[3] else math.nan
+            return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
 
         try:
             while self.step < len(sizes):
                 before = self.step
                 self._chunk(batches, rates)
                 done = int(bounds[self.step])
-                on_chunk(done - int(bounds[before]), *mean(done))
+                on_chunk(done - int(bounds[before]), *mean())
         finally:
             self._write_back()
-        return mean(len(order))
+        return mean()
 
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> steps.Batches:
         """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
@@ -181,11 +188,15 @@ class Engine(OfThisProcess):
         check_targets("fit", self.loss, data, self.plan.columns)
         rows, order = data.rows, data.row_numbers("Engine", order)
         targets = np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
+        if targets.shape[1] != self.width:
+            raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
         source = np.array([rows.ctypes.data, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
         gather = forms.address(kernels.GATHER[rows.dtype], "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address
-        self.score_numbers = self.loss.score.numbers(targets[order])
-        return steps.Batches(gather, source, float(data.scale), targets, order, bounds)
+        weights, scored = weights_of("fit", data, self.row_weights)
+        self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])
+        counts = weight_table(self.loss, targets, weights, scored)
+        return steps.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
 
     def _chunk(self, batches: steps.Batches, rates: Array | None) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
@@ -221,7 +232,10 @@ class Engine(OfThisProcess):
         weights, loss = self.weights, self.loss
         return (
             threads, self.patience, gate, self.net, batches,
-            steps.Loss(*self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows),
+            steps.Loss(
+                *self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows,
+                loss.factor(self.plan.columns),
+            ),
             steps.Rule(*self.rule_at, self.options, self.counts, slot_rates),
             steps.Buffers(weights.p, *self.arrays, weights.state, self.act, self.dact),
             steps.Own(
@@ -253,7 +267,7 @@ class Engine(OfThisProcess):
 
     def _write_back(self) -> None:
         """Give everything back to the model and the optimizer, after `self.step` steps."""
-        done, self.sums = self.step, np.zeros(3)
+        done, self.sums = self.step, np.zeros(5)
         if not done:
             return
         self.weights.write()
@@ -270,6 +284,16 @@ class Engine(OfThisProcess):
             for name, flat in self._flat(slot):
                 if name in state:
                     take(flat, slot, state[name])
+
+
+def weight_table(loss: Loss, targets: Array, weights: Array | None, scored: Array | None) -> Array:
+    """(rows, 3): w of the loss, w q of its divisor, w of the score; (0, 3) where all are 1.    targets: (rows, T)"""
+    masses = loss.masses(targets)
+    if weights is None and scored is None and masses is None:
+        return np.zeros((0, 3))
+    ones = np.ones(len(targets))
+    w = ones if weights is None else weights
+    return np.stack([w, w if masses is None else w * masses, ones if scored is None else scored], axis=1)
 
 
 @flushed

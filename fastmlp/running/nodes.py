@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -12,8 +13,9 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..nn import Loss, Module
-from ..nn.loss import added
+from ..nn.score import added
 from ..optim import Optimizer
+from .trust import weights_of
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
@@ -49,31 +51,42 @@ def epoch(
     on_rows: Callable[[int, float, float], Any],
     rates: Array | None = None,
     say: Callable[[str], Any] = lambda line: None,
+    row_weights: Array | None = None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`; returns (mean loss, score). The arguments are those of `Engine.epoch`.
 
-    `say` gets a line where the first step compiles kernels.
+    `say` gets a line where the first step compiles kernels; `row_weights` are those of `Engine`.
     """
-    loss_sum, score_sum, done, dtype = 0.0, 0.0, 0, dtype_of(model)
-    numbers = loss.score.numbers(float_targets(data)[order])
+    dtype, every = dtype_of(model), float_targets(data)
+    weights, scored = weights_of("fit", data, row_weights)
+    numbers = loss.score.known(every[order], None if scored is None else scored[order])
+    loss_sum = mass_sum = above = below = 0.0
+    start = 0
+
+    def mean() -> tuple[float, float]:
+        return loss_sum / mass_sum if mass_sum else math.nan, loss.score.of(above, below)
+
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
             for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
                 group["lr"] = float(rate)
+        rows = order[start : start + len(targets)]
+        w, scores_w = (None if given is None else given[rows] for given in (weights, scored))
         with nullcontext() if step else kernels.announce_compiling(say):
             z = model(x)
-            value = loss(z, targets)
+            value = loss(z, targets, w)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-        rows = len(targets)
-        loss_sum += value.item() * rows
-        terms = loss.scores(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)
-        score_sum = added(score_sum, terms)
-        done += rows
-        on_rows(rows, loss_sum / done, loss.score.start + score_sum / done)
+        mass, factor = loss.mass(every[rows], w), loss.factor(z.shape[1])
+        loss_sum += value.item() / factor if factor else value.item() * mass
+        mass_sum += mass
+        terms, counts = loss.scores(z.data, every[rows], numbers, scores_w)
+        above, below = added(above, terms), added(below, counts)
+        start += len(rows)
+        on_rows(len(rows), *mean())
     optimizer.zero_grad()
-    return loss_sum / done, loss.score.start + score_sum / done
+    return mean()
 
 
 def float_targets(data: Dataset) -> Array:

@@ -16,6 +16,7 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..nn import Loss
+from ..nn.rowloss import row_weights
 
 REMEDY = "make a Dataset of the new array"
 
@@ -50,8 +51,10 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
     if not isinstance(y, np.ndarray) or y.dtype not in (np.int64, np.float64) or not y.flags.c_contiguous:
         given = str(y.dtype) if isinstance(y, np.ndarray) else type(y).__name__
         raise ValueError(f"{caller}: {what}.targets is {given}; it must be int64 or float64, contiguous: {REMEDY}")
-    if data.kind != loss.targets:
-        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {type(loss).__name__} takes {loss.targets}")
+    if (data.kind == "classes") != (y.dtype == np.int64):
+        given = "classes" if y.dtype == np.int64 else "numbers"
+        raise ValueError(f"{caller}: {what} has {given} as targets, and its kind is {data.kind}; {REMEDY}")
+    check_kind(caller, loss, data, what)
     if data.kind == "classes":
         if y.ndim != 1:
             raise ValueError(f"{caller}: {what}.labels is {y.shape}; it must be (N,)")
@@ -59,14 +62,70 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
         if lowest < 0:
             raise ValueError(f"{caller}: {what} has the label {lowest}; a label is at least 0")
         if outputs is not None and highest >= outputs:
-            raise ValueError(f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}")
+            advice = ': Dataset(..., kind="numbers") takes them as numbers' * (outputs == 1)
+            raise ValueError(
+                f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}{advice}"
+            )
         if highest >= data.classes:
             raise ValueError(f"{caller}: {what} has the label {highest}; its labels are 0 .. {data.classes - 1}")
-        return
-    if not np.isfinite(y).all():
-        raise ValueError(f"{caller}: {what}.targets are not all finite")
-    if outputs is not None and (width := y.size // len(data)) != outputs:
-        raise ValueError(f"{caller}: {what} has {width} targets a row; the model has {outputs} outputs")
+    else:
+        if not np.isfinite(y).all():
+            raise ValueError(f"{caller}: {what}.targets are not all finite")
+        if data.kind == "probabilities" and y.size // len(data) < 2:  # a kernel would take one column for classes
+            raise ValueError(f"{caller}: {what}.targets is {y.shape}; probabilities are (N, C), C at least 2")
+        wanted = loss.outputs(0, width := y.size // len(data))
+        if outputs is not None and wanted != outputs:
+            more = f", for which {type(loss).__name__} needs {wanted} outputs" if wanted != width else ""
+            some = f"{width} targets a row{more}"
+            advice = ""
+            if data.kind == "numbers" and data.has_whole_targets():
+                advice = ': Dataset(..., kind="classes") takes whole numbers for classes'
+            raise ValueError(f"{caller}: {what} has {some}; the model has {outputs} outputs{advice}")
+    loss.check_targets(f"{caller}: {what}", y.reshape(len(y), -1), outputs)
+    if data.sample_weight is not None:
+        check_takes_weights(f"{caller}: {what} has weights of its rows", loss)
+
+
+def check_takes_weights(what: str, loss: Loss) -> None:
+    """Refuse a loss that knows nothing of weights. Error: ValueError."""
+    if not loss.takes_weights():
+        raise ValueError(f"{what}; the forward of {type(loss).__name__} has no argument sample_weight to take them")
+
+
+def weights_of(caller: str, data: Dataset, given: Array | None = None) -> tuple[Array | None, Array | None]:
+    """(what each row counts in the loss: `given`, else the data's `sample_weight`; what it counts in the score)."""
+    own = data.sample_weight
+    found = []
+    for name, weight in (("weights", own if given is None else given), ("data.sample_weight", own)):
+        found.append(None if weight is None else row_weights(f"{caller}: {name}", weight, len(data)))
+    return found[0], found[1]
+
+
+def kinds_of(loss: Loss) -> tuple[str, ...]:
+    """The kinds of targets that a loss takes."""
+    return (loss.targets,) if isinstance(loss.targets, str) else tuple(loss.targets)
+
+
+def check_kind(caller: str, loss: Loss, data: Dataset, what: str = "data") -> None:
+    """Refuse targets of a kind that the loss does not take, and say which kind they may be named."""
+    kinds = kinds_of(loss)
+    if data.kind not in kinds:
+        takes = f"{type(loss).__name__} takes {' or '.join(kinds)}"
+        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {takes}{_way_on(data, kinds)}")
+
+
+def _way_on(data: Dataset, kinds: tuple[str, ...]) -> str:
+    """What else these targets may be taken for, of the kinds that a loss takes."""
+    t = data.targets
+    if "classes" in kinds and t.ndim == 2 and ((t == 0) | (t == 1)).all() and (t.sum(axis=1) == 1).all():
+        return ": targets.argmax(axis=1) are the classes of one-hot rows"
+    for kind in kinds:
+        try:
+            data.as_kind(kind)
+        except ValueError:
+            continue
+        return f': Dataset(..., kind="{kind}") takes them as {kind}'
+    return ""
 
 
 def batch_bounds(sizes: list[int], rows: int, room: int) -> Array:
