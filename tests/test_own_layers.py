@@ -190,6 +190,8 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
         ("l.other * v", "names l.other"),
         ("Math.sinn(v)", "names Math.sinn"),
         ("v(1)", "calls v"),
+        ("erfc(v)", "names erfc"),
+        ("erf(v", "leaves ( open"),
         ("</script>", "has < where a value is due"),
         ("v; 1", "has ;"),
         ("`v`", "has `"),
@@ -198,17 +200,22 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
 def test_a_formula_that_is_none_is_refused(formula, wrong):
     assert fault(formula, ("beta",)) == wrong
     assert said(lambda: layer(node(), numbers=("beta",), formula=formula)) == (
-        f"Own: formula is {formula!r} and {wrong}; it must be JavaScript of v, l.beta, numbers and Math"
+        f"Own: formula is {formula!r} and {wrong}; it must be JavaScript of v, l.beta, numbers, Math and erf"
     )
 
 
 @pytest.mark.parametrize(
     "formula",
     ["v / (1 + Math.exp(-l.beta * v))", "v > 0 ? v : l.beta * v", "Math.max(v, .5e-3) ** 2", "!(v < 0) ? -v : +v - 1",
-     "v < 0 ? v < -1 ? 0 : 1 : 2", *(kind.formula for kind in nn.ACTIVATIONS.values() if kind is not nn.LeakyReLU)],
+     "v < 0 ? v < -1 ? 0 : 1 : 2", "(1 + erf(l.beta * v)) / 2"],
 )  # fmt: skip
 def test_a_formula_is_taken(formula):
     assert fault(formula, ("beta",)) == ""
+
+
+@pytest.mark.parametrize("kind", nn.ACTIVATIONS.values())
+def test_the_formulas_of_the_package_are_taken(kind):
+    assert fault(kind.formula, kind.numbers) == ""
 
 
 # --- the trial -------------------------------------------------------------------------------------------------------

@@ -200,8 +200,8 @@ class Elementwise(Layer):
             if wrong := fault(cls.formula, cls.numbers):
                 may = ", ".join(("v", *(f"l.{name}" for name in cls.numbers)))
                 raise TypeError(
-                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers "
-                    "and Math"
+                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers, "
+                    "Math and erf"
                 )
             cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
 
