@@ -203,7 +203,7 @@ def test_repr_names_its_arguments(name, chosen):
     assert text.startswith(f"{name}(")
     for argument, value in contract.LAYERS[name].options[chosen].items():
         assert argument in layer.arguments
-        assert f"{argument}={value}" in text
+        assert f"{argument}={value!r}" in text
 
 
 @every_layer

@@ -175,6 +175,36 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
     assert said(lambda: fm.gradcheck(kind(), x[:3])).startswith(sentence)
 
 
+@pytest.mark.parametrize("numbers", [(), (2.0,), (1.0, 2.0)])
+def test_a_function_that_gives_its_kernels_other_numbers_than_train_is_refused(numbers):
+    kind = node()
+    own = layer(kind, numbers=("slope",), slope=1.0, function=staticmethod(
+        lambda x, slope: nn.elementwise("own", kind, x, *numbers)))  # fmt: skip
+    assert said(lambda: own()(fm.Tensor(x, True))) == (
+        f"Own: its function gives its kernels the numbers {list(numbers)}, and its own numbers are [1.0], which train; "
+        "they must be the same"
+    )
+    assert said(lambda: trained(own)).startswith("Own: its function gives its kernels the numbers")
+
+
+def test_a_function_takes_the_arguments_and_the_kernels_the_numbers_made_from_them():
+    """A word, which a kernel cannot have: the graph and the engine see the same number, the file the word."""
+    kind, seen = node(), []
+
+    def own(x, shape):
+        seen.append(shape)
+        return nn.elementwise("own", kind, x, float(shape == "round"))
+
+    made = layer(kind, numbers=("round",), arguments=("shape",), shape="round", function=staticmethod(own),
+                 round=property(lambda self: float(self.shape == "round")))  # fmt: skip
+    y = made()(fm.Tensor(x, True))
+    assert seen == ["round"]
+    assert y.grad_fn.numbers.tolist() == made().number_array().tolist() == [1.0]
+    assert repr(made()) == "Own(shape='round')"
+    assert made().detail() == "shape='round'"
+    trained(made)
+
+
 @pytest.mark.parametrize(
     ("formula", "wrong"),
     [
