@@ -10,13 +10,14 @@ from typing import Any
 from .graph import Node
 from .nn import activations as _activations
 from .nn import dropout as _dropout
+from .nn import gates as _gates
 from .nn import linear as _linear
 from .nn import losses as _losses
 from .nn import norms as _norms
 
 _FOUND = {
     name: thing
-    for family in (_linear, _activations, _dropout, _norms, _losses)
+    for family in (_linear, _activations, _gates, _dropout, _norms, _losses)
     for name, thing in vars(family).items()
     if getattr(thing, "__module__", "") == family.__name__
     and not name.startswith("_")

@@ -15,6 +15,7 @@ from ..kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
+from .gates import GATES
 from .layer import Elementwise, ElementwiseNode, elementwise
 
 
@@ -131,6 +132,5 @@ class LeakyReLU(Elementwise):
         self.check()
 
 
-ACTIVATIONS: dict[str, type[Elementwise]] = {  # by the names of their operations
-    layer.function.__name__: layer for layer in (ReLU, Tanh, Sigmoid, LeakyReLU)
-}
+_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, *GATES)
+ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
