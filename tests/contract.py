@@ -143,6 +143,10 @@ def _sigmoid(s, x, dy) -> LayerTwin:
     return LayerTwin(y, oracles.sigmoid_backward(dy, y))
 
 
+def _silu(s, x, dy) -> LayerTwin:
+    return LayerTwin(oracles.silu(x), oracles.silu_backward(dy, x))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -194,6 +198,7 @@ LAYERS: dict[str, LayerEntry] = {
         points=off_kinks,
         peer="torch.nn.LeakyReLU",
     ),
+    "SiLU": LayerEntry({"plain": {}}, _activation(fm.nn.SiLU), _silu, _normal, "torch.nn.SiLU"),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

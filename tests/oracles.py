@@ -86,6 +86,15 @@ def sigmoid_backward(dy, y) -> np.ndarray:
     return f64(dy) * f64(y) * (1 - f64(y))
 
 
+def silu(x) -> np.ndarray:
+    return f64(x) * sigmoid(x)
+
+
+def silu_backward(dy, x) -> np.ndarray:
+    """1 - σ(x) = σ(-x)."""
+    return f64(dy) * sigmoid(x) * (1 + f64(x) * sigmoid(-f64(x)))
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

@@ -5,6 +5,7 @@
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
+from .gates import SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss, LossNode, Score, row_loss
@@ -39,6 +40,7 @@ __all__ = [
     "ReLU",
     "Score",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Tanh",
     "elementwise",

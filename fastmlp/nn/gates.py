@@ -2,6 +2,36 @@
 
 from __future__ import annotations
 
-from .layer import Elementwise
+from ..graph import Tensor
+from ..graph.operation import flushed
+from ..kernels.gates import silu_backward, silu_forward
+from .layer import Elementwise, ElementwiseNode, elementwise
 
-GATES: tuple[type[Elementwise], ...] = ()
+
+class SiluBackward0(ElementwiseNode):
+    """y = x σ(x), σ(x) = 1 / (1 + e⁻ˣ)."""
+
+    equation = "dx = dy σ(x) (1 + x (1 - σ(x)))"
+    pair = (silu_forward, silu_backward)
+    keeps = {"x": "two numbers x have one y, so the slope is made from x"}
+    twin = "torch.nn.functional.silu"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def silu(x: Tensor) -> Tensor:
+    """y = x σ(x), σ(x) = 1 / (1 + e⁻ˣ); also known as swish.    x, y: any shape, float32 or float64
+
+    Error: TypeError for other dtypes. Source: Elfwing, Uchibe, Doya, Neural Networks 107 (2018).
+    """
+    return elementwise("silu", SiluBackward0, x)
+
+
+class SiLU(Elementwise):
+    """y = x σ(x), σ(x) = 1 / (1 + e⁻ˣ). Source: Elfwing et al., Neural Networks 107 (2018)."""
+
+    node, function = SiluBackward0, staticmethod(silu)
+    formula = "v / (1 + Math.exp(-v))"
+
+
+GATES: tuple[type[Elementwise], ...] = (SiLU,)

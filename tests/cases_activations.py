@@ -1,0 +1,57 @@
+"""Cases of the activations that keep x: a pair of kernels each."""
+
+import numpy as np
+import oracles
+from kernel_cases import Case
+
+from fastmlp.kernels import activations, gates
+
+# Gates are made from powers that count as 0 below the least normal number: what is lost of one, in float32 and float64.
+LOST = {4: np.exp(-87.0), 8: np.exp(-708.0)}
+
+
+def lost(a) -> float:
+    return LOST[a.dtype.itemsize]
+
+
+def pair(name: str, arguments: tuple[float | str, ...], numbers: tuple[float, ...], y, dx) -> list[Case]:
+    """The kernels `name`_forward and `name`_backward with their twins.
+
+    arguments  of the twins, and the numbers that the kernels get for them
+    y, dx      (all arrays, the twin's result, eps) -> the largest error
+    """
+    module = gates if hasattr(gates, f"{name}_forward") else activations
+    forward, backward = getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
+    y_twin, dx_twin, given = getattr(oracles, name), getattr(oracles, f"{name}_backward"), np.array(numbers, np.float64)
+    return [
+        Case(
+            f"{name}_forward",
+            inputs=lambda s, N, O: {"x": s.array(N, O)},
+            outputs={"y": "NO"},
+            run=lambda a, lo, hi: forward(a.x, a.y, given, lo, hi),
+            twin=lambda a: {"y": y_twin(a.x, *arguments)},
+            bound=lambda a, want, eps: {"y": y(a, np.abs(want["y"]), eps)},
+            infinite=("x",),
+        ),
+        Case(
+            f"{name}_backward",
+            inputs=lambda s, N, O: {"dy": s.array(N, O), "x": s.array(N, O)},
+            outputs={"dx": "NO"},
+            run=lambda a, lo, hi: backward(a.dy, a.x, a.dx, given, lo, hi),
+            twin=lambda a: {"dx": dx_twin(a.dy, a.x, *arguments)},
+            bound=lambda a, want, eps: {"dx": dx(a, np.abs(want["dx"]), eps)},
+            infinite=("dy",),
+        ),
+    ]
+
+
+def silu_error(a, dx, eps):
+    """Both terms of the slope, σ and x σ (1 - σ), have some four roundings."""
+    x = oracles.f64(a.x)
+    terms = oracles.sigmoid(x) + np.abs(x) * oracles.sigmoid(x) * oracles.sigmoid(-x)
+    return np.abs(a.dy) * (4 * eps * terms + (1 + np.abs(x)) * lost(a))
+
+
+CASES = [
+    *pair("silu", (), (), lambda a, y, eps: 4 * eps * y + np.abs(a.x) * lost(a), silu_error),
+]
