@@ -52,6 +52,15 @@ def silu_error(a, dx, eps):
     return np.abs(a.dy) * (4 * eps * terms + (1 + np.abs(x)) * lost(a))
 
 
+def mish_error(a, dx, eps):
+    """Both terms of the slope, t and x σ (1 - t²), have some six roundings."""
+    x = oracles.f64(a.x)
+    t = np.tanh(oracles.log_1_plus_power(x))
+    terms = t + np.abs(oracles.mish_backward(1.0, x) - t)
+    return np.abs(a.dy) * (6 * eps * terms + 2 * (1 + np.abs(x)) * lost(a))
+
+
 CASES = [
     *pair("silu", (), (), lambda a, y, eps: 4 * eps * y + np.abs(a.x) * lost(a), silu_error),
+    *pair("mish", (), (), lambda a, y, eps: 4 * eps * y + 2 * np.abs(a.x) * lost(a), mish_error),
 ]

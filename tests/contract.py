@@ -147,6 +147,10 @@ def _silu(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.silu(x), oracles.silu_backward(dy, x))
 
 
+def _mish(s, x, dy) -> LayerTwin:
+    return LayerTwin(oracles.mish(x), oracles.mish_backward(dy, x))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -199,6 +203,7 @@ LAYERS: dict[str, LayerEntry] = {
         peer="torch.nn.LeakyReLU",
     ),
     "SiLU": LayerEntry({"plain": {}}, _activation(fm.nn.SiLU), _silu, _normal, "torch.nn.SiLU"),
+    "Mish": LayerEntry({"plain": {}}, _activation(fm.nn.Mish), _mish, _normal, "torch.nn.Mish"),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

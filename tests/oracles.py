@@ -95,6 +95,24 @@ def silu_backward(dy, x) -> np.ndarray:
     return f64(dy) * sigmoid(x) * (1 + f64(x) * sigmoid(-f64(x)))
 
 
+def log_1_plus_power(x) -> np.ndarray:
+    """log(1 + eˣ); NaN of NaN without a warning."""
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp(0, f64(x))
+
+
+def mish(x) -> np.ndarray:
+    return f64(x) * np.tanh(log_1_plus_power(x))
+
+
+def mish_backward(dy, x) -> np.ndarray:
+    """1 - tanh² = 1 / cosh²."""
+    x = f64(x)
+    positive = log_1_plus_power(x)
+    with np.errstate(over="ignore"):
+        return f64(dy) * (np.tanh(positive) + x * sigmoid(x) / np.cosh(positive) ** 2)
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

@@ -5,7 +5,7 @@
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
-from .gates import SiLU
+from .gates import Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss, LossNode, Score, row_loss
@@ -35,6 +35,7 @@ __all__ = [
     "Loss",
     "LossNode",
     "MSELoss",
+    "Mish",
     "Module",
     "Norm",
     "ReLU",

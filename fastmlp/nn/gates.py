@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph import Tensor
 from ..graph.operation import flushed
-from ..kernels.gates import silu_backward, silu_forward
+from ..kernels.gates import mish_backward, mish_forward, silu_backward, silu_forward
 from .layer import Elementwise, ElementwiseNode, elementwise
 
 
@@ -34,4 +34,30 @@ class SiLU(Elementwise):
     formula = "v / (1 + Math.exp(-v))"
 
 
-GATES: tuple[type[Elementwise], ...] = (SiLU,)
+class MishBackward0(ElementwiseNode):
+    """y = x tanh(log(1 + eˣ))."""
+
+    equation = "dx = dy (t + x σ(x) (1 - t²)),  t = tanh(log(1 + eˣ))"
+    pair = (mish_forward, mish_backward)
+    keeps = {"x": "two numbers x have one y, so the slope is made from x"}
+    twin = "torch.nn.functional.mish"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def mish(x: Tensor) -> Tensor:
+    """y = x tanh(log(1 + eˣ)).    x, y: any shape, float32 or float64
+
+    Error: TypeError for other dtypes. Source: Misra, BMVC 2020.
+    """
+    return elementwise("mish", MishBackward0, x)
+
+
+class Mish(Elementwise):
+    """y = x tanh(log(1 + eˣ)). Source: Misra, BMVC 2020."""
+
+    node, function = MishBackward0, staticmethod(mish)
+    formula = "v * Math.tanh(Math.log1p(Math.exp(v)))"
+
+
+GATES: tuple[type[Elementwise], ...] = (SiLU, Mish)
