@@ -60,7 +60,33 @@ def mish_error(a, dx, eps):
     return np.abs(a.dy) * (6 * eps * terms + 2 * (1 + np.abs(x)) * lost(a))
 
 
+def gelu_error(a, dx, eps):
+    """Both terms of the slope, Φ and x φ, have some six roundings: of the quotient's sums, of the power, a product."""
+    share, density = oracles.gelu_gate(a.x, "none")
+    return np.abs(a.dy) * (6 * eps * (share + np.abs(density)) + (1 + np.abs(a.x)) * lost(a))
+
+
+def tanh_exponent(a) -> np.ndarray:
+    """By how many eps an error of eps in 2u, relative to it, moves σ(2u): the power's error is that of its exponent."""
+    u = np.sqrt(2 / np.pi) * (oracles.f64(a.x) + 0.044715 * oracles.f64(a.x) ** 3)
+    return 2 * np.abs(2 * u) * oracles.sigmoid(-2 * u)
+
+
+def gelu_tanh_y_error(a, y, eps):
+    return (5 + tanh_exponent(a)) * eps * y + np.abs(a.x) * lost(a)
+
+
+def gelu_tanh_dx_error(a, dx, eps):
+    share, density = oracles.gelu_gate(a.x, "tanh")
+    u = np.sqrt(2 / np.pi) * (oracles.f64(a.x) + 0.044715 * oracles.f64(a.x) ** 3)
+    moved = tanh_exponent(a) * share + 2 * np.abs(2 * u * density)
+    steep = 1 + 5 * np.abs(a.x) * (1 + oracles.f64(a.x) ** 2)
+    return np.abs(a.dy) * (eps * (7 * (share + np.abs(density)) + moved) + steep * lost(a))
+
+
 CASES = [
     *pair("silu", (), (), lambda a, y, eps: 4 * eps * y + np.abs(a.x) * lost(a), silu_error),
     *pair("mish", (), (), lambda a, y, eps: 4 * eps * y + 2 * np.abs(a.x) * lost(a), mish_error),
+    *pair("gelu", ("none",), (0.0,), lambda a, y, eps: 6 * eps * y + np.abs(a.x) * lost(a), gelu_error),
+    *pair("gelu", ("tanh",), (1.0,), gelu_tanh_y_error, gelu_tanh_dx_error),
 ]

@@ -151,6 +151,10 @@ def _mish(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.mish(x), oracles.mish_backward(dy, x))
 
 
+def _gelu(s, x, dy) -> LayerTwin:
+    return LayerTwin(oracles.gelu(x, s.approximate), oracles.gelu_backward(dy, x, s.approximate))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -204,6 +208,9 @@ LAYERS: dict[str, LayerEntry] = {
     ),
     "SiLU": LayerEntry({"plain": {}}, _activation(fm.nn.SiLU), _silu, _normal, "torch.nn.SiLU"),
     "Mish": LayerEntry({"plain": {}}, _activation(fm.nn.Mish), _mish, _normal, "torch.nn.Mish"),
+    "GELU": LayerEntry(
+        {"plain": {}, "tanh": {"approximate": "tanh"}}, _activation(fm.nn.GELU), _gelu, _normal, "torch.nn.GELU"
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

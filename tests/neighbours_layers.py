@@ -159,6 +159,42 @@ class Gelu(Row):
         x = floats(2)
         return keras.activations.gelu(x), keras.ops.gelu(x)
 
+    def fastmlp():
+        return fm.nn.GELU()(fm.Tensor(floats(2))).data
+
+
+class GeluFarLeft(Row):
+    """GELU of -6 in float32"""
+
+    def pytorch():
+        return functional.gelu(torch.tensor([-6.0])).tolist()
+
+    def jax():
+        return jax.nn.gelu(-6.0, approximate=False), jax.nn.gelu(-6.0)
+
+    def keras():
+        return keras.activations.gelu(floats(-6)), keras.ops.gelu(floats(-6))
+
+    def fastmlp():
+        x = fm.Tensor(floats(-6))
+        return fm.ops.gelu(x).data, fm.ops.gelu(x, "tanh").data
+
+
+class GeluSlopeFarOut(Row):
+    """the slope of GELU by tanh, at 1e20"""
+
+    def pytorch():
+        return torch_slope(lambda x: functional.gelu(x, approximate="tanh"), 1e20)
+
+    def jax():
+        return jax_slope(jax.nn.gelu, 1e20)
+
+    def keras():
+        return jax_slope(keras.ops.gelu, 1e20)
+
+    def fastmlp():
+        return fastmlp_slope(lambda x: fm.ops.gelu(x, "tanh"), 1e20)
+
 
 def normalised(column: str, *batch: float):
     """The layer for one column after a batch of it in training, and what it gave."""

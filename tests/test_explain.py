@@ -192,6 +192,7 @@ def twins() -> dict:
         "relu": ops.relu(x), "tanh": ops.tanh(x), "sigmoid": ops.sigmoid(x), "dropout": ops.dropout(x, 0.5, seed=0),
         "silu": ops.silu(x),
         "mish": ops.mish(x),
+        "gelu": ops.gelu(x),
         "bn": ops.batch_norm(x, np.zeros(4), np.ones(4), v, v, training=True),
         "bn eval": ops.batch_norm(x, np.zeros(4), np.ones(4), v, v),
         "log_softmax": ops.log_softmax(x), "nll": ops.nll_loss(x, [0, 1, 2]),

@@ -5,7 +5,7 @@
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
-from .gates import Mish, SiLU
+from .gates import GELU, Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss, LossNode, Score, row_loss
@@ -19,6 +19,7 @@ LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
     "ACTIVATIONS",
+    "GELU",
     "LAYERS",
     "LOSSES",
     "MLP",

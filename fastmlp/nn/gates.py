@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..graph import Tensor
 from ..graph.operation import flushed
-from ..kernels.gates import mish_backward, mish_forward, silu_backward, silu_forward
+from ..kernels.gates import gelu_backward, gelu_forward, mish_backward, mish_forward, silu_backward, silu_forward
 from .layer import Elementwise, ElementwiseNode, elementwise
 
 
@@ -60,4 +62,59 @@ class Mish(Elementwise):
     formula = "v * Math.tanh(Math.log1p(Math.exp(v)))"
 
 
-GATES: tuple[type[Elementwise], ...] = (SiLU, Mish)
+class GeluBackward0(ElementwiseNode):
+    """y = x Φ(x), with Φ the distribution function of the normal distribution, or its approximation by tanh."""
+
+    equation = "dx = dy (Φ(x) + x φ(x)),  φ = Φ'"
+    pair = (gelu_forward, gelu_backward)
+    keeps = {"x": "two numbers x have one y, so the slope is made from x"}
+    twin = "torch.nn.functional.gelu"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """y = x Φ(x), Φ(x) = (1 + erf(x/√2)) / 2: the share of the normal distribution below x.
+
+    x, y: any shape, float32 or float64.    approximate: "none", or "tanh" for Φ(x) ≈ (1 + tanh u) / 2 with
+    u = √(2/π) (x + 0.044715 x³), which is off by up to 0.0005
+
+    Errors: TypeError for other dtypes; ValueError for another approximate. Source: Hendrycks and Gimpel,
+    arXiv:1606.08415 (2016).
+    """
+    _check_approximate("gelu", approximate)
+    return elementwise("gelu", GeluBackward0, x, float(approximate == "tanh"))
+
+
+def _check_approximate(owner: str, approximate: Any) -> None:
+    if not (isinstance(approximate, str) and approximate in ("none", "tanh")):
+        raise ValueError(f"{owner}: approximate is {approximate!r}; it must be 'none' or 'tanh'")
+
+
+class GELU(Elementwise):
+    """y = x Φ(x); approximate="tanh" is cheaper, and off by up to 0.0005. Source: Hendrycks and Gimpel (2016)."""
+
+    node, function = GeluBackward0, staticmethod(gelu)
+    numbers, arguments = ("tanh",), ("approximate",)
+    formula = (
+        "l.tanh ? v / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)))"
+        " : v * (1 + erf(v / Math.SQRT2)) / 2"
+    )
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+        self.check()
+
+    @property
+    def tanh(self) -> float:
+        """`approximate` as the kernels take it."""
+        return float(self.approximate == "tanh")
+
+    def check(self) -> None:
+        """approximate is one of two words."""
+        super().check()
+        _check_approximate("GELU", self.approximate)
+
+
+GATES: tuple[type[Elementwise], ...] = (SiLU, Mish, GELU)
