@@ -89,4 +89,12 @@ CASES = [
     *pair("mish", (), (), lambda a, y, eps: 4 * eps * y + 2 * np.abs(a.x) * lost(a), mish_error),
     *pair("gelu", ("none",), (0.0,), lambda a, y, eps: 6 * eps * y + np.abs(a.x) * lost(a), gelu_error),
     *pair("gelu", ("tanh",), (1.0,), gelu_tanh_y_error, gelu_tanh_dx_error),
+    # a product of a power; the slopes of either side are rounded too
+    *pair(
+        "elu",
+        (1.3, 1.5),
+        (1.3, 1.5),
+        lambda a, y, eps: 3 * eps * y,
+        lambda a, dx, eps: 3 * eps * dx + 2 * np.abs(a.dy) * lost(a),
+    ),
 ]

@@ -155,6 +155,10 @@ def _gelu(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.gelu(x, s.approximate), oracles.gelu_backward(dy, x, s.approximate))
 
 
+def _elu(s, x, dy) -> LayerTwin:
+    return LayerTwin(oracles.elu(x, s.alpha), oracles.elu_backward(dy, x, s.alpha))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -211,6 +215,7 @@ LAYERS: dict[str, LayerEntry] = {
     "GELU": LayerEntry(
         {"plain": {}, "tanh": {"approximate": "tanh"}}, _activation(fm.nn.GELU), _gelu, _normal, "torch.nn.GELU"
     ),
+    "ELU": LayerEntry({"plain": {}, "steep": {"alpha": 1.7}}, _activation(fm.nn.ELU), _elu, off_kinks, "torch.nn.ELU"),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

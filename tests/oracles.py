@@ -147,6 +147,17 @@ def gelu_backward(dy, x, approximate: str = "none") -> np.ndarray:
     return f64(dy) * sum(gelu_gate(x, approximate))
 
 
+def elu(x, alpha: float, scale: float = 1.0) -> np.ndarray:
+    x = f64(x)
+    return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def elu_backward(dy, x, alpha: float, scale: float = 1.0) -> np.ndarray:
+    """At 0 the slope of the left side."""
+    x = f64(x)
+    return f64(dy) * scale * np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

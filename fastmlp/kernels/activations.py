@@ -89,3 +89,27 @@ def leaky_relu_backward(dy, x, dx, numbers, lo, hi):
         above, source, below = dy[n, lo:hi], x[n, lo:hi], dx[n, lo:hi]
         for o in range(hi - lo):
             below[o] = above[o] if source[o] > 0 else above[o] * slope
+
+
+@kernel
+def elu_forward(x, y, numbers, lo, hi):
+    """y = scale x where x > 0, else scale alpha (eˣ - 1).    numbers: (alpha, scale)"""
+    lowest, highest = limits(x)
+    scale, left = x.dtype.type(numbers[1]), x.dtype.type(numbers[0] * numbers[1])
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            bent = left * expm1(source[o], lowest, highest)
+            target[o] = source[o] * scale if source[o] >= 0 else bent
+
+
+@kernel
+def elu_backward(dy, x, dx, numbers, lo, hi):
+    """dx = dy scale where x > 0, else dy scale alpha eˣ: the gradient at the kink is that of the left side."""
+    lowest, highest = limits(x)
+    scale, left = x.dtype.type(numbers[1]), x.dtype.type(numbers[0] * numbers[1])
+    for n in range(x.shape[0]):
+        above, source, below = dy[n, lo:hi], x[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            bent = left * exp(source[o], lowest, highest)
+            below[o] = above[o] * (scale if source[o] > 0 else bent)

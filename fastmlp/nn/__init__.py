@@ -3,7 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
+from .activations import ACTIVATIONS, ELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .gates import GELU, Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
@@ -19,6 +19,7 @@ LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
     "GELU",
     "LAYERS",
     "LOSSES",

@@ -6,6 +6,8 @@ from .. import check
 from ..graph import Tensor
 from ..graph.operation import flushed
 from ..kernels.activations import (
+    elu_backward,
+    elu_forward,
     leaky_relu_backward,
     leaky_relu_forward,
     relu_backward,
@@ -132,5 +134,43 @@ class LeakyReLU(Elementwise):
         self.check()
 
 
-_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, *GATES)
+class EluBackward0(ElementwiseNode):
+    """y = scale x where x > 0, else scale alpha (eˣ - 1)."""
+
+    equation = "dx = dy scale where x > 0, else dy scale alpha eˣ"
+    pair = (elu_forward, elu_backward)
+    keeps = {"x": "its sign says which side, and eˣ is the slope of the left"}
+    twin = "torch.nn.functional.elu"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """y = x where x > 0, else alpha (eˣ - 1); the gradient at 0 is alpha.    x, y: any shape, float32 or float64
+
+    Error: TypeError for other dtypes. Source: Clevert, Unterthiner, Hochreiter, ICLR 2016.
+    """
+    check.number("elu: alpha", alpha)
+    return elementwise("elu", EluBackward0, x, alpha, 1.0)
+
+
+class ELU(Elementwise):
+    """y = x where x > 0, else alpha (eˣ - 1); the gradient at 0 is alpha. Source: Clevert et al., ICLR 2016."""
+
+    node, function = EluBackward0, staticmethod(elu)
+    numbers, arguments = ("alpha", "scale"), ("alpha",)
+    formula = "v > 0 ? l.scale * v : l.scale * l.alpha * Math.expm1(v)"
+    scale = 1.0  # of its node's equation
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.check()
+
+    def equation(self) -> str:
+        """Without the scale."""
+        return "y = x where x > 0, else alpha (eˣ - 1)"
+
+
+_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, *GATES)
 ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
