@@ -159,6 +159,11 @@ def _elu(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.elu(x, s.alpha), oracles.elu_backward(dy, x, s.alpha))
 
 
+def _selu(s, x, dy) -> LayerTwin:
+    constants = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # of the paper's published code
+    return LayerTwin(oracles.elu(x, *constants), oracles.elu_backward(dy, x, *constants))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -216,6 +221,7 @@ LAYERS: dict[str, LayerEntry] = {
         {"plain": {}, "tanh": {"approximate": "tanh"}}, _activation(fm.nn.GELU), _gelu, _normal, "torch.nn.GELU"
     ),
     "ELU": LayerEntry({"plain": {}, "steep": {"alpha": 1.7}}, _activation(fm.nn.ELU), _elu, off_kinks, "torch.nn.ELU"),
+    "SELU": LayerEntry({"plain": {}}, _activation(fm.nn.SELU), _selu, off_kinks, "torch.nn.SELU"),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

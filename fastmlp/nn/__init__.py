@@ -3,7 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from .activations import ACTIVATIONS, ELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from .activations import ACTIVATIONS, ELU, SELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .gates import GELU, Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
@@ -25,6 +25,7 @@ __all__ = [
     "LOSSES",
     "MLP",
     "NORMS",
+    "SELU",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",

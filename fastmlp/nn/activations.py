@@ -172,5 +172,33 @@ class ELU(Elementwise):
         return "y = x where x > 0, else alpha (eˣ - 1)"
 
 
-_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, *GATES)
+# The fixed point of a net whose neurons have mean 0 and variance 1: Klambauer et al., NIPS 2017, equation 14
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+@flushed
+def selu(x: Tensor) -> Tensor:
+    """y = 1.0507 x where x > 0, else 1.0507 · 1.6733 (eˣ - 1).    x, y: any shape, float32 or float64
+
+    It is `elu` with an alpha and a scale that keep mean and spread. The gradient at 0 is 1.7581, that of the left side.
+
+    Error: TypeError for other dtypes. Source: Klambauer, Unterthiner, Mayr, Hochreiter, NIPS 2017.
+    """
+    return elementwise("selu", EluBackward0, x, SELU_ALPHA, SELU_SCALE)
+
+
+class SELU(Elementwise):
+    """y = 1.0507 x where x > 0, else 1.0507 · 1.6733 (eˣ - 1). Source: Klambauer et al., NIPS 2017."""
+
+    node, function = EluBackward0, staticmethod(selu)
+    numbers, arguments = ("alpha", "scale"), ()
+    formula = "v > 0 ? l.scale * v : l.scale * l.alpha * Math.expm1(v)"
+    alpha, scale = SELU_ALPHA, SELU_SCALE
+
+    def detail(self) -> str:
+        """What its equation calls alpha and scale."""
+        return f"alpha = {self.alpha:.4f}, scale = {self.scale:.4f}"
+
+
+_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, *GATES)
 ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
