@@ -97,4 +97,12 @@ CASES = [
         lambda a, y, eps: 3 * eps * y,
         lambda a, dx, eps: 3 * eps * dx + 2 * np.abs(a.dy) * lost(a),
     ),
+    # beta x is exact; a power, a logarithm and a quotient follow
+    *pair(
+        "softplus",
+        (2.0, 5.0),
+        (2.0, 5.0),
+        lambda a, y, eps: 4 * eps * y + lost(a),
+        lambda a, dx, eps: 4 * eps * dx + np.abs(a.dy) * lost(a),
+    ),
 ]

@@ -124,6 +124,14 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape)
 
 
+def apart(rng: np.random.Generator, shape: tuple[int, ...], *kinks: float) -> np.ndarray:
+    """Float64 numbers between -2 and 2, at least 0.01 away from each kink."""
+    x = rng.uniform(-2, 2, shape)
+    for kink in kinks:
+        x = np.where(np.abs(x - kink) < 0.01, x + 0.03, x)
+    return x
+
+
 def _relu(s, x, dy) -> LayerTwin:
     y = oracles.relu(x)
     return LayerTwin(y, oracles.relu_backward(dy, y))
@@ -162,6 +170,11 @@ def _elu(s, x, dy) -> LayerTwin:
 def _selu(s, x, dy) -> LayerTwin:
     constants = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # of the paper's published code
     return LayerTwin(oracles.elu(x, *constants), oracles.elu_backward(dy, x, *constants))
+
+
+def _softplus(s, x, dy) -> LayerTwin:
+    options = s.beta, s.threshold
+    return LayerTwin(oracles.softplus(x, *options), oracles.softplus_backward(dy, x, *options))
 
 
 def _linear(s, x, dy) -> LayerTwin:
@@ -222,6 +235,13 @@ LAYERS: dict[str, LayerEntry] = {
     ),
     "ELU": LayerEntry({"plain": {}, "steep": {"alpha": 1.7}}, _activation(fm.nn.ELU), _elu, off_kinks, "torch.nn.ELU"),
     "SELU": LayerEntry({"plain": {}}, _activation(fm.nn.SELU), _selu, off_kinks, "torch.nn.SELU"),
+    "Softplus": LayerEntry(
+        options={"plain": {}, "sharp": {"beta": 3.0, "threshold": 1.5}},  # beta x > threshold from 0.5 on: a jump
+        make=_activation(fm.nn.Softplus),
+        twin=_softplus,
+        points=lambda rng, shape: apart(rng, shape, 0.5),
+        peer="torch.nn.Softplus",
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

@@ -158,6 +158,15 @@ def elu_backward(dy, x, alpha: float, scale: float = 1.0) -> np.ndarray:
     return f64(dy) * scale * np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
 
 
+def softplus(x, beta: float, threshold: float) -> np.ndarray:
+    x = f64(x)
+    return np.where(beta * x > threshold, x, log_1_plus_power(beta * x) / beta)
+
+
+def softplus_backward(dy, x, beta: float, threshold: float) -> np.ndarray:
+    return f64(dy) * np.where(beta * f64(x) > threshold, 1.0, sigmoid(beta * f64(x)))
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

@@ -14,6 +14,8 @@ from ..kernels.activations import (
     relu_forward,
     sigmoid_backward,
     sigmoid_forward,
+    softplus_backward,
+    softplus_forward,
     tanh_backward,
     tanh_forward,
 )
@@ -200,5 +202,53 @@ class SELU(Elementwise):
         return f"alpha = {self.alpha:.4f}, scale = {self.scale:.4f}"
 
 
-_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, *GATES)
+class SoftplusBackward0(ElementwiseNode):
+    """y = log(1 + e^(beta x)) / beta, and x where beta x > threshold."""
+
+    equation = "dx = dy / (1 + e^(-beta x)), and dy where beta x > threshold"
+    pair = (softplus_forward, softplus_backward)
+    keeps = {"x": "the slope is its sigmoid"}
+    twin = "torch.nn.functional.softplus"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """y = log(1 + e^(beta x)) / beta, and x where beta x > threshold.    x, y: any shape, float32 or float64
+
+    Errors: TypeError for other dtypes; ValueError for a beta of 0. Source: Dugas et al., NIPS 2000.
+    """
+    check.number("softplus: threshold", threshold)
+    _check_beta("softplus", beta)
+    return elementwise("softplus", SoftplusBackward0, x, beta, threshold)
+
+
+def _check_beta(owner: str, beta: float) -> None:
+    check.number(f"{owner}: beta", beta)
+    if beta == 0:
+        raise ValueError(f"{owner}: beta is {beta}; it must not be 0, for the logarithm is divided by it")
+
+
+class Softplus(Elementwise):
+    """y = log(1 + e^(beta x)) / beta, and x where beta x > threshold. Source: Dugas et al., NIPS 2000."""
+
+    node, function = SoftplusBackward0, staticmethod(softplus)
+    numbers = ("beta", "threshold")
+    formula = (
+        "l.beta * v > l.threshold ? v"
+        " : (Math.max(l.beta * v, 0) + Math.log1p(Math.exp(-Math.abs(l.beta * v)))) / l.beta"
+    )
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
+        self.check()
+
+    def check(self) -> None:
+        """A beta of 0 is none."""
+        super().check()
+        _check_beta("Softplus", self.beta)
+
+
+_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, Softplus, *GATES)
 ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
