@@ -177,6 +177,11 @@ def _softplus(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.softplus(x, *options), oracles.softplus_backward(dy, x, *options))
 
 
+def _hardtanh(s, x, dy) -> LayerTwin:
+    ends = s.min_val, s.max_val
+    return LayerTwin(oracles.hardtanh(x, *ends), oracles.hardtanh_backward(dy, x, *ends))
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -241,6 +246,13 @@ LAYERS: dict[str, LayerEntry] = {
         twin=_softplus,
         points=lambda rng, shape: apart(rng, shape, 0.5),
         peer="torch.nn.Softplus",
+    ),
+    "Hardtanh": LayerEntry(
+        options={"plain": {}, "narrow": {"min_val": -0.5, "max_val": 0.25}},
+        make=_activation(fm.nn.Hardtanh),
+        twin=_hardtanh,
+        points=lambda rng, shape: apart(rng, shape, -1, -0.5, 0.25, 1),
+        peer="torch.nn.Hardtanh",
     ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},

@@ -89,6 +89,9 @@ class HardTanh(Row):
     def keras():
         return jax_slope(keras.activations.hard_tanh, -1, 1)
 
+    def fastmlp():
+        return fastmlp_slope(fm.ops.hardtanh, -1, 1)
+
 
 class Clip(Row):
     """clip to [-1, 1], at -1 and 1"""

@@ -167,6 +167,15 @@ def softplus_backward(dy, x, beta: float, threshold: float) -> np.ndarray:
     return f64(dy) * np.where(beta * f64(x) > threshold, 1.0, sigmoid(beta * f64(x)))
 
 
+def hardtanh(x, least: float, most: float) -> np.ndarray:
+    return np.minimum(np.maximum(f64(x), least), most)
+
+
+def hardtanh_backward(dy, x, least: float, most: float) -> np.ndarray:
+    """No gradient passes at the ends; it passes where x is NaN."""
+    return np.where((f64(x) <= least) | (f64(x) >= most), 0.0, f64(dy))
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

@@ -196,6 +196,7 @@ def twins() -> dict:
         "elu": ops.elu(x),
         "selu": ops.selu(x),
         "softplus": ops.softplus(x),
+        "hardtanh": ops.hardtanh(x),
         "bn": ops.batch_norm(x, np.zeros(4), np.ones(4), v, v, training=True),
         "bn eval": ops.batch_norm(x, np.zeros(4), np.ones(4), v, v),
         "log_softmax": ops.log_softmax(x), "nll": ops.nll_loss(x, [0, 1, 2]),

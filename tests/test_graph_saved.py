@@ -41,6 +41,7 @@ SAVED = {
     "elu": ({"x": (3, 4)}, ops.elu, "x", "y"),
     "selu": ({"x": (3, 4)}, ops.selu, "x", "y"),
     "softplus": ({"x": (3, 4)}, ops.softplus, "x", "y"),
+    "hardtanh": ({"x": (3, 4)}, ops.hardtanh, "x", "y"),
     "dropout": ({"x": (3, 4)}, lambda x: ops.dropout(x, 0.5, seed=1), "", "x y"),
     "batch_norm": (ROWS, lambda x, weight, bias: batch_norm(x, weight, bias, True), "x weight", "bias y"),
     "batch_norm eval": (ROWS, lambda x, weight, bias: batch_norm(x, weight, bias, False), "x weight", "bias y"),

@@ -146,3 +146,25 @@ def softplus_backward(dy, x, dx, numbers, lo, hi):
             small = exp(-abs(t), lowest, highest)
             slope = (small if t < 0 else one) / (one + small)
             below[o] = above[o] if t > threshold else above[o] * slope
+
+
+@kernel
+def hardtanh_forward(x, y, numbers, lo, hi):
+    """y = x, brought into [min_val, max_val]; NaN where x is NaN.    numbers: (min_val, max_val)"""
+    least, most = x.dtype.type(numbers[0]), x.dtype.type(numbers[1])
+    for n in range(x.shape[0]):
+        source, target = x[n, lo:hi], y[n, lo:hi]
+        for o in range(hi - lo):
+            value = least if source[o] < least else source[o]
+            target[o] = most if value > most else value
+
+
+@kernel
+def hardtanh_backward(dy, x, dx, numbers, lo, hi):
+    """dx = 0 where x <= min_val or x >= max_val, else dy: the gradient at both kinks is 0."""
+    least, most, zero = x.dtype.type(numbers[0]), x.dtype.type(numbers[1]), x.dtype.type(0)
+    for n in range(x.shape[0]):
+        above, source, below = dy[n, lo:hi], x[n, lo:hi], dx[n, lo:hi]
+        for o in range(hi - lo):
+            value = zero if source[o] <= least else above[o]
+            below[o] = zero if source[o] >= most else value

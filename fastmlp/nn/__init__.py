@@ -3,7 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from .activations import ACTIVATIONS, ELU, SELU, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
+from .activations import ACTIVATIONS, ELU, SELU, Hardtanh, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from .dropout import Dropout
 from .gates import GELU, Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
@@ -31,6 +31,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "Hardtanh",
     "Layer",
     "LayerNorm",
     "LeakyReLU",

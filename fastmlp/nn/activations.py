@@ -8,6 +8,8 @@ from ..graph.operation import flushed
 from ..kernels.activations import (
     elu_backward,
     elu_forward,
+    hardtanh_backward,
+    hardtanh_forward,
     leaky_relu_backward,
     leaky_relu_forward,
     relu_backward,
@@ -250,5 +252,49 @@ class Softplus(Elementwise):
         _check_beta("Softplus", self.beta)
 
 
-_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, Softplus, *GATES)
+class HardtanhBackward0(ElementwiseNode):
+    """y = x, brought into [min_val, max_val]."""
+
+    equation = "dx = dy where min_val < x < max_val, else 0"
+    pair = (hardtanh_forward, hardtanh_backward)
+    keeps = {"x": "where it lies says where dy passes"}
+    twin = "torch.nn.functional.hardtanh"
+    twin_saved = {"x": "self"}
+
+
+@flushed
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """y = x, brought into [min_val, max_val], NaN where x is NaN; the gradient at both ends is 0.
+
+    x, y: any shape, float32 or float64
+
+    Errors: TypeError for other dtypes; ValueError for a min_val above max_val. Source: Collobert, thesis (2004).
+    """
+    check.number("hardtanh: min_val", min_val)
+    check.number("hardtanh: max_val", max_val)
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val is {min_val}; it must not be above max_val, which is {max_val}")
+    return elementwise("hardtanh", HardtanhBackward0, x, min_val, max_val)
+
+
+class Hardtanh(Elementwise):
+    """y = x, brought into [min_val, max_val]; the gradient at both ends is 0. Source: Collobert, thesis (2004)."""
+
+    node, function = HardtanhBackward0, staticmethod(hardtanh)
+    numbers = ("min_val", "max_val")
+    formula = "v < l.min_val ? l.min_val : v > l.max_val ? l.max_val : v"
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        super().__init__()
+        self.min_val, self.max_val = min_val, max_val
+        self.check()
+
+    def check(self) -> None:
+        """min_val is below max_val, as PyTorch has it."""
+        super().check()
+        if not self.min_val < self.max_val:
+            raise ValueError(f"Hardtanh: min_val is {self.min_val}; it must be below max_val, which is {self.max_val}")
+
+
+_KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, Softplus, Hardtanh, *GATES)
 ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
