@@ -15,55 +15,26 @@ An entry's fields without a default here must be given; they are None only so th
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import oracles
+from contract_layers import ACTIVATIONS, LayerEntry, LayerTwin, Options
+from contract_layers import made_by as _activation
+from contract_layers import normal as _normal
 from hypothesis import strategies as st
-from strategies import off_kinks
 
 import fastmlp as fm
 from fastmlp.running import nodes
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
-Options = Mapping[str, Any]
 PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LayerTwin:
-    """What the twin of a layer gives: y, dx, the parameters' gradients, buffers as they are afterwards."""
-
-    y: Any
-    dx: Any
-    gradients: Mapping[str, Any] = field(default_factory=dict)
-    buffers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """A declared layer.
-
-    options  sets of arguments, by a word for each; all together give every argument another value than its default
-    make     (I, O, **options) -> the layer for rows of I numbers; O is for kinds that choose how many they make
-    twin     (s, x, dy) -> LayerTwin; s has the layer's arguments, arrays in float64, `training`, `counters`
-    points   (rng, shape) -> x where the layer is smooth: for gradient checks
-    peer     the name of the class that does the same, with the same arguments
-    replay   (s, x) -> y for a layer that draws: the peer's operations on x, with the numbers that the twin draws
-    """
-
-    options: Mapping[str, Options] | None = None
-    make: Callable[..., fm.nn.Layer] | None = None
-    twin: Callable[[Any, Any, Any], LayerTwin] | None = None
-    points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
-    peer: str | None = None
-    replay: Callable[[Any, Any], Any] | bool = False
 
 
 @dataclass(frozen=True)
@@ -116,72 +87,6 @@ class ScheduleEntry:
     peer_options: Callable[[Options, int], Options] = lambda options, total: options
 
 
-def _activation(kind: type[fm.nn.Layer]) -> Callable[..., fm.nn.Layer]:
-    return lambda I, O, **options: kind(**options)
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape)
-
-
-def apart(rng: np.random.Generator, shape: tuple[int, ...], *kinks: float) -> np.ndarray:
-    """Float64 numbers between -2 and 2, at least 0.01 away from each kink."""
-    x = rng.uniform(-2, 2, shape)
-    for kink in kinks:
-        x = np.where(np.abs(x - kink) < 0.01, x + 0.03, x)
-    return x
-
-
-def _relu(s, x, dy) -> LayerTwin:
-    y = oracles.relu(x)
-    return LayerTwin(y, oracles.relu_backward(dy, y))
-
-
-def _leaky_relu(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.leaky_relu(x, s.negative_slope), oracles.leaky_relu_backward(dy, x, s.negative_slope))
-
-
-def _tanh(s, x, dy) -> LayerTwin:
-    y = oracles.tanh(x)
-    return LayerTwin(y, oracles.tanh_backward(dy, y))
-
-
-def _sigmoid(s, x, dy) -> LayerTwin:
-    y = oracles.sigmoid(x)
-    return LayerTwin(y, oracles.sigmoid_backward(dy, y))
-
-
-def _silu(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.silu(x), oracles.silu_backward(dy, x))
-
-
-def _mish(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.mish(x), oracles.mish_backward(dy, x))
-
-
-def _gelu(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.gelu(x, s.approximate), oracles.gelu_backward(dy, x, s.approximate))
-
-
-def _elu(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.elu(x, s.alpha), oracles.elu_backward(dy, x, s.alpha))
-
-
-def _selu(s, x, dy) -> LayerTwin:
-    constants = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # of the paper's published code
-    return LayerTwin(oracles.elu(x, *constants), oracles.elu_backward(dy, x, *constants))
-
-
-def _softplus(s, x, dy) -> LayerTwin:
-    options = s.beta, s.threshold
-    return LayerTwin(oracles.softplus(x, *options), oracles.softplus_backward(dy, x, *options))
-
-
-def _hardtanh(s, x, dy) -> LayerTwin:
-    ends = s.min_val, s.max_val
-    return LayerTwin(oracles.hardtanh(x, *ends), oracles.hardtanh_backward(dy, x, *ends))
-
-
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -223,37 +128,7 @@ LAYERS: dict[str, LayerEntry] = {
         points=_normal,
         peer="torch.nn.Linear",
     ),
-    "ReLU": LayerEntry({"plain": {}}, _activation(fm.nn.ReLU), _relu, off_kinks, "torch.nn.ReLU"),
-    "Tanh": LayerEntry({"plain": {}}, _activation(fm.nn.Tanh), _tanh, _normal, "torch.nn.Tanh"),
-    "Sigmoid": LayerEntry({"plain": {}}, _activation(fm.nn.Sigmoid), _sigmoid, _normal, "torch.nn.Sigmoid"),
-    "LeakyReLU": LayerEntry(
-        options={"plain": {}, "steep": {"negative_slope": 0.3}, "down": {"negative_slope": -0.5}},
-        make=_activation(fm.nn.LeakyReLU),
-        twin=_leaky_relu,
-        points=off_kinks,
-        peer="torch.nn.LeakyReLU",
-    ),
-    "SiLU": LayerEntry({"plain": {}}, _activation(fm.nn.SiLU), _silu, _normal, "torch.nn.SiLU"),
-    "Mish": LayerEntry({"plain": {}}, _activation(fm.nn.Mish), _mish, _normal, "torch.nn.Mish"),
-    "GELU": LayerEntry(
-        {"plain": {}, "tanh": {"approximate": "tanh"}}, _activation(fm.nn.GELU), _gelu, _normal, "torch.nn.GELU"
-    ),
-    "ELU": LayerEntry({"plain": {}, "steep": {"alpha": 1.7}}, _activation(fm.nn.ELU), _elu, off_kinks, "torch.nn.ELU"),
-    "SELU": LayerEntry({"plain": {}}, _activation(fm.nn.SELU), _selu, off_kinks, "torch.nn.SELU"),
-    "Softplus": LayerEntry(
-        options={"plain": {}, "sharp": {"beta": 3.0, "threshold": 1.5}},  # beta x > threshold from 0.5 on: a jump
-        make=_activation(fm.nn.Softplus),
-        twin=_softplus,
-        points=lambda rng, shape: apart(rng, shape, 0.5),
-        peer="torch.nn.Softplus",
-    ),
-    "Hardtanh": LayerEntry(
-        options={"plain": {}, "narrow": {"min_val": -0.5, "max_val": 0.25}},
-        make=_activation(fm.nn.Hardtanh),
-        twin=_hardtanh,
-        points=lambda rng, shape: apart(rng, shape, -1, -0.5, 0.25, 1),
-        peer="torch.nn.Hardtanh",
-    ),
+    **ACTIVATIONS,
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),
