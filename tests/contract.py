@@ -16,58 +16,29 @@ An entry's fields without a default here must be given; they are None only so th
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import oracles
+from contract_layers import ACTIVATIONS, LayerEntry, LayerTwin, Options
+from contract_layers import made_by as _activation
+from contract_layers import normal as _normal
 from contract_losses import LOSSES, targets
 from contract_losses import LossEntry as LossEntry
 from contract_losses import loss as loss
 from hypothesis import strategies as st
-from strategies import off_kinks
 
 import fastmlp as fm
 from fastmlp.running import nodes
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
-Options = Mapping[str, Any]
 PEERS = ("torch", "optax", "sklearn")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LayerTwin:
-    """What the twin of a layer gives: y, dx, the parameters' gradients, buffers as they are afterwards."""
-
-    y: Any
-    dx: Any
-    gradients: Mapping[str, Any] = field(default_factory=dict)
-    buffers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """A declared layer.
-
-    options  sets of arguments, by a word for each; all together give every argument another value than its default
-    make     (I, O, **options) -> the layer for rows of I numbers; O is for kinds that choose how many they make
-    twin     (s, x, dy) -> LayerTwin; s has the layer's arguments, arrays in float64, `training`, `counters`
-    points   (rng, shape) -> x where the layer is smooth: for gradient checks
-    peer     the name of the class that does the same, with the same arguments
-    replay   (s, x) -> y for a layer that draws: the peer's operations on x, with the numbers that the twin draws
-    """
-
-    options: Mapping[str, Options] | None = None
-    make: Callable[..., fm.nn.Layer] | None = None
-    twin: Callable[[Any, Any, Any], LayerTwin] | None = None
-    points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
-    peer: str | None = None
-    replay: Callable[[Any, Any], Any] | bool = False
 
 
 @dataclass(frozen=True)
@@ -100,33 +71,6 @@ class ScheduleEntry:
     twin: Callable[[float, int, int, Any], float] | None = None
     peer: str | None = None
     peer_options: Callable[[Options, int], Options] = lambda options, total: options
-
-
-def _activation(kind: type[fm.nn.Layer]) -> Callable[..., fm.nn.Layer]:
-    return lambda I, O, **options: kind(**options)
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape)
-
-
-def _relu(s, x, dy) -> LayerTwin:
-    y = oracles.relu(x)
-    return LayerTwin(y, oracles.relu_backward(dy, y))
-
-
-def _leaky_relu(s, x, dy) -> LayerTwin:
-    return LayerTwin(oracles.leaky_relu(x, s.negative_slope), oracles.leaky_relu_backward(dy, x, s.negative_slope))
-
-
-def _tanh(s, x, dy) -> LayerTwin:
-    y = oracles.tanh(x)
-    return LayerTwin(y, oracles.tanh_backward(dy, y))
-
-
-def _sigmoid(s, x, dy) -> LayerTwin:
-    y = oracles.sigmoid(x)
-    return LayerTwin(y, oracles.sigmoid_backward(dy, y))
 
 
 def _linear(s, x, dy) -> LayerTwin:
@@ -170,16 +114,7 @@ LAYERS: dict[str, LayerEntry] = {
         points=_normal,
         peer="torch.nn.Linear",
     ),
-    "ReLU": LayerEntry({"plain": {}}, _activation(fm.nn.ReLU), _relu, off_kinks, "torch.nn.ReLU"),
-    "Tanh": LayerEntry({"plain": {}}, _activation(fm.nn.Tanh), _tanh, _normal, "torch.nn.Tanh"),
-    "Sigmoid": LayerEntry({"plain": {}}, _activation(fm.nn.Sigmoid), _sigmoid, _normal, "torch.nn.Sigmoid"),
-    "LeakyReLU": LayerEntry(
-        options={"plain": {}, "steep": {"negative_slope": 0.3}, "down": {"negative_slope": -0.5}},
-        make=_activation(fm.nn.LeakyReLU),
-        twin=_leaky_relu,
-        points=off_kinks,
-        peer="torch.nn.LeakyReLU",
-    ),
+    **ACTIVATIONS,
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

@@ -89,6 +89,9 @@ class HardTanh(Row):
     def keras():
         return jax_slope(keras.activations.hard_tanh, -1, 1)
 
+    def fastmlp():
+        return fastmlp_slope(fm.ops.hardtanh, -1, 1)
+
 
 class Clip(Row):
     """clip to [-1, 1], at -1 and 1"""
@@ -158,6 +161,42 @@ class Gelu(Row):
     def keras():
         x = floats(2)
         return keras.activations.gelu(x), keras.ops.gelu(x)
+
+    def fastmlp():
+        return fm.nn.GELU()(fm.Tensor(floats(2))).data
+
+
+class GeluFarLeft(Row):
+    """GELU of -6 in float32"""
+
+    def pytorch():
+        return functional.gelu(torch.tensor([-6.0])).tolist()
+
+    def jax():
+        return jax.nn.gelu(-6.0, approximate=False), jax.nn.gelu(-6.0)
+
+    def keras():
+        return keras.activations.gelu(floats(-6)), keras.ops.gelu(floats(-6))
+
+    def fastmlp():
+        x = fm.Tensor(floats(-6))
+        return fm.ops.gelu(x).data, fm.ops.gelu(x, "tanh").data
+
+
+class GeluSlopeFarOut(Row):
+    """the slope of GELU by tanh, at 1e20"""
+
+    def pytorch():
+        return torch_slope(lambda x: functional.gelu(x, approximate="tanh"), 1e20)
+
+    def jax():
+        return jax_slope(jax.nn.gelu, 1e20)
+
+    def keras():
+        return jax_slope(keras.ops.gelu, 1e20)
+
+    def fastmlp():
+        return fastmlp_slope(lambda x: fm.ops.gelu(x, "tanh"), 1e20)
 
 
 def normalised(column: str, *batch: float):

@@ -86,6 +86,96 @@ def sigmoid_backward(dy, y) -> np.ndarray:
     return f64(dy) * f64(y) * (1 - f64(y))
 
 
+def silu(x) -> np.ndarray:
+    return f64(x) * sigmoid(x)
+
+
+def silu_backward(dy, x) -> np.ndarray:
+    """1 - σ(x) = σ(-x)."""
+    return f64(dy) * sigmoid(x) * (1 + f64(x) * sigmoid(-f64(x)))
+
+
+def log_1_plus_power(x) -> np.ndarray:
+    """log(1 + eˣ); NaN of NaN without a warning."""
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp(0, f64(x))
+
+
+def mish(x) -> np.ndarray:
+    return f64(x) * np.tanh(log_1_plus_power(x))
+
+
+def mish_backward(dy, x) -> np.ndarray:
+    """1 - tanh² = 1 / cosh²."""
+    x = f64(x)
+    positive = log_1_plus_power(x)
+    with np.errstate(over="ignore"):
+        return f64(dy) * (np.tanh(positive) + x * sigmoid(x) / np.cosh(positive) ** 2)
+
+
+def normal_below(x) -> np.ndarray:
+    """Φ(x), the share of the normal distribution below x, with all digits of a small one.
+
+    From 2 on by Laplace's continued fraction, φ(x) / (x + 1 / (x + 2 / (x + 3 / ...))), with x²/2 in more digits than
+    float64: an error of an exponent is one of all digits of the power.
+    """
+    size = np.abs(np.asarray(x, np.longdouble))
+    fraction = size
+    for k in range(200, 0, -1):
+        fraction = size + k / np.where(fraction == 0, 1, fraction)
+    density = np.exp(-(size**2) / 2) / np.sqrt(2 * np.arctan(np.longdouble(1)) * 4)
+    near = np.vectorize(math.erfc, otypes=[float])(f64(size) / math.sqrt(2)) / 2
+    beyond = np.where(size < 2, near, density / fraction)
+    return f64(np.where(f64(x) < 0, beyond, 1 - beyond))
+
+
+def gelu_gate(x, approximate: str) -> tuple[np.ndarray, np.ndarray]:
+    """(Φ(x), x Φ'(x)); with tanh by the rules for products and chains. (1 + tanh u) / 2 = σ(2u)."""
+    x = f64(x)
+    if approximate == "none":
+        wide = np.asarray(x, np.longdouble)
+        return normal_below(x), f64(wide * np.exp(-(wide**2) / 2) / math.sqrt(2 * math.pi))
+    u, slope = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+    return sigmoid(2 * u), x * 2 * slope * sigmoid(2 * u) * sigmoid(-2 * u)
+
+
+def gelu(x, approximate: str = "none") -> np.ndarray:
+    return f64(x) * gelu_gate(x, approximate)[0]
+
+
+def gelu_backward(dy, x, approximate: str = "none") -> np.ndarray:
+    return f64(dy) * sum(gelu_gate(x, approximate))
+
+
+def elu(x, alpha: float, scale: float = 1.0) -> np.ndarray:
+    x = f64(x)
+    return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def elu_backward(dy, x, alpha: float, scale: float = 1.0) -> np.ndarray:
+    """At 0 the slope of the left side."""
+    x = f64(x)
+    return f64(dy) * scale * np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
+
+
+def softplus(x, beta: float, threshold: float) -> np.ndarray:
+    x = f64(x)
+    return np.where(beta * x > threshold, x, log_1_plus_power(beta * x) / beta)
+
+
+def softplus_backward(dy, x, beta: float, threshold: float) -> np.ndarray:
+    return f64(dy) * np.where(beta * f64(x) > threshold, 1.0, sigmoid(beta * f64(x)))
+
+
+def hardtanh(x, least: float, most: float) -> np.ndarray:
+    return np.minimum(np.maximum(f64(x), least), most)
+
+
+def hardtanh_backward(dy, x, least: float, most: float) -> np.ndarray:
+    """No gradient passes at the ends; it passes where x is NaN."""
+    return np.where((f64(x) <= least) | (f64(x) >= most), 0.0, f64(dy))
+
+
 # ---------------------------------------------------------------- dropout
 
 WORD = 2**64

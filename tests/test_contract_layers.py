@@ -203,7 +203,7 @@ def test_repr_names_its_arguments(name, chosen):
     assert text.startswith(f"{name}(")
     for argument, value in contract.LAYERS[name].options[chosen].items():
         assert argument in layer.arguments
-        assert f"{argument}={value}" in text
+        assert f"{argument}={value!r}" in text
 
 
 @every_layer
@@ -219,23 +219,30 @@ def test_its_arguments_make_it_again(name, chosen):
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
+def ran_by_node(page, kinds, expression):
+    """What the page's JavaScript, run by node, makes of an expression: NaN and the infinities are texts."""
+    text = json.dumps(json.dumps(page))
+    source = (embed.__file__.rpartition("embed.py")[0]) + "net.js"
+    with open(source, encoding="utf-8") as file:
+        script = (
+            f"const document = {{ getElementById: () => ({{ textContent: {text} }}) }};\n"
+            + kinds
+            + file.read()
+            + "const named = (key, v) => typeof v === 'number' && !Number.isFinite(v) ? String(v) : v;\n"
+            + f"console.log(JSON.stringify({expression}, named));\n"
+        )
+    ended = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
 def page_outputs(model, data):
     """What the page's JavaScript, run by node, makes of the rows."""
     net, why = embed.packed(model, embed.image_shape(data), data)
     assert net is not None, why
-    page = json.dumps(json.dumps({"net": net, "scale": data.scale}))
-    source = (embed.__file__.rpartition("embed.py")[0]) + "net.js"
-    with open(source, encoding="utf-8") as file:
-        script = (
-            f"const document = {{ getElementById: () => ({{ textContent: {page} }}) }};\n"
-            + embed.forward_script(model)
-            + file.read()
-            + f"const rows = {json.dumps(data.rows.tolist())};\n"
-            + "console.log(JSON.stringify(rows.map((row) => Array.from(forward(row).at(-1).output))));\n"
-        )
-    ended = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return np.array(json.loads(ended.stdout))
+    rows = json.dumps(data.rows.tolist())
+    expression = f"{rows}.map((row) => Array.from(forward(row).at(-1).output))"
+    return np.array(ran_by_node({"net": net, "scale": data.scale}, embed.forward_script(model), expression))
 
 
 @every_layer
@@ -263,6 +270,35 @@ def test_the_page_computes_what_the_predictor_computes(name, chosen, kind):
     assert outputs.shape == expected.shape
     # float32 sums in another order than Python's
     assert np.abs(outputs - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+@needs_node
+def test_the_error_function_of_the_page():
+    """Some ten roundings of a sum of positive terms; 1 from 6 on, where float64 has no number between."""
+    x = np.concatenate([np.linspace(-7, 7, 401), 10.0 ** -np.arange(1, 20), [1e300, -1e300, 0]])
+    ours = np.array(ran_by_node({}, "const FORWARD = {};\n", f"{json.dumps(x.tolist())}.map(erf)"), float)
+    expected = np.array([math.erf(v) for v in x])
+    assert np.all(np.abs(ours - expected) <= 1e-14 * np.abs(expected))
+    ends = ran_by_node({}, "const FORWARD = {};\n", "[Infinity, -Infinity, NaN].map(erf)")
+    assert ends == [1, -1, "NaN"]
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("name", "chosen"), [case for case in CASES if issubclass(fm.nn.LAYERS[case[0]], fm.nn.Elementwise)]
+)
+def test_the_page_computes_an_activation_far_out_and_keeps_nan(name, chosen):
+    """Where a power overflows, and where all but a few digits have gone: as the kernel, to float32's rounding."""
+    layer = contract.layer(name, chosen, I, O, np.float32)
+    x = [0, 0.5, -0.5, 3, -3, 12, -12, 80, -80, 1e4, -1e4, 1e30, -1e30, math.nan]
+    numbers = json.dumps({"kind": name, **layer.page_numbers()})
+    script = f"Array.from(FORWARD.{name}({numbers}, Float32Array.from({json.dumps(x)})))"
+    ours = np.array(ran_by_node({}, embed.forward_script(layer), script), float)
+    expected = layer(fm.Tensor(np.array(x, np.float32))).data
+    assert np.isnan(ours[-1])
+    assert np.isnan(expected[-1])
+    # the page's powers are of float64: what the kernel has flushed to 0 it may still have, below 1e-30
+    assert np.all(np.abs(ours - expected)[:-1] <= 1e-6 * np.abs(expected)[:-1] + 1e-30)
 
 
 @needs_node

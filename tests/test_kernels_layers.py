@@ -50,6 +50,38 @@ def test_exponential(dtype):
     assert np.array_equal(minus1[[0, 2, 4, 5]], np.array([np.nan, -1, -1, -1], dtype), equal_nan=True)
 
 
+@kernel
+def logarithms_and_squares(x, log, power):
+    lowest, _ = exponential.limits(x)
+    split = exponential.splitter(x)
+    for i in range(x.size):
+        log[i] = exponential.log1p(x[i])
+        power[i] = exponential.exp_square(x[i], lowest, split)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log1p_and_the_power_of_a_square(dtype):
+    """log(1 + x) to one and a half eps; e^(-x²/2) as accurate as eˣ, though x² has twice the digits."""
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.uniform(0, 1, 20_000), 10 ** rng.uniform(-30, 0, 999), [0, 1, math.sqrt(2) - 1]])
+    x = x.astype(dtype)
+    log, power = np.empty_like(x), np.empty_like(x)
+    logarithms_and_squares(x, log, power)
+    exact, eps = np.log1p(x.astype(np.longdouble)), np.finfo(dtype).eps
+    assert np.all(np.abs(log - exact) <= 1.5 * eps * exact)
+    far = math.sqrt({4: 2 * 87, 8: 2 * 708}[np.dtype(dtype).itemsize]) - 0.01  # where it becomes 0, as rounded
+    x = np.concatenate([x, rng.uniform(-far, far, 20_000).astype(dtype)])
+    log, power = np.empty_like(x), np.empty_like(x)
+    logarithms_and_squares(x, log, power)
+    exact = np.exp(-(x.astype(np.longdouble) ** 2) / 2)
+    assert np.all(np.abs(power - exact) <= eps * exact)
+    ends = np.array([np.nan, 40, -40], dtype)
+    log, power = np.empty_like(ends), np.empty_like(ends)
+    logarithms_and_squares(ends, log, power)
+    assert np.array_equal(power, np.array([np.nan, 0, 0], dtype), equal_nan=True)
+    assert np.isnan(log[0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sigmoid_far_out(dtype):
     x = np.array([[1e3, -1e3, 0, 80, -80, 1e30, -1e30, 1e-30]], dtype)

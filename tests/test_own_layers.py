@@ -175,6 +175,36 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
     assert said(lambda: fm.gradcheck(kind(), x[:3])).startswith(sentence)
 
 
+@pytest.mark.parametrize("numbers", [(), (2.0,), (1.0, 2.0)])
+def test_a_function_that_gives_its_kernels_other_numbers_than_train_is_refused(numbers):
+    kind = node()
+    own = layer(kind, numbers=("slope",), slope=1.0, function=staticmethod(
+        lambda x, slope: nn.elementwise("own", kind, x, *numbers)))  # fmt: skip
+    assert said(lambda: own()(fm.Tensor(x, True))) == (
+        f"Own: its function gives its kernels the numbers {list(numbers)}, and its own numbers are [1.0], which train; "
+        "they must be the same"
+    )
+    assert said(lambda: trained(own)).startswith("Own: its function gives its kernels the numbers")
+
+
+def test_a_function_takes_the_arguments_and_the_kernels_the_numbers_made_from_them():
+    """A word, which a kernel cannot have: the graph and the engine see the same number, the file the word."""
+    kind, seen = node(), []
+
+    def own(x, shape):
+        seen.append(shape)
+        return nn.elementwise("own", kind, x, float(shape == "round"))
+
+    made = layer(kind, numbers=("round",), arguments=("shape",), shape="round", function=staticmethod(own),
+                 round=property(lambda self: float(self.shape == "round")))  # fmt: skip
+    y = made()(fm.Tensor(x, True))
+    assert seen == ["round"]
+    assert y.grad_fn.numbers.tolist() == made().number_array().tolist() == [1.0]
+    assert repr(made()) == "Own(shape='round')"
+    assert made().detail() == "shape='round'"
+    trained(made)
+
+
 @pytest.mark.parametrize(
     ("formula", "wrong"),
     [
@@ -190,6 +220,8 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
         ("l.other * v", "names l.other"),
         ("Math.sinn(v)", "names Math.sinn"),
         ("v(1)", "calls v"),
+        ("erfc(v)", "names erfc"),
+        ("erf(v", "leaves ( open"),
         ("</script>", "has < where a value is due"),
         ("v; 1", "has ;"),
         ("`v`", "has `"),
@@ -198,17 +230,22 @@ def test_a_function_that_runs_other_kernels_than_train_is_refused(function, sent
 def test_a_formula_that_is_none_is_refused(formula, wrong):
     assert fault(formula, ("beta",)) == wrong
     assert said(lambda: layer(node(), numbers=("beta",), formula=formula)) == (
-        f"Own: formula is {formula!r} and {wrong}; it must be JavaScript of v, l.beta, numbers and Math"
+        f"Own: formula is {formula!r} and {wrong}; it must be JavaScript of v, l.beta, numbers, Math and erf"
     )
 
 
 @pytest.mark.parametrize(
     "formula",
     ["v / (1 + Math.exp(-l.beta * v))", "v > 0 ? v : l.beta * v", "Math.max(v, .5e-3) ** 2", "!(v < 0) ? -v : +v - 1",
-     "v < 0 ? v < -1 ? 0 : 1 : 2", *(kind.formula for kind in nn.ACTIVATIONS.values() if kind is not nn.LeakyReLU)],
+     "v < 0 ? v < -1 ? 0 : 1 : 2", "(1 + erf(l.beta * v)) / 2"],
 )  # fmt: skip
 def test_a_formula_is_taken(formula):
     assert fault(formula, ("beta",)) == ""
+
+
+@pytest.mark.parametrize("kind", nn.ACTIVATIONS.values())
+def test_the_formulas_of_the_package_are_taken(kind):
+    assert fault(kind.formula, kind.numbers) == ""
 
 
 # --- the trial -------------------------------------------------------------------------------------------------------

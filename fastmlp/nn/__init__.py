@@ -3,9 +3,10 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
+from .activations import ACTIVATIONS, ELU, SELU, Hardtanh, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, SmoothL1Loss
 from .dropout import Dropout
+from .gates import GELU, Mish, SiLU
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss
@@ -22,16 +23,20 @@ LOSSES: dict[str, type[Loss]] = {**CLASSIFIERS, **DISTANCES}  # by the names of 
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
+    "GELU",
     "LAYERS",
     "LOSSES",
     "MLP",
     "NORMS",
+    "SELU",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "Hardtanh",
     "HuberLoss",
     "L1Loss",
     "Layer",
@@ -41,6 +46,7 @@ __all__ = [
     "Loss",
     "LossNode",
     "MSELoss",
+    "Mish",
     "Module",
     "Norm",
     "PoissonNLLLoss",
@@ -48,8 +54,10 @@ __all__ = [
     "ReLU",
     "Score",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
+    "Softplus",
     "Tanh",
     "elementwise",
     "features_of",

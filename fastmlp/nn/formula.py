@@ -12,7 +12,8 @@ MATH = """
     E LN10 LN2 LOG10E LOG2E PI SQRT1_2 SQRT2 abs acos acosh asin asinh atan atan2 atanh cbrt ceil clz32 cos cosh exp
     expm1 floor fround hypot imul log log10 log1p log2 max min pow round sign sin sinh sqrt tan tanh trunc
 """
-KNOWN = {"v", "Infinity", "NaN", *(f"Math.{name}" for name in MATH.split())}
+OWN = {"erf"}  # functions of the page's own, in show/report/net.js
+KNOWN = {"v", "Infinity", "NaN", *OWN, *(f"Math.{name}" for name in MATH.split())}
 SIGNS = {"+", "-", "!"}  # they may stand before a value
 
 
@@ -33,7 +34,7 @@ def fault(formula: str, options: tuple[str, ...]) -> str:
         elif kind == "other":
             return f"has {token}"
         elif token == "(":
-            if not value_due and not before.startswith("Math."):
+            if not value_due and not before.startswith("Math.") and before not in OWN:
                 return f"calls {before or 'a value'}"
             value_due, open_ = True, open_ + "("
         elif value_due and token not in SIGNS:

@@ -140,7 +140,8 @@ class Layer(Module):
 
     def extra_repr(self) -> str:
         """As PyTorch prints it."""
-        return ", ".join(f"{name}={self.argument(name)}" for name in self.arguments)
+        given = ((name, self.argument(name)) for name in self.arguments)
+        return ", ".join(f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}" for name, value in given)
 
 
 class ElementwiseNode(Operation):
@@ -177,8 +178,9 @@ def elementwise(name: str, node: type[ElementwiseNode], x: Tensor, *numbers: flo
 class Elementwise(Layer):
     """Base of the activations: y = f(x), number by number.
 
-    A subclass has `node`, its class of nodes, and `function`, its operation, which takes x and the `numbers`;
-    `formula` is f in JavaScript, of v and of the numbers by their names in `l`: "v > 0 ? v : l.negative_slope * v".
+    A subclass has `node`, its class of nodes, and `function`, its operation, which takes x and the `arguments`: the
+    `numbers`, unless the class names others that its numbers are made from. `formula` is f in JavaScript, of v and of
+    the numbers by their names in `l`: "v > 0 ? v : l.negative_slope * v".
     """
 
     form = "elementwise"
@@ -200,8 +202,8 @@ class Elementwise(Layer):
             if wrong := fault(cls.formula, cls.numbers):
                 may = ", ".join(("v", *(f"l.{name}" for name in cls.numbers)))
                 raise TypeError(
-                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers "
-                    "and Math"
+                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers, "
+                    "Math and erf"
                 )
             cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
 
@@ -218,10 +220,12 @@ class Elementwise(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """x and the result have one shape."""
-        return self._ran(type(self).function(x, *declared.numbers(self)))
+        numbers = dict(zip(self.numbers, declared.numbers(self), strict=True))
+        given = (numbers[name] if name in numbers else self.argument(name) for name in self.arguments)
+        return self._ran(type(self).function(x, *given))
 
     def _ran(self, y: Any) -> Tensor:
-        """The result of `function`; TypeError where another node made it."""
+        """The result of `function`; TypeError where another node made it, or one with other numbers."""
         if not isinstance(y, Tensor):
             raise TypeError(f"{type(self).__name__}: its function returns {type(y).__name__}; it must return a Tensor")
         if y.grad_fn is not None and type(y.grad_fn) is not self.node:
@@ -229,11 +233,20 @@ class Elementwise(Layer):
                 f"{type(self).__name__}: its function records {type(y.grad_fn).__name__}, and its node is "
                 f"{self.node.__name__}, whose kernels train; they must be the same"
             )
+        if isinstance(y.grad_fn, ElementwiseNode) and not np.array_equal(y.grad_fn.numbers, self.number_array()):
+            raise TypeError(
+                f"{type(self).__name__}: its function gives its kernels the numbers {y.grad_fn.numbers.tolist()}, and "
+                f"its own numbers are {self.number_array().tolist()}, which train; they must be the same"
+            )
         return y
 
     def equation(self) -> str:
         """As its node says it."""
         return (self.node.__doc__ or "").partition("\n")[0].rstrip(".")
+
+    def detail(self) -> str:
+        """Its options."""
+        return self.extra_repr()
 
 
 def _filled(kernel: Kernel, numbers: Array, *arrays: Array) -> Array:

@@ -11,6 +11,15 @@ function bytes(base64) {
   return out;
 }
 
+/** erf(v) = 2/√π ∫₀ᵛ exp(-t²) dt = 2/√π exp(-v²) (v + v³ 2/3 + v⁵ 2²/(3·5) + ...), which Math lacks. */
+function erf(v) {
+  if (Math.abs(v) > 6) return Math.sign(v); // 1 - erf(6) is 2e-17
+  let term = v;
+  let sum = v;
+  for (let k = 3; Math.abs(term) > 1e-17 * Math.abs(sum); k += 2) sum += term *= (2 * v * v) / k;
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-v * v) * sum;
+}
+
 // FORWARD: the kind of a layer -> what it makes of a row, (layer, x) => y; written from the layers' declarations.
 
 /** The layers with their arrays, views into one buffer of float32. */
