@@ -4,19 +4,17 @@ Each stands in the file of its family in `nn`, directly below the class of its n
 `graph.arithmetic`.
 """
 
+import sys
 from types import FunctionType
 from typing import Any
 
 from .graph import Node
-from .nn import activations as _activations
-from .nn import dropout as _dropout
-from .nn import linear as _linear
-from .nn import losses as _losses
-from .nn import norms as _norms
+from .nn import LAYERS, LOSSES
 
+_FAMILIES = [sys.modules[file] for file in dict.fromkeys(kind.__module__ for kind in (LAYERS | LOSSES).values())]
 _FOUND = {
     name: thing
-    for family in (_linear, _activations, _dropout, _norms, _losses)
+    for family in _FAMILIES
     for name, thing in vars(family).items()
     if getattr(thing, "__module__", "") == family.__name__
     and not name.startswith("_")
