@@ -20,6 +20,7 @@ import numpy as np
 from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
+from .norm import add_columns
 from .simd import atomic_load, swap_control_word, view
 from .threads import LEAVING, share, wait_for_all
 from .updates import step as one_step
@@ -43,6 +44,7 @@ ROW = np.dtype(
             "slot",
             "state", "state_rows", "state_width",  # place and shape of the state of a NORM
             "dweights",  # place of its parameters' gradients, in the same buffer
+            "tied",  # 1 where a parameter is one number for all columns, and a copy of it lies at each
             "seed", "step", "layer",  # the counters of RANDOM
             "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
             "alone",  # 1 where every thread computes all of it
@@ -187,6 +189,11 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         own = view(state, row.state, (row.state_rows, row.state_width))
         dweights = view(state, row.dweights, (row.parameters, row.width))
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
+    gradients = row.dweights
+    if row.tied:  # the columns' gradients are there, as all have waited: every thread adds all of them up, in order
+        gradients += row.parameters * row.width
+        total = view(state, gradients, (row.parameters, row.width))
+        add_columns(view(state, row.dweights, (row.parameters, row.width)), total, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
         option = rule.option[slot]
@@ -207,7 +214,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
                 row.bias_update, dy, p, m, v, u, row.bias, piece, rule.update, option, scale, lo, hi
             )  # fmt: skip
         else:
-            at, g = row.weight + which * row.width, row.dweights + which * row.width
+            at, g = row.weight + which * row.width, gradients + which * row.width
             one_step(rule.update, p, state, g + lo, m, v, u, at + lo, hi - lo, option, scale)
 
 

@@ -113,6 +113,7 @@ class Slot:
     at: int
     alone: bool
     packed: tuple[int, int, int] | None  # the shape of a packed weight; None for a vector
+    copies: int = 1  # how often it lies there, one after the other: a number that all columns share, once for each
 
 
 class Plan(OfThisProcess):
@@ -192,14 +193,14 @@ class Plan(OfThisProcess):
         if below is not None:
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
-        row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        row["parameters"], row["slot"], row["tied"] = len(parameters), len(self.slots), layer.is_tied()
         self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)
         if layer.form == "norm":
             state_width = -(-self.room // pad) * pad if layer.by_rows else int(row["width"])
             row["state_rows"], row["state_width"] = len(layer.state), state_width
             row["state"] = self.take("state", len(layer.state) * state_width)
-            row["dweights"] = self.take("state", len(parameters) * int(row["width"]))
+            row["dweights"] = self.take("state", gradient_rows(row) * int(row["width"]))
 
     def _wait_back(self) -> None:
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
@@ -224,6 +225,7 @@ class Plan(OfThisProcess):
         for name in layer.weights:
             parameter = getattr(layer, name)
             wanted = (out, columns) if layer.form == "linear" and name == layer.weights[0] else (out,)
+            wanted = (1,) if layer.is_tied() else wanted
             if parameter is not None and parameter.shape != wanted:
                 raise ValueError(
                     f"{type(layer).__name__}: {name} of layer {i} is {parameter.shape}; it must be {wanted}"
@@ -237,8 +239,9 @@ class Plan(OfThisProcess):
         buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
         if shape is None:
             row["weight"] = self.take(buffer, len(parameters) * width)
+            copies = width if row["tied"] else 1
             self.slots += [
-                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None)
+                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None, copies)
                 for k, parameter in enumerate(parameters)
             ]
             return
@@ -248,6 +251,11 @@ class Plan(OfThisProcess):
         if len(parameters) > 1:
             row["bias"] = self.take(buffer, width)
             self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), alone, None))
+
+
+def gradient_rows(row: Any) -> int:
+    """A row for each parameter, and one for its sum over the columns where they share it."""
+    return int(row["parameters"] * (2 if row["tied"] else 1))
 
 
 def sends_by_rows(row: Any) -> bool:
@@ -308,7 +316,7 @@ def put(flat: Array, slot: Slot, array: Array) -> None:
     """A parameter-shaped array into its place in a flat buffer, a weight packed."""
     _check_shape(slot, array)
     if slot.packed is None:
-        flat[slot.at : slot.at + array.size] = array
+        flat[slot.at : slot.at + array.size * slot.copies] = array
     else:
         size = math.prod(slot.packed)
         kernels.pack(kernel_array(array), flat[slot.at : slot.at + size].reshape(slot.packed), 0, len(array))

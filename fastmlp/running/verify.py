@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import forms, steps
-from .plan import ADDRESSES, Plan, sends_by_rows
+from .plan import ADDRESSES, Plan, gradient_rows, sends_by_rows
 
 
 def verify(plan: Plan) -> None:
@@ -61,12 +61,14 @@ def verify(plan: Plan) -> None:
                 slot.at == (row["bias"] if linear and k else row["weight"] + k * row["width"]),
                 "a parameter elsewhere",
             )
+            require(i, slot.copies == (row["width"] if row["tied"] else 1), "a number of copies is odd")
             occupy(i, "a parameter", own + "p", slot.at, size)
         if row["form"] == steps.NORM:
-            require(i, not row["alone"], "a norm is shared")
+            require(i, not row["alone"], "a norm is alone")
+            require(i, not (row["tied"] and row["weights"]), "its columns' gradients are not there in time")
             require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
             occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
-            occupy(i, "dweights", "state", int(row["dweights"]), int(row["parameters"] * row["width"]))
+            occupy(i, "dweights", "state", int(row["dweights"]), gradient_rows(row) * int(row["width"]))
         for what in ADDRESSES[layer.form]:
             needed = layer.kernels.get(what) is not None and (plan.training or what == "evaluate")
             require(i, forms.is_address(int(row[what])) if needed else row[what] == 0, f"{what} is no kernel's address")
