@@ -50,7 +50,8 @@ class LayerTwin:
 class LayerEntry:
     """A declared layer.
 
-    options  sets of arguments, by a word for each; all together give every argument another value than its default
+    options  sets of arguments, by a word for each; all together give every argument another value than its default;
+             a function is called with I for the value
     make     (I, O, **options) -> the layer for rows of I numbers; O is for kinds that choose how many they make
     twin     (s, x, dy) -> LayerTwin; s has the layer's arguments, arrays in float64, `training`, `counters`
     points   (rng, shape) -> x where the layer is smooth: for gradient checks
@@ -133,6 +134,11 @@ def _leaky_relu(s, x, dy) -> LayerTwin:
     return LayerTwin(oracles.leaky_relu(x, s.negative_slope), oracles.leaky_relu_backward(dy, x, s.negative_slope))
 
 
+def _prelu(s, x, dy) -> LayerTwin:
+    dx, dweight = oracles.prelu_backward(dy, x, s.weight)
+    return LayerTwin(oracles.prelu(x, s.weight), dx, {"weight": dweight})
+
+
 def _tanh(s, x, dy) -> LayerTwin:
     y = oracles.tanh(x)
     return LayerTwin(y, oracles.tanh_backward(dy, y))
@@ -193,6 +199,13 @@ LAYERS: dict[str, LayerEntry] = {
         twin=_leaky_relu,
         points=off_kinks,
         peer="torch.nn.LeakyReLU",
+    ),
+    "PReLU": LayerEntry(
+        options={"plain": {}, "steep": {"init": 0.75}, "each": {"num_parameters": lambda I: I, "init": -0.5}},
+        make=_activation(fm.nn.PReLU),
+        twin=_prelu,
+        points=off_kinks,
+        peer="torch.nn.PReLU",
     ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
@@ -355,10 +368,16 @@ def options_of(table: Mapping[str, Any], declared: Mapping[str, type], name: str
 # --- building --------------------------------------------------------------------------------------------------------
 
 
+def arguments(name: str, chosen: str, I: int) -> dict[str, Any]:
+    """This set of options of a layer for rows of I numbers."""
+    options = LAYERS[name].options[chosen]
+    return {argument: value(I) if callable(value) else value for argument, value in options.items()}
+
+
 def layer(name: str, chosen: str, I: int, O: int, dtype: Any = np.float64, seed: int = 0) -> fm.nn.Layer:
     """A layer with numbers of its own in its parameters and buffers."""
     fm.manual_seed(seed)
-    made = LAYERS[name].make(I, O, **LAYERS[name].options[chosen])
+    made = LAYERS[name].make(I, O, **arguments(name, chosen, I))
     return stirred(made.double() if dtype == np.float64 else made, seed)
 
 
@@ -421,7 +440,7 @@ class Net:
         fm.manual_seed(self.seed)
         made, width = [], self.features
         for place, (name, chosen, O) in enumerate(self.layers):
-            made.append(LAYERS[name].make(width, O, **LAYERS[name].options[chosen]))
+            made.append(LAYERS[name].make(width, O, **arguments(name, chosen, width)))
             width = made[-1].columns(width, place)
         model = fm.nn.Sequential(*made)
         return stirred(model.double() if dtype == np.float64 else model, self.seed)
@@ -431,7 +450,7 @@ class Net:
         """Columns of what it gives."""
         width = self.features
         for name, chosen, O in self.layers:
-            width = LAYERS[name].make(width, O, **LAYERS[name].options[chosen]).columns(width, 0)
+            width = LAYERS[name].make(width, O, **arguments(name, chosen, width)).columns(width, 0)
         return width
 
 

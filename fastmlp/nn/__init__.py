@@ -12,8 +12,9 @@ from .losses import LOSSES, CrossEntropyLoss, MSELoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
+from .prelu import PReLU
 
-_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), PReLU, Dropout, *NORMS.values())
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "Norm",
+    "PReLU",
     "ReLU",
     "Score",
     "Sequential",
