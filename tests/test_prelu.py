@@ -4,6 +4,7 @@ import contract
 import numpy as np
 import pytest
 from modules import refuses
+from safetensors.numpy import save_file
 
 import fastmlp as fm
 from fastmlp import Tensor, nn
@@ -154,3 +155,21 @@ def test_it_comes_back_from_a_file_with_its_slope(tmp_path):
     loaded = fm.load_model(tmp_path / "model.safetensors")
     assert repr(loaded) == repr(model)
     assert [layer.weight.data.tolist() for layer in loaded][1::2] == [[2], [-1] * 4]
+
+
+def test_an_mlp_takes_it_by_its_name(tmp_path):
+    fm.manual_seed(0)
+    model = nn.MLP(5, (COLUMNS, 8), 3, "prelu", dropout=0.1, norm="layer")
+    fm.fit(model, data(), epochs=2, progress=False)
+    slopes = [layer.weight.data[0] for layer in model if isinstance(layer, nn.PReLU)]
+    assert len(slopes) == 2
+    assert 0.25 not in slopes
+    fm.save(model, tmp_path / "model.safetensors")
+    loaded = fm.load_model(tmp_path / "model.safetensors")
+    assert np.array_equal(fm.Predictor(loaded)(data().features), fm.Predictor(model)(data().features))
+
+
+def test_a_file_without_names_of_layers_has_no_prelu_between_its_arrays(tmp_path):
+    save_file(nn.MLP(5, (4,), 3).state_dict(), tmp_path / "bare")  # of another program
+    words = "has no arrays for the layer before 2", "prelu has some"
+    refuses(ValueError, lambda: fm.load_model(tmp_path / "bare", activation="prelu"), *words)

@@ -14,7 +14,7 @@ from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
 from .prelu import PReLU
 
-_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), PReLU, Dropout, *NORMS.values())
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [

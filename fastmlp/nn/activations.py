@@ -15,7 +15,8 @@ from ..kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
-from .layer import Elementwise, ElementwiseNode, elementwise
+from .layer import Elementwise, ElementwiseNode, Layer, elementwise
+from .prelu import PReLU
 
 
 class ReluBackward0(ElementwiseNode):
@@ -131,6 +132,6 @@ class LeakyReLU(Elementwise):
         self.check()
 
 
-ACTIVATIONS: dict[str, type[Elementwise]] = {  # by the names of their operations
+ACTIVATIONS: dict[str, type[Layer]] = {  # by the names of their operations
     layer.function.__name__: layer for layer in (ReLU, Tanh, Sigmoid, LeakyReLU)
-}
+} | {"prelu": PReLU}
