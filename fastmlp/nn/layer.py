@@ -26,6 +26,7 @@ KERNELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of a form: th
     "random": (("forward", "evaluate", "backward"), ()),
     "norm": (("forward", "evaluate", "backward"), ("weights",)),
     "linear": (("forward", "evaluate", "backward", "weights", "bias_update"), ()),
+    "nothing": ((), ()),
 }
 
 
@@ -45,7 +46,8 @@ def declares(thing: Any, method: str, *names: str) -> bool:
 class Layer(Module):
     """Base of the layers that run on the engine.
 
-    form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`
+    form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`. "nothing" where rows
+               (N, columns) come out as they went in: the engine and predictions pass it over
     kernels    the kernels by what they do: forward, evaluate (None: nothing), backward, ...
     numbers    names of the attributes that the kernels get, as float64, in this order
     weights    names of its parameters, in the order in which the kernels take them

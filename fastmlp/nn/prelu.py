@@ -16,11 +16,12 @@ from .layer import Layer, as_rows
 class PreluKernelBackward0(Operation):
     """y = x where x > 0, else w x."""
 
-    equation = "dx = dy where x > 0, else w dy,  dw = Σₙ dy x where x ≤ 0"
+    equation = "dx = dy where x > 0, else w dy,  dw = Σₙ dy x where x ≤ 0; one w for all columns gets their sum"
     operands = ("x", "w")
     keeps = {"x": "its sign says which slope, and dw multiplies by it", "w": "the slope where x ≤ 0"}
     twin = "torch.nn.functional.prelu"
     twin_saved = {"x": "self", "w": "weight"}
+    twin_note = "a ViewBackward0 before it gives w the axes of x"
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         x, w = as_rows(self.saved["x"]), self.saved["w"]

@@ -55,7 +55,7 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "its parameters are not all float32 or all float64"
     if optimizer is not None:
         for layer in layers:
-            if not layer.training:
+            if not (layer.training or layer.form == "nothing"):
                 return f"a {type(layer).__name__} is in evaluation mode and does not train"
         for parameter in parameters:
             if not (parameter.requires_grad and parameter.data.flags.carray):
@@ -75,7 +75,7 @@ def facts(layers: list[Any], features: int) -> list[Any]:
     Error: ValueError for widths that do not fit together, in the layer's words.
     """
     found: list[Any] = []
-    for i, layer in enumerate(layers):
+    for i, layer in working(layers):
         out = layer.columns(features, i)
         parameters = [(id(parameter), parameter.data.shape, parameter.dtype) for parameter in layer.engine_parameters()]
         buffers = [(name, array.shape) for name, array in layer.named_buffers()]
@@ -87,6 +87,11 @@ def facts(layers: list[Any], features: int) -> list[Any]:
 def flat_layers(model: Module) -> list[Any] | None:
     """The layers of a Sequential, those of Sequentials within it in their place; None for another module."""
     return model.flat() if isinstance(model, Sequential) else None
+
+
+def working(layers: list[Any]) -> list[tuple[int, Any]]:
+    """(place, layer) of those that change a number: the others have no row in a plan."""
+    return [(i, layer) for i, layer in enumerate(layers) if layer.form != "nothing"]
 
 
 class OfThisProcess:
@@ -124,10 +129,11 @@ class Plan(OfThisProcess):
     """
 
     def __init__(self, model: Module, features: int, room: int, training: bool = True) -> None:
-        layers = flat_layers(model)
-        assert layers is not None
+        all_layers = flat_layers(model)
+        assert all_layers is not None
+        self.facts = facts(all_layers, features)
+        self.places, layers = map(list, zip(*working(all_layers), strict=True))
         self.layers: list[Layer] = layers
-        self.facts = facts(layers, features)
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
         self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
@@ -177,7 +183,7 @@ class Plan(OfThisProcess):
         """Fill row i of the plan; the columns that came to it are in `self.columns`."""
         row, layer, below = self.rows[i], self.layers[i], self.rows[i - 1] if i else None
         pad, columns, linear = self.lanes, self.columns, layer.form == "linear"
-        self.columns = out = layer.columns(columns, i)
+        self.columns = out = layer.columns(columns, self.places[i])
         row["form"], row["alone"], row["by_rows"] = FORMS[layer.form], i >= self.alone_from, layer.by_rows
         row["inputs"], row["columns"] = columns, out
         row["width_in"], row["width"] = -(-columns // pad) * pad, -(-out // pad) * pad
@@ -221,18 +227,20 @@ class Plan(OfThisProcess):
 
     def _check_shapes(self, i: int, out: int, columns: int) -> None:
         """Refuse a parameter or a buffer of another shape than the layer's widths say: they are read by address."""
-        layer = self.layers[i]
+        layer, place = self.layers[i], self.places[i]
         for name in layer.weights:
             parameter = getattr(layer, name)
             wanted = (out, columns) if layer.form == "linear" and name == layer.weights[0] else (out,)
             wanted = (1,) if layer.is_tied() else wanted
             if parameter is not None and parameter.shape != wanted:
                 raise ValueError(
-                    f"{type(layer).__name__}: {name} of layer {i} is {parameter.shape}; it must be {wanted}"
+                    f"{type(layer).__name__}: {name} of layer {place} is {parameter.shape}; it must be {wanted}"
                 )
         for name, array in layer.named_buffers():
             if name in layer.state and array.shape != (out,):
-                raise ValueError(f"{type(layer).__name__}: {name} of layer {i} is {array.shape}; it must be {(out,)}")
+                raise ValueError(
+                    f"{type(layer).__name__}: {name} of layer {place} is {array.shape}; it must be {(out,)}"
+                )
 
     def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
