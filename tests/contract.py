@@ -207,6 +207,13 @@ LAYERS: dict[str, LayerEntry] = {
         points=off_kinks,
         peer="torch.nn.PReLU",
     ),
+    "Identity": LayerEntry(
+        options={"plain": {}},
+        make=lambda I, O, **options: fm.nn.Identity(I, unused=O),
+        twin=lambda s, x, dy: LayerTwin(x, dy),
+        points=_normal,
+        peer="torch.nn.Identity",
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

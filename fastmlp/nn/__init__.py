@@ -13,8 +13,9 @@ from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
 from .prelu import PReLU
+from .shapes import Identity
 
-_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values(), Identity)
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
