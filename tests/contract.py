@@ -214,6 +214,13 @@ LAYERS: dict[str, LayerEntry] = {
         points=_normal,
         peer="torch.nn.Identity",
     ),
+    "Flatten": LayerEntry(
+        options={"plain": {}, "last": {"start_dim": -1}, "one": {"end_dim": 1}},
+        make=_activation(fm.nn.Flatten),
+        twin=lambda s, x, dy: LayerTwin(x, dy),  # of rows; test_shapes has other shapes
+        points=_normal,
+        peer="torch.nn.Flatten",
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),

@@ -13,9 +13,9 @@ from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
 from .prelu import PReLU
-from .shapes import Identity
+from .shapes import Flatten, Identity
 
-_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values(), Identity)
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values(), Identity, Flatten)
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "Flatten",
     "Identity",
     "Layer",
     "LayerNorm",
