@@ -55,6 +55,8 @@ class Layer(Module):
     by_rows    whether a thread owns rows of it (it needs whole rows), or columns
     tied       whether a "norm" may have one number for all columns, (1,), in place of (columns,) for each of `weights`:
                its backward makes a gradient for each column all the same, and they are added up, in their order
+    absent     numbers that the kernels of a "norm" find in place of `weights` that are None, one for each of them; ()
+               where they take as many rows as there are
     least_rows the fewest rows that it can be trained on at once
     arguments  names of its constructor's arguments, as they stand in files
     page       what it computes in prediction, as JavaScript: a property of an object, (layer, x) => y
@@ -67,6 +69,7 @@ class Layer(Module):
     state: ClassVar[tuple[str, ...]] = ()
     by_rows: ClassVar[bool] = False
     tied: ClassVar[bool] = False
+    absent: ClassVar[tuple[float, ...]] = ()
     least_rows: ClassVar[int] = 1
     arguments: ClassVar[tuple[str, ...]] = ()
     page: ClassVar[str] = ""

@@ -48,6 +48,8 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "layers share a parameter"
     if len(parameters) != sum(len(layer.engine_parameters()) for layer in layers):
         return "a layer has a parameter that its declaration does not name"
+    if any(layer.absent and not _leading(layer) for layer in layers):
+        return "a layer lacks a parameter before one that it has"
     drawing = [id(layer) for layer in layers if layer.form == "random"]
     if len(set(drawing)) < len(drawing):
         return "a Dropout is used twice, and its counter moves with each use"
@@ -200,6 +202,7 @@ class Plan(OfThisProcess):
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
         row["parameters"], row["slot"], row["tied"] = len(parameters), len(self.slots), layer.is_tied()
+        row["weight_rows"] = len(layer.weights) if layer.absent else len(parameters)
         self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)
         if layer.form == "norm":
@@ -246,7 +249,7 @@ class Plan(OfThisProcess):
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
         buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
         if shape is None:
-            row["weight"] = self.take(buffer, len(parameters) * width)
+            row["weight"] = self.take(buffer, int(row["weight_rows"]) * width)
             copies = width if row["tied"] else 1
             self.slots += [
                 Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None, copies)
@@ -262,8 +265,14 @@ class Plan(OfThisProcess):
 
 
 def gradient_rows(row: Any) -> int:
-    """A row for each parameter, and one for its sum over the columns where they share it."""
-    return int(row["parameters"] * (2 if row["tied"] else 1))
+    """A row for each row of weights, and one for its sum over the columns where they share it."""
+    return int(row["weight_rows"] * (2 if row["tied"] else 1))
+
+
+def _leading(layer: Any) -> bool:
+    """Whether the parameters that a layer lacks come after those that it has."""
+    there = [getattr(layer, name) is not None for name in layer.weights]
+    return there == sorted(there, reverse=True)
 
 
 def sends_by_rows(row: Any) -> bool:
@@ -279,6 +288,10 @@ class Weights(OfThisProcess):
         self.p = kernels.zeros((max(plan.sizes["p"], 1),), plan.dtype)
         self.own_p = kernels.zeros((threads, max(plan.sizes["own_p"], 1)), plan.dtype)
         self.state = kernels.zeros((max(plan.sizes["state"], 1),), plan.dtype)
+        for row, layer in zip(plan.rows, plan.layers, strict=True):  # no slot leads there, so that they stay
+            for k in range(int(row["parameters"]), int(row["weight_rows"])):
+                at = int(row["weight"] + k * row["width"])
+                self.p[at : at + int(row["width"])] = layer.absent[k]
 
     def read(self) -> None:
         """Take the model's numbers over."""

@@ -65,6 +65,10 @@ def verify(plan: Plan) -> None:
             occupy(i, "a parameter", own + "p", slot.at, size)
         if row["form"] == steps.NORM:
             require(i, not row["alone"], "a norm is alone")
+            absent = int(row["weight_rows"] - row["parameters"])
+            require(i, 0 <= absent <= len(layer.absent), "a number of rows of weights is odd")
+            at = int(row["weight"] + row["parameters"] * row["width"])
+            occupy(i, "what stands in for parameters", "p", at, absent * int(row["width"]))
             require(i, not (row["tied"] and row["weights"]), "its columns' gradients are not there in time")
             require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
             occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
