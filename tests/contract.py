@@ -57,6 +57,7 @@ class LayerEntry:
     points   (rng, shape) -> x where the layer is smooth: for gradient checks
     peer     the name of the class that does the same, with the same arguments
     replay   (s, x) -> y for a layer that draws: the peer's operations on x, with the numbers that the twin draws
+    fixed    arguments that take their default alone
     """
 
     options: Mapping[str, Options] | None = None
@@ -65,6 +66,7 @@ class LayerEntry:
     points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
     peer: str | None = None
     replay: Callable[[Any, Any], Any] | bool = False
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,21 +167,30 @@ def _dropout_replay(s, x):
     return x * x.new_tensor(np.where(mask, 1 / (1 - s.p) if s.p < 1 else 0, 0))
 
 
+def _affine(s, C: int) -> tuple[Any, Any, Callable[..., dict[str, Any]]]:
+    """(weight, bias, what takes the gradients of both and names those that are wanted)."""
+    given = {name: getattr(s, name) for name in ("weight", "bias") if isinstance(getattr(s, name, None), np.ndarray)}
+    weight, bias = given.get("weight", np.ones(C)), given.get("bias", np.zeros(C))
+    return weight, bias, lambda *both: dict(list(zip(("weight", "bias"), both, strict=True))[: len(given)])
+
+
 def _batchnorm(s, x, dy) -> LayerTwin:
+    weight, bias, named = _affine(s, x.shape[1])
     if s.training:
-        now = oracles.batchnorm(x, s.weight, s.bias, s.running_mean, s.running_var, s.momentum, s.eps)
-        dx, dweight, dbias = oracles.batchnorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
+        now = oracles.batchnorm(x, weight, bias, s.running_mean, s.running_var, s.momentum, s.eps)
+        dx, dweight, dbias = oracles.batchnorm_backward(dy, x, weight, now["mean"], now["rstd"])
         buffers = {name: now[name] for name in ("running_mean", "running_var")}
-        return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias}, buffers)
-    y = oracles.batchnorm_eval(x, s.weight, s.bias, s.running_mean, s.running_var, s.eps)
-    dx, dweight, dbias = oracles.batchnorm_eval_backward(dy, x, s.weight, s.running_mean, s.running_var, s.eps)
-    return LayerTwin(y, dx, {"weight": dweight, "bias": dbias})
+        return LayerTwin(now["y"], dx, named(dweight, dbias), buffers)
+    y = oracles.batchnorm_eval(x, weight, bias, s.running_mean, s.running_var, s.eps)
+    dx, dweight, dbias = oracles.batchnorm_eval_backward(dy, x, weight, s.running_mean, s.running_var, s.eps)
+    return LayerTwin(y, dx, named(dweight, dbias))
 
 
 def _layernorm(s, x, dy) -> LayerTwin:
-    now = oracles.layernorm(x, s.weight, s.bias, s.eps)
-    dx, dweight, dbias = oracles.layernorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
-    return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias})
+    weight, bias, named = _affine(s, x.shape[1])
+    now = oracles.layernorm(x, weight, bias, s.eps)
+    dx, dweight, dbias = oracles.layernorm_backward(dy, x, weight, now["mean"], now["rstd"])
+    return LayerTwin(now["y"], dx, named(dweight, dbias))
 
 
 LAYERS: dict[str, LayerEntry] = {
@@ -230,14 +241,20 @@ LAYERS: dict[str, LayerEntry] = {
         replay=_dropout_replay,
     ),
     "BatchNorm1d": LayerEntry(
-        options={"plain": {}, "fast": {"momentum": 0.7, "eps": 1e-2}, "still": {"momentum": 0.0}},
+        options={
+            "plain": {},
+            "fast": {"momentum": 0.7, "eps": 1e-2},
+            "still": {"momentum": 0.0, "bias": False},
+            "bare": {"affine": False},
+        },
+        fixed=("track_running_stats",),
         make=lambda I, O, **options: fm.nn.BatchNorm1d(I, **options),
         twin=_batchnorm,
         points=_normal,
         peer="torch.nn.BatchNorm1d",
     ),
     "LayerNorm": LayerEntry(
-        options={"plain": {}, "wide": {"eps": 0.1}},
+        options={"plain": {}, "wide": {"eps": 0.1, "bias": False}, "bare": {"elementwise_affine": False}},
         make=lambda I, O, **options: fm.nn.LayerNorm(I, **options),
         twin=_layernorm,
         points=_normal,
@@ -362,7 +379,8 @@ def gaps(declared: Mapping[str, type], table: Mapping[str, Any]) -> list[str]:
             found.append(f"{name} has the peer {entry.peer}; it must be of {', '.join(PEERS)}")
         sets = list((entry.options or {}).values())
         for argument, default in defaults(kind).items():
-            if all(options.get(argument, default) == default for options in sets):
+            fixed = argument in getattr(entry, "fixed", ())
+            if not fixed and all(options.get(argument, default) == default for options in sets):
                 found.append(f"{name} has no options with another {argument} than {default}")
         if getattr(kind, "form", "") == "random" and not entry.replay:
             found.append(f"{name} draws and has no replay")
