@@ -3,6 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
+from . import init
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
@@ -49,6 +50,7 @@ __all__ = [
     "elementwise",
     "features_of",
     "generator",
+    "init",
     "manual_seed",
     "row_loss",
 ]
