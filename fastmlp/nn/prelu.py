@@ -37,8 +37,8 @@ class PreluKernelBackward0(Operation):
 
 
 def _slopes(w: Array, columns: int) -> Array:
-    """(1, columns): the slope of each column."""
-    return np.ascontiguousarray(np.broadcast_to(w, (1, columns)))
+    """(1, columns): the slope of each column, in an array that may be written to, as kernels take it."""
+    return np.array(np.broadcast_to(w, (1, columns)), order="C")
 
 
 @flushed
