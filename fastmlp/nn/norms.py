@@ -64,6 +64,11 @@ def _affine(op: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> t
     )
 
 
+def _kept(x: Array, weight: Tensor | None) -> dict[str, Array]:
+    """What a node saves of its inputs."""
+    return {"x": x} if weight is None else {"x": x, "gamma": kernel_array(weight.data)}
+
+
 class NativeBatchNormBackward0(Operation):
     """y = gamma x̂ + beta,  x̂ = (x - mean) rstd."""
 
@@ -143,11 +148,11 @@ def batch_norm(
     if training:
         kernels.batchnorm_forward(x_array, y, weights, state, numbers, C, 0, C)
         running_mean[...], running_var[...] = state[0], state[1]
-        save, facts = {"x": x_array, "mean": state[2], "rstd": state[3]}, {}
+        save, facts = {"mean": state[2], "rstd": state[3]}, {}
     else:
         kernels.batchnorm_eval_forward(x_array, y, weights, state, numbers, C, 0, C)
-        save, facts = {"x": x_array, "mean": running_mean, "var": running_var}, _IN_EVALUATION
-    save |= {} if weight is None else {"gamma": kernel_array(weight.data)}
+        save, facts = {"mean": running_mean, "var": running_var}, _IN_EVALUATION
+    save = _kept(x_array, weight) | save
     return output(NativeBatchNormBackward0, (x, gamma, beta), y, save, training=training, eps=eps, **facts)
 
 
@@ -299,8 +304,7 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
     x_array, (N, C) = kernel_array(x.data), x.shape
     y, state = np.empty_like(x_array), np.empty((2, N), x.dtype)
     layernorm.layernorm_forward(x_array, y, np.stack([gamma.data, beta.data]), state, np.array([eps]), C, 0, N)
-    save = {"x": x_array, "mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
-    save |= {} if weight is None else {"gamma": kernel_array(weight.data)}
+    save = _kept(x_array, weight) | {"mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
     return output(NativeLayerNormBackward0, (x, gamma, beta), y, save)
 
 
