@@ -6,7 +6,7 @@ from kernel_cases import UNTOUCHED, Case
 from strategies import Source
 
 from fastmlp import kernels as k
-from fastmlp.kernels import activations, layernorm
+from fastmlp.kernels import activations, layernorm, norm, prelu
 
 NONE = np.zeros(0)  # the numbers of a kind without options
 DROP = (0.3, 12345678901, 7, 2)  # p, seed, step, layer
@@ -99,6 +99,17 @@ def layernorm_weights_bound(a, want, eps) -> dict[str, np.ndarray]:
     mean, rstd = oracles.f64(a.state)[:, :, None]
     dy, hat = np.abs(oracles.f64(a.dy)), np.abs(oracles.f64(a.x) - mean) * rstd
     return {"dweights": (a.N + 4) * eps * np.stack([(dy * hat).sum(axis=0), dy.sum(axis=0)])}
+
+
+def prelu_terms(a) -> np.ndarray:
+    """What each row adds to the gradient of its column's slope."""
+    return np.where(a.x > 0, 0.0, oracles.f64(a.dy) * a.x)
+
+
+def prelu_gradients(a) -> dict[str, np.ndarray]:
+    """A slope for each column, also where there is one column."""
+    dx, _ = oracles.prelu_backward(a.dy, a.x, a.weights[0])
+    return {"dx": dx, "dweights": prelu_terms(a).sum(axis=0)[None]}
 
 
 def gradients(dx, dgamma, dbeta) -> dict[str, np.ndarray]:
@@ -260,6 +271,37 @@ CASES = [
         twin=lambda a: {"dx": oracles.leaky_relu_backward(a.dy, a.x, SLOPE[0])},
         bound=lambda a, want, eps: {"dx": eps * np.abs(want["dx"])},  # as forward
         infinite=("dy",),
+    ),
+    Case(
+        "prelu_forward",
+        inputs=lambda s, N, O: {"x": s.array(N, O), "weights": s.array(1, O)},
+        outputs={"y": "NO"},
+        run=lambda a, lo, hi: prelu.prelu_forward(a.x, a.y, a.weights, a.weights, NONE, a.O, lo, hi),
+        twin=lambda a: {"y": oracles.prelu(a.x, a.weights[0])},
+        bound=lambda a, want, eps: {"y": eps * np.abs(want["y"])},  # one product
+        infinite=("x",),
+    ),
+    Case(
+        "prelu_backward",
+        inputs=lambda s, N, O: {"dy": s.array(N, O), "x": s.array(N, O), "weights": s.array(1, O)},
+        outputs={"dx": "NO", "dweights": "1O"},
+        run=lambda a, lo, hi: prelu.prelu_backward(
+            a.dy, a.x, a.dx, a.weights, a.dweights, a.weights, NONE, a.O, lo, hi
+        ),
+        twin=prelu_gradients,
+        bound=lambda a, want, eps: {
+            "dx": eps * np.abs(want["dx"]),  # one product
+            "dweights": (a.N + 2) * eps * np.abs(prelu_terms(a)).sum(axis=0)[None],  # n eps Σ|terms|
+        },
+    ),
+    Case(
+        "add_columns",
+        inputs=lambda s, N, O: {"dweights": s.array(2, O)},
+        outputs={"total": "2O"},
+        run=lambda a, lo, hi: norm.add_columns(a.dweights, a.total, a.O, lo, hi),
+        twin=lambda a: {"total": oracles.f64(a.dweights).sum(axis=1, keepdims=True)},
+        # n eps Σ|terms|
+        bound=lambda a, want, eps: {"total": a.O * eps * np.abs(oracles.f64(a.dweights)).sum(axis=1, keepdims=True)},
     ),
     Case(
         "layernorm_forward",

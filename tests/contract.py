@@ -29,6 +29,7 @@ from contract_losses import LOSSES, targets
 from contract_losses import LossEntry as LossEntry
 from contract_losses import loss as loss
 from hypothesis import strategies as st
+from strategies import off_kinks
 
 import fastmlp as fm
 from fastmlp.running import nodes
@@ -73,6 +74,11 @@ class ScheduleEntry:
     peer_options: Callable[[Options, int], Options] = lambda options, total: options
 
 
+def _prelu(s, x, dy) -> LayerTwin:
+    dx, dweight = oracles.prelu_backward(dy, x, s.weight)
+    return LayerTwin(oracles.prelu(x, s.weight), dx, {"weight": dweight})
+
+
 def _linear(s, x, dy) -> LayerTwin:
     dx, dweight, dbias = oracles.linear_backward(dy, x, s.weight)
     return LayerTwin(oracles.linear(x, s.weight, s.bias), dx, {"weight": dweight, "bias": dbias})
@@ -89,21 +95,30 @@ def _dropout_replay(s, x):
     return x * x.new_tensor(np.where(mask, 1 / (1 - s.p) if s.p < 1 else 0, 0))
 
 
+def _affine(s, C: int) -> tuple[Any, Any, Callable[..., dict[str, Any]]]:
+    """(weight, bias, what takes the gradients of both and names those that are wanted)."""
+    given = {name: getattr(s, name) for name in ("weight", "bias") if isinstance(getattr(s, name, None), np.ndarray)}
+    weight, bias = given.get("weight", np.ones(C)), given.get("bias", np.zeros(C))
+    return weight, bias, lambda *both: dict(list(zip(("weight", "bias"), both, strict=True))[: len(given)])
+
+
 def _batchnorm(s, x, dy) -> LayerTwin:
+    weight, bias, named = _affine(s, x.shape[1])
     if s.training:
-        now = oracles.batchnorm(x, s.weight, s.bias, s.running_mean, s.running_var, s.momentum, s.eps)
-        dx, dweight, dbias = oracles.batchnorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
+        now = oracles.batchnorm(x, weight, bias, s.running_mean, s.running_var, s.momentum, s.eps)
+        dx, dweight, dbias = oracles.batchnorm_backward(dy, x, weight, now["mean"], now["rstd"])
         buffers = {name: now[name] for name in ("running_mean", "running_var")}
-        return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias}, buffers)
-    y = oracles.batchnorm_eval(x, s.weight, s.bias, s.running_mean, s.running_var, s.eps)
-    dx, dweight, dbias = oracles.batchnorm_eval_backward(dy, x, s.weight, s.running_mean, s.running_var, s.eps)
-    return LayerTwin(y, dx, {"weight": dweight, "bias": dbias})
+        return LayerTwin(now["y"], dx, named(dweight, dbias), buffers)
+    y = oracles.batchnorm_eval(x, weight, bias, s.running_mean, s.running_var, s.eps)
+    dx, dweight, dbias = oracles.batchnorm_eval_backward(dy, x, weight, s.running_mean, s.running_var, s.eps)
+    return LayerTwin(y, dx, named(dweight, dbias))
 
 
 def _layernorm(s, x, dy) -> LayerTwin:
-    now = oracles.layernorm(x, s.weight, s.bias, s.eps)
-    dx, dweight, dbias = oracles.layernorm_backward(dy, x, s.weight, now["mean"], now["rstd"])
-    return LayerTwin(now["y"], dx, {"weight": dweight, "bias": dbias})
+    weight, bias, named = _affine(s, x.shape[1])
+    now = oracles.layernorm(x, weight, bias, s.eps)
+    dx, dweight, dbias = oracles.layernorm_backward(dy, x, weight, now["mean"], now["rstd"])
+    return LayerTwin(now["y"], dx, named(dweight, dbias))
 
 
 LAYERS: dict[str, LayerEntry] = {
@@ -115,6 +130,27 @@ LAYERS: dict[str, LayerEntry] = {
         peer="torch.nn.Linear",
     ),
     **ACTIVATIONS,
+    "PReLU": LayerEntry(
+        options={"plain": {}, "steep": {"init": 0.75}, "each": {"num_parameters": lambda I: I, "init": -0.5}},
+        make=_activation(fm.nn.PReLU),
+        twin=_prelu,
+        points=off_kinks,
+        peer="torch.nn.PReLU",
+    ),
+    "Identity": LayerEntry(
+        options={"plain": {}},
+        make=lambda I, O, **options: fm.nn.Identity(I, unused=O),
+        twin=lambda s, x, dy: LayerTwin(x, dy),
+        points=_normal,
+        peer="torch.nn.Identity",
+    ),
+    "Flatten": LayerEntry(
+        options={"plain": {}, "last": {"start_dim": -1}, "one": {"end_dim": 1}},
+        make=_activation(fm.nn.Flatten),
+        twin=lambda s, x, dy: LayerTwin(x, dy),  # of rows; test_shapes has other shapes
+        points=_normal,
+        peer="torch.nn.Flatten",
+    ),
     "Dropout": LayerEntry(
         options={"plain": {}, "few": {"p": 0.2}, "none": {"p": 0.0}, "all": {"p": 1.0}},
         make=_activation(fm.nn.Dropout),
@@ -124,14 +160,20 @@ LAYERS: dict[str, LayerEntry] = {
         replay=_dropout_replay,
     ),
     "BatchNorm1d": LayerEntry(
-        options={"plain": {}, "fast": {"momentum": 0.7, "eps": 1e-2}, "still": {"momentum": 0.0}},
+        options={
+            "plain": {},
+            "fast": {"momentum": 0.7, "eps": 1e-2},
+            "still": {"momentum": 0.0, "bias": False},
+            "bare": {"affine": False},
+        },
+        fixed=("track_running_stats",),
         make=lambda I, O, **options: fm.nn.BatchNorm1d(I, **options),
         twin=_batchnorm,
         points=_normal,
         peer="torch.nn.BatchNorm1d",
     ),
     "LayerNorm": LayerEntry(
-        options={"plain": {}, "wide": {"eps": 0.1}},
+        options={"plain": {}, "wide": {"eps": 0.1, "bias": False}, "bare": {"elementwise_affine": False}},
         make=lambda I, O, **options: fm.nn.LayerNorm(I, **options),
         twin=_layernorm,
         points=_normal,
@@ -241,7 +283,8 @@ def gaps(declared: Mapping[str, type], table: Mapping[str, Any]) -> list[str]:
         for argument, default in defaults(kind).items():
             if argument == "reduction":  # goes with every set: test_contract_losses
                 continue
-            if all(options.get(argument, default) == default for options in sets):
+            fixed = argument in getattr(entry, "fixed", ())
+            if not fixed and all(options.get(argument, default) == default for options in sets):
                 found.append(f"{name} has no options with another {argument} than {default}")
         if getattr(kind, "form", "") == "random" and not entry.replay:
             found.append(f"{name} draws and has no replay")
@@ -261,10 +304,16 @@ def options_of(table: Mapping[str, Any], declared: Mapping[str, type], name: str
 # --- building --------------------------------------------------------------------------------------------------------
 
 
+def arguments(name: str, chosen: str, I: int) -> dict[str, Any]:
+    """This set of options of a layer for rows of I numbers."""
+    options = LAYERS[name].options[chosen]
+    return {argument: value(I) if callable(value) else value for argument, value in options.items()}
+
+
 def layer(name: str, chosen: str, I: int, O: int, dtype: Any = np.float64, seed: int = 0) -> fm.nn.Layer:
     """A layer with numbers of its own in its parameters and buffers."""
     fm.manual_seed(seed)
-    made = LAYERS[name].make(I, O, **LAYERS[name].options[chosen])
+    made = LAYERS[name].make(I, O, **arguments(name, chosen, I))
     return stirred(made.double() if dtype == np.float64 else made, seed)
 
 
@@ -321,7 +370,7 @@ class Net:
         fm.manual_seed(self.seed)
         made, width = [], self.features
         for place, (name, chosen, O) in enumerate(self.layers):
-            made.append(LAYERS[name].make(width, O, **LAYERS[name].options[chosen]))
+            made.append(LAYERS[name].make(width, O, **arguments(name, chosen, width)))
             width = made[-1].columns(width, place)
         model = fm.nn.Sequential(*made)
         return stirred(model.double() if dtype == np.float64 else model, self.seed)
@@ -331,7 +380,7 @@ class Net:
         """Columns of what it gives."""
         width = self.features
         for name, chosen, O in self.layers:
-            width = LAYERS[name].make(width, O, **LAYERS[name].options[chosen]).columns(width, 0)
+            width = LAYERS[name].make(width, O, **arguments(name, chosen, width)).columns(width, 0)
         return width
 
 

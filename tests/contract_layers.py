@@ -27,12 +27,14 @@ class LayerTwin:
 class LayerEntry:
     """A declared layer.
 
-    options  sets of arguments, by a word for each; all together give every argument another value than its default
+    options  sets of arguments, by a word for each; all together give every argument another value than its default;
+             a function is called with I for the value
     make     (I, O, **options) -> the layer for rows of I numbers; O is for kinds that choose how many they make
     twin     (s, x, dy) -> LayerTwin; s has the layer's arguments, arrays in float64, `training`, `counters`
     points   (rng, shape) -> x where the layer is smooth: for gradient checks
     peer     the name of the class that does the same, with the same arguments
     replay   (s, x) -> y for a layer that draws: the peer's operations on x, with the numbers that the twin draws
+    fixed    arguments that take their default alone
     """
 
     options: Mapping[str, Options] | None = None
@@ -41,6 +43,7 @@ class LayerEntry:
     points: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
     peer: str | None = None
     replay: Callable[[Any, Any], Any] | bool = False
+    fixed: tuple[str, ...] = ()
 
 
 def made_by(kind: type[fm.nn.Layer]) -> Callable[..., fm.nn.Layer]:

@@ -59,6 +59,42 @@ class LeakyReluDefault(Row):
         return fm.nn.LeakyReLU()(fm.Tensor(floats(-1))).data
 
 
+class PreluAtZero(Row):
+    """PReLU with a slope of 0.5, at 0"""
+
+    def pytorch():
+        return torch_slope(torch.nn.PReLU(init=0.5), 0)
+
+    def jax():
+        return jax_slope(nnx.PReLU(0.5), 0)
+
+    def keras():
+        return jax_slope(keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(0.5)), 0)
+
+    def fastmlp():
+        return fastmlp_slope(fm.nn.PReLU(init=0.5), 0)
+
+
+class PreluDefault(Row):
+    """PReLU of three times -1, as it is made"""
+
+    def pytorch():
+        layer = torch.nn.PReLU()
+        return layer(torch.tensor([-1.0] * 3))[0].item(), layer.weight.numel()
+
+    def jax():
+        layer = nnx.PReLU()
+        return layer(floats(-1, -1, -1))[0], layer.negative_slope[...].size
+
+    def keras():
+        layer = keras.layers.PReLU()
+        return layer(floats(-1, -1, -1)[None])[0, 0], layer.alpha.value.size
+
+    def fastmlp():
+        layer = fm.nn.PReLU()
+        return layer(fm.Tensor(floats(-1, -1, -1))).data[0], layer.weight.data.size
+
+
 class ReluAtZero(Row):
     """ReLU at 0, and max(x, 0)"""
 
@@ -411,6 +447,35 @@ class WeightAtStart(Row):
     def each(column):
         weight, _ = first_layer(column, 784, 128)
         return np.sqrt(np.mean(weight.astype(np.float64) ** 2) * 784)
+
+
+class LargestAtStart(Row):
+    """the largest of the first weights"""
+
+    columns = ("pytorch", "jax", "keras", "sklearn", "fastmlp")
+
+    @staticmethod
+    def each(column):
+        return np.abs(first_layer(column, 784, 128)[0]).max() * np.sqrt(784)
+
+
+class HeNormal(Row):
+    """100,000 numbers of He's normal"""
+
+    def pytorch():
+        torch.manual_seed(0)
+        return torch.nn.init.kaiming_normal_(torch.empty(200, 500)).abs().max().item() / np.sqrt(2 / 500)
+
+    def jax():
+        return np.abs(jax.nn.initializers.he_normal()(jax.random.key(0), (500, 200))).max() / np.sqrt(2 / 500)
+
+    def keras():
+        return np.abs(keras.initializers.HeNormal(seed=0)((500, 200))).max() / np.sqrt(2 / 500)
+
+    def fastmlp():
+        fm.manual_seed(0)
+        weight = fm.nn.init.kaiming_normal_(fm.Tensor(np.zeros((200, 500), np.float32)))
+        return np.abs(weight.data).max() / np.sqrt(2 / 500)
 
 
 class BiasAtStart(Row):

@@ -67,6 +67,19 @@ def leaky_relu_backward(dy, x, slope: float) -> np.ndarray:
     return f64(dy) * np.where(f64(x) > 0, 1.0, slope)
 
 
+def prelu(x, slopes) -> np.ndarray:
+    """slopes: (C,), or (1,) for all columns."""
+    x = f64(x)
+    return np.where(x > 0, x, f64(slopes) * x)
+
+
+def prelu_backward(dy, x, slopes) -> tuple[np.ndarray, np.ndarray]:
+    """(dx, dslopes); at 0 the slope of the left side. A slope that all columns share gets the sum over them."""
+    dy, x = f64(dy), f64(x)
+    each = np.where(x > 0, 0.0, dy * x).sum(axis=0)
+    return dy * np.where(x > 0, 1.0, f64(slopes)), each if np.size(slopes) > 1 else each.sum().reshape(np.shape(slopes))
+
+
 def tanh(x) -> np.ndarray:
     return np.tanh(f64(x))
 

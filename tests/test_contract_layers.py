@@ -201,7 +201,7 @@ def test_repr_names_its_arguments(name, chosen):
     layer = contract.layer(name, chosen, I, O)
     text = repr(layer)
     assert text.startswith(f"{name}(")
-    for argument, value in contract.LAYERS[name].options[chosen].items():
+    for argument, value in contract.arguments(name, chosen, I).items():
         assert argument in layer.arguments
         assert f"{argument}={value!r}" in text
 

@@ -123,7 +123,8 @@ def test_every_public_kernel_has_a_case():
 def test_every_declared_kind_has_its_kernels_held_to_a_twin():
     found = kernels_of_kinds(nn.LAYERS, nn.LOSSES, optim.RULES)
     for kinds in (nn.LAYERS, nn.LOSSES, optim.RULES):
-        assert {place.split()[0] for place in found} >= kinds.keys()
+        needed = {name for name, kind in kinds.items() if getattr(kind, "form", "") != "nothing"}
+        assert {place.split()[0] for place in found} >= needed
     assert not_held(found) == []
 
 

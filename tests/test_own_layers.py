@@ -237,7 +237,8 @@ def test_a_formula_that_is_none_is_refused(formula, wrong):
 @pytest.mark.parametrize(
     "formula",
     ["v / (1 + Math.exp(-l.beta * v))", "v > 0 ? v : l.beta * v", "Math.max(v, .5e-3) ** 2", "!(v < 0) ? -v : +v - 1",
-     "v < 0 ? v < -1 ? 0 : 1 : 2", "(1 + erf(l.beta * v)) / 2"],
+     "v < 0 ? v < -1 ? 0 : 1 : 2", "(1 + erf(l.beta * v)) / 2",
+     *(kind.formula for kind in nn.ACTIVATIONS.values() if issubclass(kind, nn.Elementwise) and not kind.numbers)],
 )  # fmt: skip
 def test_a_formula_is_taken(formula):
     assert fault(formula, ("beta",)) == ""

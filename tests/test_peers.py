@@ -397,7 +397,10 @@ def test_the_transpose_has_the_node_of_t():
 # --- names, defaults, state ------------------------------------------------------------------------------------------
 
 SIGNATURES = [
-    *((getattr(nn, name), getattr(peer, name)) for name in ("Linear", "Dropout", "BatchNorm1d")),
+    *(
+        (getattr(nn, name), getattr(peer, name))
+        for name in ("Linear", "Dropout", "BatchNorm1d", "LayerNorm", "PReLU", "Flatten")
+    ),
     *((getattr(optim, name), getattr(torch.optim, name)) for name in ("SGD", "Adam", "AdamW")),
     (ops.batch_norm, peer.functional.batch_norm),
     (ops.cross_entropy, peer.functional.cross_entropy),

@@ -20,6 +20,7 @@ import numpy as np
 from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
+from .norm import add_columns
 from .simd import atomic_load, swap_control_word, view
 from .threads import LEAVING, share, wait_for_all
 from .updates import step as one_step
@@ -41,8 +42,10 @@ ROW = np.dtype(
             "weight", "bias",  # places of the parameters: a packed weight and its bias, or one row after the other
             "parameters",  # how many parameters, in the order of their slots from `slot` on
             "slot",
+            "weight_rows",  # of a NORM: as many, or more where numbers stand in for parameters that are left out
             "state", "state_rows", "state_width",  # place and shape of the state of a NORM
             "dweights",  # place of its parameters' gradients, in the same buffer
+            "tied",  # 1 where a parameter is one number for all columns, and a copy of it lies at each
             "seed", "step", "layer",  # the counters of RANDOM
             "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
             "alone",  # 1 where every thread computes all of it
@@ -165,7 +168,7 @@ def forward_layer(row, lanes, tiles, numbers, x, y, p, state, training, step, lo
     elif row.form == RANDOM:
         forms.call_random(address, x, y, numbers, row.seed, row.step + step, row.layer, lo, hi)
     else:
-        weights = view(p, row.weight, (row.parameters, row.width))
+        weights = view(p, row.weight, (row.weight_rows, row.width))
         own = view(state, row.state, (row.state_rows, row.state_width))
         forms.call_norm(address, x, y, weights, own, numbers, row.columns, lo, hi)
 
@@ -181,9 +184,9 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
     elif row.form == RANDOM:
         forms.call_random(row.backward, dy, dx, numbers, row.seed, row.step + step, row.layer, lo, hi)
     else:
-        weights = view(p, row.weight, (row.parameters, row.width))
+        weights = view(p, row.weight, (row.weight_rows, row.width))
         own = view(state, row.state, (row.state_rows, row.state_width))
-        dweights = view(state, row.dweights, (row.parameters, row.width))
+        dweights = view(state, row.dweights, (row.weight_rows, row.width))
         forms.call_norm_backward(row.backward, dy, x, dx, weights, dweights, own, numbers, row.columns, lo, hi)
 
 
@@ -192,8 +195,13 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
     """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them."""
     if row.form == NORM and row.weights:
         own = view(state, row.state, (row.state_rows, row.state_width))
-        dweights = view(state, row.dweights, (row.parameters, row.width))
+        dweights = view(state, row.dweights, (row.weight_rows, row.width))
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
+    gradients = row.dweights
+    if row.tied:  # the columns' gradients are there, as all have waited: every thread adds all of them up, in order
+        gradients += row.weight_rows * row.width
+        total = view(state, gradients, (row.weight_rows, row.width))
+        add_columns(view(state, row.dweights, (row.weight_rows, row.width)), total, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
         option = rule.option[slot]
@@ -214,7 +222,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
                 row.bias_update, dy, p, m, v, u, row.bias, piece, rule.update, option, scale, lo, hi
             )  # fmt: skip
         else:
-            at, g = row.weight + which * row.width, row.dweights + which * row.width
+            at, g = row.weight + which * row.width, gradients + which * row.width
             one_step(rule.update, p, state, g + lo, m, v, u, at + lo, hi - lo, option, scale)
 
 

@@ -3,6 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
+from . import init
 from .activations import ACTIVATIONS, ELU, SELU, Hardtanh, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, SmoothL1Loss
 from .dropout import Dropout
@@ -14,10 +15,12 @@ from .losses import CLASSIFIERS, BCEWithLogitsLoss, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
+from .prelu import PReLU
 from .rowloss import LossNode, row_loss
 from .score import Score
+from .shapes import Flatten, Identity
 
-_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values())
+_KINDS: tuple[type[Layer], ...] = (Linear, *ACTIVATIONS.values(), Dropout, *NORMS.values(), Identity, Flatten)
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _KINDS}
 LOSSES: dict[str, type[Loss]] = {**CLASSIFIERS, **DISTANCES}  # by the names of their operations
 
@@ -36,8 +39,10 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "Flatten",
     "Hardtanh",
     "HuberLoss",
+    "Identity",
     "L1Loss",
     "Layer",
     "LayerNorm",
@@ -49,6 +54,7 @@ __all__ = [
     "Mish",
     "Module",
     "Norm",
+    "PReLU",
     "PoissonNLLLoss",
     "QuantileLoss",
     "ReLU",
@@ -62,6 +68,7 @@ __all__ = [
     "elementwise",
     "features_of",
     "generator",
+    "init",
     "manual_seed",
     "row_loss",
 ]

@@ -22,7 +22,8 @@ from ..kernels.activations import (
     tanh_forward,
 )
 from .gates import GATES
-from .layer import Elementwise, ElementwiseNode, elementwise
+from .layer import Elementwise, ElementwiseNode, Layer, elementwise
+from .prelu import PReLU
 
 
 class ReluBackward0(ElementwiseNode):
@@ -297,4 +298,7 @@ class Hardtanh(Elementwise):
 
 
 _KINDS: tuple[type[Elementwise], ...] = (ReLU, Tanh, Sigmoid, LeakyReLU, ELU, SELU, Softplus, Hardtanh, *GATES)
-ACTIVATIONS = {layer.function.__name__: layer for layer in _KINDS}  # by the names of their operations
+ACTIVATIONS: dict[str, type[Layer]] = {  # by the names of their operations
+    **{layer.function.__name__: layer for layer in _KINDS},
+    "prelu": PReLU,
+}

@@ -26,6 +26,7 @@ KERNELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of a form: th
     "random": (("forward", "evaluate", "backward"), ()),
     "norm": (("forward", "evaluate", "backward"), ("weights",)),
     "linear": (("forward", "evaluate", "backward", "weights", "bias_update"), ()),
+    "nothing": ((), ()),
 }
 
 
@@ -45,12 +46,17 @@ def declares(thing: Any, method: str, *names: str) -> bool:
 class Layer(Module):
     """Base of the layers that run on the engine.
 
-    form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`
+    form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`. "nothing" where rows
+               (N, columns) come out as they went in: the engine and predictions pass it over
     kernels    the kernels by what they do: forward, evaluate (None: nothing), backward, ...
     numbers    names of the attributes that the kernels get, as float64, in this order
     weights    names of its parameters, in the order in which the kernels take them
     state      names of the arrays that a "norm" keeps, rows of one array; those that are buffers are read and written
     by_rows    whether a thread owns rows of it (it needs whole rows), or columns
+    tied       whether a "norm" may have one number for all columns, (1,), in place of (columns,) for each of `weights`:
+               its backward makes a gradient for each column all the same, and they are added up, in their order
+    absent     numbers that the kernels of a "norm" find in place of `weights` that are None, one for each of them; ()
+               where they take as many rows as there are
     least_rows the fewest rows that it can be trained on at once
     arguments  names of its constructor's arguments, as they stand in files
     page       what it computes in prediction, as JavaScript: a property of an object, (layer, x) => y
@@ -62,6 +68,8 @@ class Layer(Module):
     weights: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
     by_rows: ClassVar[bool] = False
+    tied: ClassVar[bool] = False
+    absent: ClassVar[tuple[float, ...]] = ()
     least_rows: ClassVar[int] = 1
     arguments: ClassVar[tuple[str, ...]] = ()
     page: ClassVar[str] = ""
@@ -76,6 +84,9 @@ class Layer(Module):
                 raise TypeError(f"{cls.__name__}: form is {given}; it must be one of {', '.join(KERNELS)}")
             if "kernels" in cls.__dict__:
                 declared.kernels(cls, *KERNELS[cls.form])
+        if cls.tied and "weights" in cls.kernels:
+            what = "the gradient of one number for all columns is a sum of what backward makes for each of them"
+            raise TypeError(f"{cls.__name__}: tied is True, and kernels has weights; it must have none: {what}")
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
@@ -105,6 +116,10 @@ class Layer(Module):
         """The parameters that it has, in the order of `weights`."""
         found = [getattr(self, name) for name in self.weights]
         return [parameter for parameter in found if parameter is not None]
+
+    def is_tied(self) -> bool:
+        """Whether all columns share its parameters, each of which is then one number."""
+        return self.tied and all(parameter.shape == (1,) for parameter in self.engine_parameters())
 
     def counters(self) -> tuple[int, int, int]:
         """(seed, step, layer) of what it draws."""

@@ -9,6 +9,7 @@ import numpy as np
 from .. import check
 from .activations import ACTIVATIONS
 from .dropout import Dropout
+from .init import METHODS, zeros_
 from .linear import Linear
 from .module import Module, Sequential
 from .norms import NORMS
@@ -24,9 +25,15 @@ class MLP(Sequential):
     dropout       p of the dropout after each hidden layer; 0 for none
     batch_norm    another spelling of norm="batch"
     norm          what normalises each hidden layer before its activation: a name in `nn.NORMS`, or None
+    init          the first weights: a name in `nn.init.METHODS`, or None for those of `Linear`. With a name the biases
+                  of all Linear layers begin at 0, and the weights as
+                  "he"          N(0, 2 / in)                         for ReLU and its like
+                  "xavier"      U(-b, b),  b = √(6 / (in + out))     for tanh and sigmoid
+                  "lecun"       N(0, 1 / in), cut off at 2 σ         for SELU
+                  "orthogonal"  rows or columns of length 1 that are at right angles
 
-    Errors: TypeError for a hidden that is one number; ValueError for widths below 1, an unknown activation or norm,
-    dropout outside [0, 1], and for both batch_norm and norm.
+    Errors: TypeError for a hidden that is one number; ValueError for widths below 1, an unknown activation, norm or
+    init, dropout outside [0, 1], and for both batch_norm and norm.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class MLP(Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
         norm: str | None = None,
+        init: str | None = None,
     ) -> None:
         widths = list(hidden) if isinstance(hidden, Iterable) and not isinstance(hidden, str | bytes) else None
         if widths is None:
@@ -59,6 +67,8 @@ class MLP(Sequential):
         norm = "batch" if batch_norm else norm
         if norm is not None and not (isinstance(norm, str) and norm in NORMS):
             raise ValueError(f"MLP: norm is {norm!r}; it must be None or one of {', '.join(NORMS)}")
+        if init is not None and not (isinstance(init, str) and init in METHODS):
+            raise ValueError(f"MLP: init is {init!r}; it must be None or one of {', '.join(METHODS)}")
         if not (check.is_number(dropout) and 0 <= dropout <= 1):
             raise ValueError(f"MLP: dropout is {dropout!r}; it is a probability and must lie in [0, 1]")
         layers: list[Module] = []
@@ -72,6 +82,10 @@ class MLP(Sequential):
                 layers.append(Dropout(dropout))
             width = hidden_width
         super().__init__(*layers, Linear(width, out_features))
+        for layer in self:
+            if init is not None and isinstance(layer, Linear) and layer.bias is not None:
+                METHODS[init](layer.weight)
+                zeros_(layer.bias)
 
 
 def features_of(model: Module) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,49 @@ class Norm(Layer):
     """
 
     form = "norm"
+    weight: Any  # a Parameter, or None
+    bias: Any
 
     def __init__(self, columns: int, **options: Any) -> None:
         super().__init__()
+
+    def argument(self, name: str) -> Any:
+        """Whether there is a bias, not the bias itself; without a weight there is none in any case."""
+        return self.bias is not None or self.weight is None if name == "bias" else super().argument(name)
+
+    def equation(self) -> str:
+        """In prediction, with the parameters that there are."""
+        w, b = "w " * (self.weight is not None), " + b" * (self.bias is not None)
+        return f"y = {w}(x − μ) / √(σ² + ε){b}"
+
+    def detail(self) -> str:
+        """The shapes."""
+        there = {letter: given for letter, given in (("w", self.weight), ("b", self.bias)) if given is not None}
+        return f"{', '.join(there)} {next(iter(there.values())).shape}; " if there else ""
+
+
+def _switch(caller: str, **switches: Any) -> None:
+    """Refuse what is neither True nor False."""
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{caller}: {name} is {value!r}; it must be True or False")
+
+
+def _affine(op: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The parameters, constants of 1 and 0 where there are none."""
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None:
+            require_tensor(f"{op}: {name}", given)
+    shape = require_tensor(f"{op}: x", x).shape[1:]
+    return (
+        Tensor(np.ones(shape, x.dtype)) if weight is None else weight,
+        Tensor(np.zeros(shape, x.dtype)) if bias is None else bias,
+    )
+
+
+def _kept(x: Array, weight: Tensor | None) -> dict[str, Array]:
+    """What a node saves of its inputs."""
+    return {"x": x} if weight is None else {"x": x, "gamma": kernel_array(weight.data)}
 
 
 class NativeBatchNormBackward0(Operation):
@@ -47,7 +87,8 @@ class NativeBatchNormBackward0(Operation):
     eps: float
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
-        x, gamma, mean, C = self.saved["x"], self.saved["gamma"], self.saved["mean"], self.saved["x"].shape[1]
+        x, mean, C = self.saved["x"], self.saved["mean"], self.saved["x"].shape[1]
+        gamma = self.saved.get("gamma", np.ones(C, x.dtype))
         dx, weights, dweights = np.empty_like(x), np.stack([gamma, gamma]), np.empty((2, C), x.dtype)
         if self.training:
             backward, state = kernels.batchnorm_backward, np.stack([mean, mean, mean, self.saved["rstd"]])
@@ -68,8 +109,8 @@ def batch_norm(
     x: Tensor,
     running_mean: Array,
     running_var: Array,
-    weight: Tensor,
-    bias: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -78,20 +119,20 @@ def batch_norm(
 
     In training, mean and biased variance are those of the batch, and the running arrays change in place:
     running ← (1 - momentum) running + momentum batch, with the unbiased variance. Otherwise the running arrays
-    are used and stay as they are.
+    are used and stay as they are. None is 1 for weight, 0 for bias.
 
     Errors: ValueError for shapes that do not fit and for one row in training (it has no spread), TypeError for
     dtypes that differ. Source: Ioffe and Szegedy, ICML 2015, Algorithm 1; PyTorch's documentation of BatchNorm1d.
     """
-    require_tensor("batch_norm: weight", weight), require_tensor("batch_norm: bias", bias)
+    gamma, beta = _affine("batch_norm", x, weight, bias)
     check.number("batch_norm: momentum", momentum, 0)
     check.number("batch_norm: eps", eps, 0)
     for name, array in (("running_mean", running_mean), ("running_var", running_var)):
         if not isinstance(array, np.ndarray):
             raise TypeError(f"batch_norm: {name} is {type(array).__name__}; it must be an array, changed in place")
     statistics = {"running_mean": running_mean, "running_var": running_var}
-    same_float("batch_norm", x=require_tensor("batch_norm: x", x), weight=weight, bias=bias, **statistics)
-    shapes = [tuple(array.shape) for array in (running_mean, running_var, weight, bias)]
+    same_float("batch_norm", x=x, weight=gamma, bias=beta, **statistics)
+    shapes = [tuple(array.shape) for array in (running_mean, running_var, gamma, beta)]
     if x.ndim != 2 or any(shape != x.shape[1:] for shape in shapes):
         raise ValueError(
             f"batch_norm: x is {x.shape}, the statistics, weight and bias are {shapes}; "
@@ -101,17 +142,18 @@ def batch_norm(
         raise ValueError(f"batch_norm: x is {x.shape}; training needs at least 2 rows, one row has no spread")
     check.held("batch_norm: momentum", momentum, x.dtype)
     check.held("batch_norm: eps", eps, x.dtype)
-    x_array, gamma, C = kernel_array(x.data), kernel_array(weight.data), x.shape[1]
-    y, weights, numbers = np.empty_like(x_array), np.stack([gamma, bias.data]), np.array([momentum, eps])
+    x_array, C = kernel_array(x.data), x.shape[1]
+    y, weights, numbers = np.empty_like(x_array), np.stack([gamma.data, beta.data]), np.array([momentum, eps])
     state = np.stack([running_mean, running_var, running_mean, running_var])  # mean and rstd take the last two rows
     if training:
         kernels.batchnorm_forward(x_array, y, weights, state, numbers, C, 0, C)
         running_mean[...], running_var[...] = state[0], state[1]
-        save, facts = {"x": x_array, "gamma": gamma, "mean": state[2], "rstd": state[3]}, {}
+        save, facts = {"mean": state[2], "rstd": state[3]}, {}
     else:
         kernels.batchnorm_eval_forward(x_array, y, weights, state, numbers, C, 0, C)
-        save, facts = {"x": x_array, "gamma": gamma, "mean": running_mean, "var": running_var}, _IN_EVALUATION
-    return output(NativeBatchNormBackward0, (x, weight, bias), y, save, training=training, eps=eps, **facts)
+        save, facts = {"mean": running_mean, "var": running_var}, _IN_EVALUATION
+    save = _kept(x_array, weight) | save
+    return output(NativeBatchNormBackward0, (x, gamma, beta), y, save, training=training, eps=eps, **facts)
 
 
 class BatchNorm1d(Norm):
@@ -119,9 +161,12 @@ class BatchNorm1d(Norm):
 
     In training with the batch's mean and biased variance, which also move the running ones:
     running ← (1 - momentum) running + momentum batch (the variance unbiased). In evaluation with the running ones.
-    weight starts at 1, bias at 0. The buffers are running_mean, running_var and num_batches_tracked.
+    weight starts at 1, bias at 0; without affine there is neither, and with bias=False no bias. The buffers are
+    running_mean, running_var and num_batches_tracked. A prediction must not depend on the rows beside it, so
+    track_running_stats is True.
 
-    Errors: ValueError for x of another shape, for one row in training, for momentum outside [0, 1] or eps <= 0.
+    Errors: ValueError for x of another shape, for one row in training, for momentum outside [0, 1] or eps <= 0, for
+    track_running_stats=False.
     Source: Ioffe and Szegedy, ICML 2015; PyTorch's documentation of torch.nn.BatchNorm1d.
     """
 
@@ -130,23 +175,36 @@ class BatchNorm1d(Norm):
         "evaluate": kernels.batchnorm_eval_forward,
         "backward": kernels.batchnorm_backward,
     }
-    numbers, arguments = ("momentum", "eps"), ("num_features", "eps", "momentum")
+    numbers, arguments = ("momentum", "eps"), ("num_features", "eps", "momentum", "affine", "bias")
     least_rows = 2  # one row has no spread
     weights, state = ("weight", "bias"), ("running_mean", "running_var", "mean", "rstd")
+    absent = (1.0, 0.0)
     page = """
   // y = weight (x - mean) / √(variance + eps) + bias, with the running mean and variance
   BatchNorm1d: ({ weight, bias, running_mean, running_var, eps }, x) =>
-    x.map((v, i) => (weight[i] * (v - running_mean[i])) / Math.sqrt(running_var[i] + eps) + bias[i])"""
+    x.map((v, i) =>
+      ((weight ? weight[i] : 1) * (v - running_mean[i])) / Math.sqrt(running_var[i] + eps) + (bias ? bias[i] : 0))"""
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: DTypeLike = np.float32
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: DTypeLike = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__(num_features)
         check.width("BatchNorm1d: num_features", num_features)
         self.num_features = int(num_features)
-        self.eps, self.momentum = eps, momentum
-        self.weight = Parameter(np.ones(num_features, dtype))
-        self.bias = Parameter(np.zeros(num_features, dtype))
+        _switch("BatchNorm1d", affine=affine, bias=bias)
+        if track_running_stats is not True:
+            raise ValueError(f"BatchNorm1d: track_running_stats is {track_running_stats!r}; it must be True")
+        self.eps, self.momentum, self.affine = eps, momentum, bool(affine)
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine and bias else None
         self.register_buffer("running_mean", np.zeros(num_features, dtype))
         self.register_buffer("running_var", np.ones(num_features, dtype))
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
@@ -192,17 +250,14 @@ class BatchNorm1d(Norm):
         """Each step has moved the running statistics once."""
         self.num_batches_tracked += steps
 
-    def equation(self) -> str:
-        """In prediction."""
-        return "y = w (x − μ) / √(σ² + ε) + b"
-
     def detail(self) -> str:
-        """The shapes."""
-        return f"w, b ({self.num_features},); μ, σ² running"
+        """The shapes, and whose mean and variance it takes."""
+        return super().detail() + "μ, σ² running"
 
     def extra_repr(self) -> str:
-        """As PyTorch prints it."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        """As PyTorch prints it, without what is as it is by default."""
+        without = "" if self.affine and self.bias is not None else ", bias=False" if self.affine else ", affine=False"
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}{without}"
 
 
 class NativeLayerNormBackward0(Operation):
@@ -220,7 +275,8 @@ class NativeLayerNormBackward0(Operation):
     twin_saved = {"x": "input", "gamma": "weight", "mean": "result1", "rstd": "result2"}
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
-        x, gamma, (N, C), numbers = self.saved["x"], self.saved["gamma"], self.saved["x"].shape, np.zeros(1)
+        x, (N, C), numbers = self.saved["x"], self.saved["x"].shape, np.zeros(1)
+        gamma = self.saved.get("gamma", np.ones(C, x.dtype))
         dy, dx, dweights = kernel_array(dy), np.empty_like(x), np.empty((2, C), x.dtype)
         state = np.stack([self.saved["mean"].reshape(N), self.saved["rstd"].reshape(N)])
         layernorm.layernorm_backward(dy, x, dx, np.stack([gamma, gamma]), dweights, state, numbers, C, 0, N)
@@ -229,33 +285,35 @@ class NativeLayerNormBackward0(Operation):
 
 
 @flushed
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """y = weight (x - mean) / √(variance + eps) + bias, row by row, with the biased variance.    x, y: (N, C)
 
-    weight, bias: (C,). Errors: ValueError for shapes that do not fit, TypeError for dtypes that differ.
+    weight, bias: (C,); None is 1 for weight, 0 for bias.
+    Errors: ValueError for shapes that do not fit, TypeError for dtypes that differ.
     Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
     """
-    require_tensor("layer_norm: weight", weight), require_tensor("layer_norm: bias", bias)
+    gamma, beta = _affine("layer_norm", x, weight, bias)
     check.number("layer_norm: eps", eps, 0)
-    same_float("layer_norm", x=require_tensor("layer_norm: x", x), weight=weight, bias=bias)
-    if x.ndim != 2 or not x.shape[1] or weight.shape != x.shape[1:] or bias.shape != x.shape[1:]:
+    same_float("layer_norm", x=x, weight=gamma, bias=beta)
+    if x.ndim != 2 or not x.shape[1] or gamma.shape != x.shape[1:] or beta.shape != x.shape[1:]:
         raise ValueError(
-            f"layer_norm: x is {x.shape}, weight and bias are {weight.shape} and {bias.shape}; x must be (N, C) and "
+            f"layer_norm: x is {x.shape}, weight and bias are {gamma.shape} and {beta.shape}; x must be (N, C) and "
             "they (C,)"
         )
     check.held("layer_norm: eps", eps, x.dtype)
-    x_array, gamma, (N, C) = kernel_array(x.data), kernel_array(weight.data), x.shape
+    x_array, (N, C) = kernel_array(x.data), x.shape
     y, state = np.empty_like(x_array), np.empty((2, N), x.dtype)
-    layernorm.layernorm_forward(x_array, y, np.stack([gamma, bias.data]), state, np.array([eps]), C, 0, N)
-    save = {"x": x_array, "gamma": gamma, "mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
-    return output(NativeLayerNormBackward0, (x, weight, bias), y, save)
+    layernorm.layernorm_forward(x_array, y, np.stack([gamma.data, beta.data]), state, np.array([eps]), C, 0, N)
+    save = _kept(x_array, weight) | {"mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
+    return output(NativeLayerNormBackward0, (x, gamma, beta), y, save)
 
 
 class LayerNorm(Norm):
     """y = weight (x - mean) / √(variance + eps) + bias, each row on its own.    x, y: (N, normalized_shape)
 
-    The variance is the biased one. weight starts at 1, bias at 0. Training and evaluation are the same.
-    Errors: ValueError for x of another shape, for a normalized_shape that is no whole number, for eps <= 0.
+    The variance is the biased one. weight starts at 1, bias at 0; without elementwise_affine there is neither, and
+    with bias=False no bias. Training and evaluation are the same.
+    Errors: ValueError for x of another shape, for a normalized_shape that is not the length of a row, for eps <= 0.
     Source: Ba, Kiros, Hinton, Layer Normalization (2016); PyTorch's documentation of torch.nn.LayerNorm.
     """
 
@@ -266,22 +324,33 @@ class LayerNorm(Norm):
         "backward": layernorm.layernorm_backward,
         "weights": layernorm.layernorm_weights,
     }
-    numbers, arguments = ("eps",), ("normalized_shape", "eps")
-    weights, state = ("weight", "bias"), ("mean", "rstd")
+    numbers, arguments = ("eps",), ("normalized_shape", "eps", "elementwise_affine", "bias")
+    weights, state, absent = ("weight", "bias"), ("mean", "rstd"), (1.0, 0.0)
     page = """
   // y = weight (x - mean) / √(variance + eps) + bias, with the mean and variance of the row
   LayerNorm({ weight, bias, eps }, x) {
     const mean = x.reduce((a, b) => a + b, 0) / x.length;
     const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
-    return x.map((v, i) => (weight[i] * (v - mean)) / Math.sqrt(variance + eps) + bias[i]);
+    const w = (i) => (weight ? weight[i] : 1), b = (i) => (bias ? bias[i] : 0);
+    return x.map((v, i) => (w(i) * (v - mean)) / Math.sqrt(variance + eps) + b(i));
   }"""
 
-    def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
-        super().__init__(normalized_shape)
-        check.width("LayerNorm: normalized_shape", normalized_shape)
-        self.normalized_shape, self.eps = int(normalized_shape), eps
-        self.weight = Parameter(np.ones(normalized_shape, dtype))
-        self.bias = Parameter(np.zeros(normalized_shape, dtype))
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        given: Any = normalized_shape
+        columns = given[0] if isinstance(given, tuple | list) and len(given) == 1 else given
+        super().__init__(columns)
+        check.width("LayerNorm: normalized_shape", columns)
+        _switch("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
+        self.normalized_shape, self.eps, self.elementwise_affine = int(columns), eps, bool(elementwise_affine)
+        self.weight = Parameter(np.ones(columns, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(columns, dtype)) if elementwise_affine and bias else None
         self.check()
 
     def check(self) -> None:
@@ -302,13 +371,9 @@ class LayerNorm(Norm):
             )
         return columns
 
-    def equation(self) -> str:
-        """With the mean and the variance of the row."""
-        return "y = w (x − μ) / √(σ² + ε) + b"
-
     def detail(self) -> str:
-        """The shapes."""
-        return f"w, b ({self.normalized_shape},); μ, σ² of the row"
+        """The shapes, and whose mean and variance it takes."""
+        return super().detail() + "μ, σ² of the row"
 
 
 NORMS: dict[str, type[Norm]] = {"batch": BatchNorm1d, "layer": LayerNorm}  # by the names that `MLP(norm=...)` takes

@@ -1,8 +1,8 @@
 """A model lowered to rows of numbers and flat buffers, as `kernels.steps` runs it.
 
-`obstacle` says whether that can be done, `Plan` holds where everything lies, `verify` checks it before a kernel trusts
-it, `Weights` holds the numbers. The engine trains with them and `predict` predicts. What a layer is, its declaration
-says (`nn.Layer`); no kind of layer is named here.
+`obstacle` says whether that can be done, `Plan` holds where everything lies, `Weights` holds the numbers, and
+`verify.verify` checks a plan before a kernel trusts it. The engine trains with them, `predict` predicts. What a layer
+is, its declaration says (`nn.Layer`); no kind of layer is named here.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "layers share a parameter"
     if len(parameters) != sum(len(layer.engine_parameters()) for layer in layers):
         return "a layer has a parameter that its declaration does not name"
+    if any(layer.absent and not _leading(layer) for layer in layers):
+        return "a layer lacks a parameter before one that it has"
     drawing = [id(layer) for layer in layers if layer.form == "random"]
     if len(set(drawing)) < len(drawing):
         return "a Dropout is used twice, and its counter moves with each use"
@@ -55,7 +57,7 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "its parameters are not all float32 or all float64"
     if optimizer is not None:
         for layer in layers:
-            if not layer.training:
+            if not (layer.training or layer.form == "nothing"):
                 return f"a {type(layer).__name__} is in evaluation mode and does not train"
         for parameter in parameters:
             if not (parameter.requires_grad and parameter.data.flags.carray):
@@ -75,7 +77,7 @@ def facts(layers: list[Any], features: int) -> list[Any]:
     Error: ValueError for widths that do not fit together, in the layer's words.
     """
     found: list[Any] = []
-    for i, layer in enumerate(layers):
+    for i, layer in working(layers):
         out = layer.columns(features, i)
         parameters = [(id(parameter), parameter.data.shape, parameter.dtype) for parameter in layer.engine_parameters()]
         buffers = [(name, array.shape) for name, array in layer.named_buffers()]
@@ -87,6 +89,11 @@ def facts(layers: list[Any], features: int) -> list[Any]:
 def flat_layers(model: Module) -> list[Any] | None:
     """The layers of a Sequential, those of Sequentials within it in their place; None for another module."""
     return model.flat() if isinstance(model, Sequential) else None
+
+
+def working(layers: list[Any]) -> list[tuple[int, Any]]:
+    """(place, layer) of those that change a number: the others have no row in a plan."""
+    return [(i, layer) for i, layer in enumerate(layers) if layer.form != "nothing"]
 
 
 class OfThisProcess:
@@ -113,6 +120,7 @@ class Slot:
     at: int
     alone: bool
     packed: tuple[int, int, int] | None  # the shape of a packed weight; None for a vector
+    copies: int = 1  # how often it lies there, one after the other: a number that all columns share, once for each
 
 
 class Plan(OfThisProcess):
@@ -123,10 +131,11 @@ class Plan(OfThisProcess):
     """
 
     def __init__(self, model: Module, features: int, room: int, training: bool = True) -> None:
-        layers = flat_layers(model)
-        assert layers is not None
+        all_layers = flat_layers(model)
+        assert all_layers is not None
+        self.facts = facts(all_layers, features)
+        self.places, layers = map(list, zip(*working(all_layers), strict=True))
         self.layers: list[Layer] = layers
-        self.facts = facts(layers, features)
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
         self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
@@ -176,7 +185,7 @@ class Plan(OfThisProcess):
         """Fill row i of the plan; the columns that came to it are in `self.columns`."""
         row, layer, below = self.rows[i], self.layers[i], self.rows[i - 1] if i else None
         pad, columns, linear = self.lanes, self.columns, layer.form == "linear"
-        self.columns = out = layer.columns(columns, i)
+        self.columns = out = layer.columns(columns, self.places[i])
         row["form"], row["alone"], row["by_rows"] = FORMS[layer.form], i >= self.alone_from, layer.by_rows
         row["inputs"], row["columns"] = columns, out
         row["width_in"], row["width"] = -(-columns // pad) * pad, -(-out // pad) * pad
@@ -192,19 +201,20 @@ class Plan(OfThisProcess):
         if below is not None:
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
-        row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        row["parameters"], row["slot"], row["tied"] = len(parameters), len(self.slots), layer.is_tied()
+        row["weight_rows"] = len(layer.weights) if layer.absent else len(parameters)
         self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)
         if layer.form == "norm":
             state_width = -(-self.room // pad) * pad if layer.by_rows else int(row["width"])
             row["state_rows"], row["state_width"] = len(layer.state), state_width
             row["state"] = self.take("state", len(layer.state) * state_width)
-            row["dweights"] = self.take("state", len(parameters) * int(row["width"]))
+            row["dweights"] = self.take("state", gradient_rows(row) * int(row["width"]))
 
     def _wait_back(self) -> None:
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
         for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
-            changes = _sends_by_rows(above) != row["by_rows"]
+            changes = sends_by_rows(above) != row["by_rows"]
             row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or changes)
         last = self.rows[-1]  # its dy is made by the loss, after which all have waited
         last["waits_back"] = last["form"] == steps.LINEAR and not last["alone"]
@@ -220,25 +230,29 @@ class Plan(OfThisProcess):
 
     def _check_shapes(self, i: int, out: int, columns: int) -> None:
         """Refuse a parameter or a buffer of another shape than the layer's widths say: they are read by address."""
-        layer = self.layers[i]
+        layer, place = self.layers[i], self.places[i]
         for name in layer.weights:
             parameter = getattr(layer, name)
             wanted = (out, columns) if layer.form == "linear" and name == layer.weights[0] else (out,)
+            wanted = (1,) if layer.is_tied() else wanted
             if parameter is not None and parameter.shape != wanted:
                 raise ValueError(
-                    f"{type(layer).__name__}: {name} of layer {i} is {parameter.shape}; it must be {wanted}"
+                    f"{type(layer).__name__}: {name} of layer {place} is {parameter.shape}; it must be {wanted}"
                 )
         for name, array in layer.named_buffers():
             if name in layer.state and array.shape != (out,):
-                raise ValueError(f"{type(layer).__name__}: {name} of layer {i} is {array.shape}; it must be {(out,)}")
+                raise ValueError(
+                    f"{type(layer).__name__}: {name} of layer {place} is {array.shape}; it must be {(out,)}"
+                )
 
     def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
         buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
         if shape is None:
-            row["weight"] = self.take(buffer, len(parameters) * width)
+            row["weight"] = self.take(buffer, int(row["weight_rows"]) * width)
+            copies = width if row["tied"] else 1
             self.slots += [
-                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None)
+                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None, copies)
                 for k, parameter in enumerate(parameters)
             ]
             return
@@ -250,71 +264,20 @@ class Plan(OfThisProcess):
             self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), alone, None))
 
 
-def _sends_by_rows(row: Any) -> bool:
+def gradient_rows(row: Any) -> int:
+    """A row for each row of weights, and one for its sum over the columns where they share it."""
+    return int(row["weight_rows"] * (2 if row["tied"] else 1))
+
+
+def _leading(layer: Any) -> bool:
+    """Whether the parameters that a layer lacks come after those that it has."""
+    there = [getattr(layer, name) is not None for name in layer.weights]
+    return there == sorted(there, reverse=True)
+
+
+def sends_by_rows(row: Any) -> bool:
     """Whether each thread makes rows of the gradient that a layer sends down, or columns."""
     return bool(row["by_rows"] and row["form"] != steps.LINEAR)
-
-
-def verify(plan: Plan) -> None:
-    """Refuse a plan that a kernel could not trust; every one is held to it before the first step.
-
-    Widths chain, every place lies inside its buffer, no two things overlap, each input is the output of the layer
-    before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
-    by other owners. Error: RuntimeError that names the layer and what is wrong.
-    """
-    room = plan.room
-    taken: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.sizes}
-
-    def occupy(i: int, what: str, buffer: str, at: int, size: int) -> None:
-        if at < 0 or size < 0 or at + size > plan.sizes[buffer]:
-            raise RuntimeError(f"plan: layer {i}: {what} at {at} of {size} numbers is outside {buffer}")
-        if any(at < end and start < at + size for start, end in taken[buffer]):
-            raise RuntimeError(f"plan: layer {i}: {what} at {at} overlaps another in {buffer}")
-        taken[buffer].append((at, at + size))
-
-    def require(i: int, holds: Any, words: str) -> None:
-        if not holds:
-            raise RuntimeError(f"plan: layer {i}: {words}")
-
-    for i, (row, layer) in enumerate(zip(plan.rows, plan.layers, strict=True)):
-        below = plan.rows[i - 1] if i else None
-        own = "own_" if row["alone"] else ""
-        for name, wide in (("inputs", "width_in"), ("columns", "width")):
-            require(
-                i, 0 < row[name] <= row[wide] < row[name] + plan.lanes and row[wide] % plan.lanes == 0, f"{wide} is odd"
-            )
-        require(i, below is None or row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
-        occupy(i, "y", own + "act", int(row["y"]), room * int(row["width"]))
-        occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
-        if below is None:
-            require(i, row["x"] == -1, "the first layer reads the batch")
-            occupy(i, "dx", "dact", int(row["dx"]), room * int(row["width_in"]))
-        else:
-            require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
-            require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
-            require(i, row["waits"] or (row["form"] != steps.LINEAR and row["by_rows"] == below["by_rows"]) or
-                    below["alone"], "it does not wait for its input")  # fmt: skip
-        linear, above = row["form"] == steps.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
-        others = linear or (above is not None and _sends_by_rows(above) != row["by_rows"])
-        require(i, row["waits_back"] or row["alone"] or not others, "it does not wait for its gradient")
-        for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
-            size = math.prod(slot.packed) if slot.packed else int(row["width"])
-            require(i, slot.alone == bool(row["alone"]), "a parameter in another buffer")
-            require(
-                i,
-                slot.at == (row["bias"] if linear and k else row["weight"] + k * row["width"]),
-                "a parameter elsewhere",
-            )
-            occupy(i, "a parameter", own + "p", slot.at, size)
-        if row["form"] == steps.NORM:
-            require(i, not row["alone"], "a norm is shared")
-            require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
-            occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
-            occupy(i, "dweights", "state", int(row["dweights"]), int(row["parameters"] * row["width"]))
-        for what in ADDRESSES[layer.form]:
-            needed = layer.kernels.get(what) is not None and (plan.training or what == "evaluate")
-            require(i, forms.is_address(int(row[what])) if needed else row[what] == 0, f"{what} is no kernel's address")
-        require(i, np.isfinite(plan.numbers[i]).all(), "an option is not finite")
 
 
 class Weights(OfThisProcess):
@@ -325,6 +288,10 @@ class Weights(OfThisProcess):
         self.p = kernels.zeros((max(plan.sizes["p"], 1),), plan.dtype)
         self.own_p = kernels.zeros((threads, max(plan.sizes["own_p"], 1)), plan.dtype)
         self.state = kernels.zeros((max(plan.sizes["state"], 1),), plan.dtype)
+        for row, layer in zip(plan.rows, plan.layers, strict=True):  # no slot leads there, so that they stay
+            for k in range(int(row["parameters"]), int(row["weight_rows"])):
+                at = int(row["weight"] + k * row["width"])
+                self.p[at : at + int(row["width"])] = layer.absent[k]
 
     def read(self) -> None:
         """Take the model's numbers over."""
@@ -370,7 +337,7 @@ def put(flat: Array, slot: Slot, array: Array) -> None:
     """A parameter-shaped array into its place in a flat buffer, a weight packed."""
     _check_shape(slot, array)
     if slot.packed is None:
-        flat[slot.at : slot.at + array.size] = array
+        flat[slot.at : slot.at + array.size * slot.copies] = array
     else:
         size = math.prod(slot.packed)
         kernels.pack(kernel_array(array), flat[slot.at : slot.at + size].reshape(slot.packed), 0, len(array))

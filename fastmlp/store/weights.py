@@ -246,6 +246,10 @@ def _layers(state: Mapping[str, np.ndarray], file: Path, activation: str, dropou
                 raise ValueError(
                     f"load_model: {file} has no arrays for the {gap} layers before {index}; unknown layers"
                 )
+            if nn.ACTIVATIONS[activation].weights:
+                raise ValueError(
+                    f"load_model: {file} has no arrays for the layer before {index}; {activation} has some"
+                )
             layers.append(nn.ACTIVATIONS[activation]())
             layers += [nn.Dropout(dropout)] * (gap - 1)
         layer = _layer(arrays[index])

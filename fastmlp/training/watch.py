@@ -12,7 +12,7 @@ import numpy as np
 from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
-from ..nn import Dropout, Linear, Loss, Module, features_of
+from ..nn import Linear, Loss, Module, features_of
 from ..optim import Optimizer
 from ..running.door import count_outputs
 from .answers import usual_loss
@@ -240,8 +240,11 @@ def _listen(model: Module) -> list[tuple[Module, Array]]:
 
 
 def _outputs(called: list[tuple[Module, Array]]) -> Iterator[tuple[Linear, list[Module], Array]]:
-    """(layer, modules between it and the next, what they give) for each call of a Linear; dropout is left out."""
-    kept = [(module, y) for module, y in called if not isinstance(module, Dropout)]
+    """(layer, modules between it and the next, what they give) for each call of a Linear.
+
+    Dropout is left out, and what does nothing.
+    """
+    kept = [(module, y) for module, y in called if getattr(module, "form", "") not in ("random", "nothing")]
     places = [at for at, (module, _) in enumerate(kept) if isinstance(module, Linear)]
     for at, end in zip(places, [*places[1:], len(kept)], strict=True):
         layer = kept[at][0]
