@@ -76,7 +76,7 @@ def test_an_argument_that_no_options_change_and_a_peer_of_nobody_are_noticed(mon
     monkeypatch.setattr(contract, "LAYERS", {"Planted": entry, "Gone": entry})
     assert contract.gaps({"Planted": Planted}, contract.LAYERS) == [
         "Gone is in the table and not declared",
-        "Planted has the peer theirs.ReLU; it must be of torch, optax",
+        "Planted has the peer theirs.ReLU; it must be of torch, optax, sklearn",
         "Planted has no options with another slope than 0.5",
     ]
 
