@@ -144,3 +144,11 @@ def test_messages_count_all_layers():
     model = nn.Sequential(nn.Identity(), nn.Linear(24, 5), nn.BatchNorm1d(5))
     model[2].running_mean = np.zeros(4, np.float32)
     refuses(ValueError, lambda: fm.Predictor(model), "running_mean of layer 2 is (4,)")
+
+
+def test_a_watch_names_what_computes():
+    fm.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 9), nn.Identity(), nn.LayerNorm(9), nn.PReLU(), nn.Linear(9, 3))
+    watch = fm.Watch(pictures(), 20)
+    fm.fit(model, pictures(), epochs=1, progress=False, callbacks=[watch])
+    assert [layer.title for layer in watch.layers] == ["24 → 9, layer norm, PReLU", "9 → 3"]

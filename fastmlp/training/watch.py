@@ -253,7 +253,7 @@ def _outputs(called: list[tuple[Module, Array]]) -> Iterator[tuple[Linear, list[
 
 
 def _title(layer: Linear, follows: list[Module]) -> str:
-    words = {"BatchNorm1d": "batch norm"}
+    words = {"BatchNorm1d": "batch norm", "LayerNorm": "layer norm"}
     after = [words.get(type(module).__name__, type(module).__name__) for module in follows]
     return ", ".join([f"{layer.in_features} → {layer.out_features}", *after])
 
