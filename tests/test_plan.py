@@ -1,4 +1,4 @@
-"""`running.plan.verify` refuses a plan with a fault in it: each is planted in a plan that was right."""
+"""`running.verify` refuses a plan with a fault in it: each is planted in a plan that was right."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import pytest
 import fastmlp as fm
 from fastmlp.kernels import steps
 from fastmlp.running.engine import Engine
-from fastmlp.running.plan import ALONE_NUMBERS, Plan, verify
+from fastmlp.running.plan import ALONE_NUMBERS, Plan
+from fastmlp.running.verify import verify
 
 ROOM = 9
 

@@ -25,9 +25,10 @@ from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take
 from .team import Team
 from .trust import batch_bounds, check_rows, check_targets
+from .verify import verify
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there

@@ -1,8 +1,8 @@
 """A model lowered to rows of numbers and flat buffers, as `kernels.steps` runs it.
 
-`obstacle` says whether that can be done, `Plan` holds where everything lies, `verify` checks it before a kernel trusts
-it, `Weights` holds the numbers. The engine trains with them and `predict` predicts. What a layer is, its declaration
-says (`nn.Layer`); no kind of layer is named here.
+`obstacle` says whether that can be done, `Plan` holds where everything lies, `Weights` holds the numbers; `verify`
+has a file of its own. The engine trains with them and `predict` predicts. What a layer is, its declaration says
+(`nn.Layer`); no kind of layer is named here.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Plan(OfThisProcess):
     def _wait_back(self) -> None:
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
         for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
-            changes = _sends_by_rows(above) != row["by_rows"]
+            changes = sends_by_rows(above) != row["by_rows"]
             row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or changes)
         last = self.rows[-1]  # its dy is made by the loss, after which all have waited
         last["waits_back"] = last["form"] == steps.LINEAR and not last["alone"]
@@ -250,71 +250,9 @@ class Plan(OfThisProcess):
             self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), alone, None))
 
 
-def _sends_by_rows(row: Any) -> bool:
+def sends_by_rows(row: Any) -> bool:
     """Whether each thread makes rows of the gradient that a layer sends down, or columns."""
     return bool(row["by_rows"] and row["form"] != steps.LINEAR)
-
-
-def verify(plan: Plan) -> None:
-    """Refuse a plan that a kernel could not trust; every one is held to it before the first step.
-
-    Widths chain, every place lies inside its buffer, no two things overlap, each input is the output of the layer
-    before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
-    by other owners. Error: RuntimeError that names the layer and what is wrong.
-    """
-    room = plan.room
-    taken: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.sizes}
-
-    def occupy(i: int, what: str, buffer: str, at: int, size: int) -> None:
-        if at < 0 or size < 0 or at + size > plan.sizes[buffer]:
-            raise RuntimeError(f"plan: layer {i}: {what} at {at} of {size} numbers is outside {buffer}")
-        if any(at < end and start < at + size for start, end in taken[buffer]):
-            raise RuntimeError(f"plan: layer {i}: {what} at {at} overlaps another in {buffer}")
-        taken[buffer].append((at, at + size))
-
-    def require(i: int, holds: Any, words: str) -> None:
-        if not holds:
-            raise RuntimeError(f"plan: layer {i}: {words}")
-
-    for i, (row, layer) in enumerate(zip(plan.rows, plan.layers, strict=True)):
-        below = plan.rows[i - 1] if i else None
-        own = "own_" if row["alone"] else ""
-        for name, wide in (("inputs", "width_in"), ("columns", "width")):
-            require(
-                i, 0 < row[name] <= row[wide] < row[name] + plan.lanes and row[wide] % plan.lanes == 0, f"{wide} is odd"
-            )
-        require(i, below is None or row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
-        occupy(i, "y", own + "act", int(row["y"]), room * int(row["width"]))
-        occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
-        if below is None:
-            require(i, row["x"] == -1, "the first layer reads the batch")
-            occupy(i, "dx", "dact", int(row["dx"]), room * int(row["width_in"]))
-        else:
-            require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
-            require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
-            require(i, row["waits"] or (row["form"] != steps.LINEAR and row["by_rows"] == below["by_rows"]) or
-                    below["alone"], "it does not wait for its input")  # fmt: skip
-        linear, above = row["form"] == steps.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
-        others = linear or (above is not None and _sends_by_rows(above) != row["by_rows"])
-        require(i, row["waits_back"] or row["alone"] or not others, "it does not wait for its gradient")
-        for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
-            size = math.prod(slot.packed) if slot.packed else int(row["width"])
-            require(i, slot.alone == bool(row["alone"]), "a parameter in another buffer")
-            require(
-                i,
-                slot.at == (row["bias"] if linear and k else row["weight"] + k * row["width"]),
-                "a parameter elsewhere",
-            )
-            occupy(i, "a parameter", own + "p", slot.at, size)
-        if row["form"] == steps.NORM:
-            require(i, not row["alone"], "a norm is shared")
-            require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
-            occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
-            occupy(i, "dweights", "state", int(row["dweights"]), int(row["parameters"] * row["width"]))
-        for what in ADDRESSES[layer.form]:
-            needed = layer.kernels.get(what) is not None and (plan.training or what == "evaluate")
-            require(i, forms.is_address(int(row[what])) if needed else row[what] == 0, f"{what} is no kernel's address")
-        require(i, np.isfinite(plan.numbers[i]).all(), "an option is not finite")
 
 
 class Weights(OfThisProcess):

@@ -15,9 +15,10 @@ from ..graph import Array
 from ..kernels import forms, steps
 from ..machine import available_cores
 from ..nn import Module, features_of
-from .plan import OfThisProcess, Plan, Weights, obstacle, verify
+from .plan import OfThisProcess, Plan, Weights, obstacle
 from .team import side_by_side
 from .trust import check_rows
+from .verify import verify
 
 ROOM = 128  # rows that go through the layers together
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
