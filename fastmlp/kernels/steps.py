@@ -48,16 +48,22 @@ ROW = np.dtype(
             "alone",  # 1 where every thread computes all of it
             "waits", "waits_back",  # 1 where the forward, the backward must wait for the other threads
             "sends",  # 1 where its backward is to be computed
+            "trains",  # 1 where one of its parameters is trained
         )
     ]
 )  # fmt: skip
+SLOT = np.dtype([(name, np.int64) for name in ("trained",)])  # a parameter: whether it is, or frozen
 
 
 class Net(NamedTuple):
-    """What does not change while a model trains.    plan: (layers,) ROW   numbers: (layers, n) float64"""
+    """What does not change while a model trains.
+
+    plan: (layers,) ROW   numbers: (layers, n) float64   slots: (parameters,) SLOT
+    """
 
     plan: Any
     numbers: Any
+    slots: Any
     lanes: int
     tiles: Any
 
@@ -189,6 +195,8 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
+        if not net.slots[slot].trained:
+            continue
         option = rule.option[slot]
         forms.call_scale(
             rule.scale,
@@ -292,7 +300,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             if layer == 0 and step + 1 < last:
                 ask_for_rows(batches.source, batches.order, batches.bounds[step + 1], batches.bounds[step + 2])
             row = plan[layer]
-            if row.parameters == 0:
+            if not row.trains:
                 continue
             lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
             below_alone = layer > 0 and plan[layer - 1].alone

@@ -25,7 +25,7 @@ from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
 from .team import Team
 from .trust import batch_bounds, check_rows, check_targets
 from .verify import verify
@@ -83,7 +83,7 @@ class Engine(OfThisProcess):
         columns = 1 if self.loss.targets == "classes" else plan.columns
         self.own_targets, self.own_r = np.zeros((ceiling, room, columns)), np.zeros((ceiling, room), dtype)
         self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, kernels.SCALES))
-        self.net = steps.Net(plan.rows, plan.numbers, plan.lanes, plan.tiles)
+        self.net = steps.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
         rule, pair = type(optimizer), self.loss.kernels
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
         self.loss_at = (
@@ -237,15 +237,20 @@ class Engine(OfThisProcess):
         optimizer = self.optimizer
         for group in optimizer.param_groups:
             optimizer.try_out(group)
+        self.plan.train_only({id(parameter) for parameter in trained_parameters(self.model, optimizer)})
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
-        self.groups = np.array([group_of[id(slot.parameter)] for slot in self.plan.slots], np.int64)
-        for i, slot in enumerate(self.plan.slots):
+        self.groups = np.array([group_of.get(id(slot.parameter), 0) for slot in self.plan.slots], np.int64)
+        for i, slot in self._trained():
             state = optimizer.state.get(number[id(slot.parameter)], {})
             self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
             self.counts[i] = optimizer.steps_made(state)
             for name, flat in self._flat(slot):
                 put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
+
+    def _trained(self) -> list[tuple[int, Slot]]:
+        """The places of the parameters that a step changes, with their numbers."""
+        return [(i, slot) for i, slot in enumerate(self.plan.slots) if self.plan.slot_rows[i]["trained"]]
 
     def _flat(self, slot: Slot) -> list[tuple[str, Array]]:
         """(name in the optimizer's state, flat buffer) of what the rule keeps for a parameter."""
@@ -260,11 +265,12 @@ class Engine(OfThisProcess):
         self.weights.write()
         optimizer = self.optimizer
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
+        self.model.zero_grad()
         for layer in self.plan.layers:
             layer.trained(done)
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         self.counts += done
-        for i, slot in enumerate(self.plan.slots):
+        for i, slot in self._trained():
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))

@@ -73,6 +73,7 @@ def epoch(
         done += rows
         on_rows(rows, loss_sum / done, loss.score.start + score_sum / done)
     optimizer.zero_grad()
+    model.zero_grad()  # what the optimizer does not hold got gradients all the same
     return loss_sum / done, loss.score.start + score_sum / done
 
 

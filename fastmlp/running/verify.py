@@ -62,6 +62,8 @@ def verify(plan: Plan) -> None:
                 "a parameter elsewhere",
             )
             occupy(i, "a parameter", own + "p", slot.at, size)
+        trains_below = any(earlier["trains"] for earlier in plan.rows[:i])
+        require(i, row["sends"] or not trains_below, "a layer below is trained, and gets no gradient")
         if row["form"] == steps.NORM:
             require(i, not row["alone"], "a norm is shared")
             require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")

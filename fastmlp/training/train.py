@@ -95,6 +95,9 @@ def fit(
         owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(parameter) in owned for parameter in model.parameters()):
             raise ValueError("fit: optimizer holds none of the model's parameters; make it with model.parameters()")
+    if not any(p.requires_grad for p in model.parameters() if optimizer is None or id(p) in owned):
+        which = "" if optimizer is None else " that optimizer holds"
+        raise ValueError(f"fit: no parameter{which} requires grad; one at least must be trained")
     callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
     for callback in callbacks:
         if isinstance(callback, type):

@@ -1,0 +1,92 @@
+"""What a step does beside the rule, here and in PyTorch on the same batches: frozen parameters and groups."""
+
+import numpy as np
+import pytest
+from test_engine import data_set
+from test_frozen import FROZEN, net
+
+from fastmlp import nn, optim
+from fastmlp.running import nodes
+from fastmlp.running.engine import Engine
+from fastmlp.training import train as training
+
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed; `make test-peers` installs it and runs this file"
+)
+
+# Sums of up to 70 products in float64, added up in another order, over 14 steps that go on from them: seen 2e-14.
+SAME = 1e-11
+EPOCHS = 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The nets are too small for threads of PyTorch, and the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def twin_of(model: nn.Sequential) -> torch.nn.Sequential:
+    """The net of test_frozen with the same weights, frozen where that one is."""
+    peer = torch.nn
+    twin = peer.Sequential(
+        peer.BatchNorm1d(20), peer.Linear(20, 70), peer.LayerNorm(70), peer.ReLU(), peer.Linear(70, 40),
+        peer.BatchNorm1d(40), peer.Tanh(), peer.Linear(40, 3),
+    ).double()  # fmt: skip
+    twin.load_state_dict({key: torch.tensor(array) for key, array in model.state_dict().items()})
+    for parameter, own in zip(twin.parameters(), model.parameters(), strict=True):
+        parameter.requires_grad = own.requires_grad
+    return twin
+
+
+def trained(model, rule, data, threads=2, **options):
+    """On the engine; the sizes and the order of the batches as `batches_of` has them."""
+    sizes = training._batch_sizes(len(data), 16, True)
+    with Engine(model, rule, 20, max(sizes), threads, **options) as engine:
+        for epoch in range(EPOCHS):
+            engine.epoch(data, np.random.default_rng(epoch).permutation(len(data)), sizes)
+
+
+def torch_steps(twin, rule, data, after_backward=lambda: None, after_step=lambda: None):
+    """The same steps in PyTorch."""
+    sizes = training._batch_sizes(len(data), 16, True)
+    for epoch in range(EPOCHS):
+        order = np.random.default_rng(epoch).permutation(len(data))
+        for x, y in nodes.batches(data, order, sizes, np.float64):
+            rule.zero_grad()
+            torch.nn.functional.cross_entropy(twin(torch.tensor(x.data)), torch.tensor(y)).backward()
+            after_backward()
+            rule.step()
+            after_step()
+
+
+def agree(state, twin):
+    for key, array in twin.state_dict().items():
+        assert np.allclose(state[key], array.numpy(), rtol=SAME, atol=SAME), key
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen_parameters(name):
+    model, data = net(np.float64), data_set(20, 3, 110, np.float64)
+    FROZEN[name](model)
+    twin = twin_of(model)
+    trained(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9), data)
+    torch_steps(twin, torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), data)
+    agree(model.state_dict(), twin)
+
+
+def test_an_optimizer_of_some_parameters_in_groups():
+    model, data = net(np.float64), data_set(20, 3, 110, np.float64)
+    twin = twin_of(model)
+
+    def groups(made):
+        return [
+            {"params": [made[4].weight, made[7].weight], "weight_decay": 0.2},
+            {"params": [made[4].bias, made[7].bias], "weight_decay": 0.0, "lr": 0.03},
+        ]
+
+    trained(model, optim.SGD(groups(model), lr=0.1, momentum=0.9), data)
+    torch_steps(twin, torch.optim.SGD(groups(twin), lr=0.1, momentum=0.9), data)
+    agree(model.state_dict(), twin)
