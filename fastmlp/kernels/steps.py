@@ -8,7 +8,8 @@ of every layer with the kernels that the graph calls with all of them.
 A step:  forward   a layer waits where it needs columns or rows of its input that other threads make
          loss      a row of it needs every column
          backward  dx of each layer, from the last; waits as the forward does
-         update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece
+         update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece; where gradients
+                  are clipped, all of them first
 The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
 threads. That costs less than two more waits.
 """
@@ -19,9 +20,11 @@ import numpy as np
 
 from . import forms
 from .batch import ask_for_rows
+from .clip import step_on_kept
 from .jit import inner, kernel
 from .simd import atomic_load, swap_control_word, view
 from .threads import LEAVING, share, wait_for_all
+from .updates import prepare
 from .updates import step as one_step
 
 ELEMENTWISE, RANDOM, NORM, LINEAR = range(4)  # the forms of layers
@@ -52,7 +55,18 @@ ROW = np.dtype(
         )
     ]
 )  # fmt: skip
-SLOT = np.dtype([(name, np.int64) for name in ("trained",)])  # a parameter: whether it is, or frozen
+# What the passes over all parameters know of one.
+SLOT = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "trained",  # 0 where it is frozen
+            "at", "alone",  # its place, in the buffer of all or in that of each thread
+            "width", "inputs",  # columns with padding, numbers a column: 1 for a vector
+            "columns", "first",  # how many columns count in the norm of all gradients, and where in `squares`
+        )
+    ]
+)  # fmt: skip
 
 
 class Net(NamedTuple):
@@ -109,10 +123,25 @@ class Rule(NamedTuple):
     rates: Any
 
 
+class Clip(NamedTuple):
+    """on: whether gradients are kept whole, by the rule `keep`, before they are used.
+
+    norm: the largest of all gradients together, infinity for any.   squares: (columns of all,) float64
+    """
+
+    on: bool
+    keep: Rule
+    norm: float
+    squares: Any
+
+
 class Buffers(NamedTuple):
-    """Flat buffers: parameters p, the rule's state m, v, u, layers' state, activations and their gradients."""
+    """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
+    activations and their gradients.
+    """
 
     p: Any
+    g: Any
     m: Any
     v: Any
     u: Any
@@ -129,6 +158,7 @@ class Own(NamedTuple):
     """
 
     p: Any
+    g: Any
     m: Any
     v: Any
     u: Any
@@ -197,14 +227,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         slot = row.slot + which
         if not net.slots[slot].trained:
             continue
-        option = rule.option[slot]
-        forms.call_scale(
-            rule.scale,
-            option,
-            rule.rates[min(step, rule.rates.shape[0] - 1), slot],
-            rule.counts[slot] + step + 1,
-            scale,
-        )
+        option = prepare(rule, slot, step, scale)
         if row.form == LINEAR and which == 0:
             forms.call_linear_weight(
                 row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,
@@ -220,7 +243,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
 
 
 @kernel
-def train_steps(thread, threads, patience, gate, net, batches, loss, rule, shared, own, first, last, sums):
+def train_steps(thread, threads, patience, gate, net, batches, loss, rule, clip, shared, own, first, last, sums):
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
     The mean loss of a batch times its rows is added to sums[0], its rows' scores to sums[1], both by thread 0, row by
@@ -234,6 +257,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
+    at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
         x0 = view(my_x, 0, (N, plan[0].width_in))
@@ -310,9 +334,13 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
                 p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
             else:
                 p, m, v, u = shared.p, shared.m, shared.v, shared.u
+            if clip.on:
+                m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
+                row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
             )  # fmt: skip
+        if clip.on:
+            turn = step_on_kept(net, rule, clip, shared, own, scale, step, gate, threads, thread, turn, patience)
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:
             sums[2] = step + 1

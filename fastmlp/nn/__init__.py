@@ -3,6 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
+from . import utils
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
@@ -46,4 +47,5 @@ __all__ = [
     "generator",
     "manual_seed",
     "row_loss",
+    "utils",
 ]

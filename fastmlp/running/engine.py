@@ -18,12 +18,14 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
+from ..kernels import clip as clipping
 from ..kernels import forms, steps
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
 from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
+from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
 from .team import Team
@@ -41,6 +43,7 @@ class Engine(OfThisProcess):
     ceiling   most threads                pace     who chooses their number; `Pace(ceiling)` where None
     chunk_steps  steps a call; None lets a call take about CHUNK_SECONDS
     loss      `CrossEntropyLoss()` where None
+    clip      of the gradients, before the rule sees them
 
     Use `with`: it ends the threads, which the first epoch starts.
     Error: ValueError for a model that `obstacle` names a reason for.
@@ -56,10 +59,11 @@ class Engine(OfThisProcess):
         pace: Pace | None = None,
         chunk_steps: int | None = None,
         loss: Loss | None = None,
+        clip: Clip | None = None,
     ) -> None:
         if reason := obstacle(model, optimizer):
             raise ValueError(f"Engine: {reason}")
-        self.model, self.optimizer, self.ceiling = model, optimizer, ceiling
+        self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
         self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
         self.plan = plan = Plan(model, features, room)
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
@@ -72,6 +76,8 @@ class Engine(OfThisProcess):
         self.arrays: tuple[Array, Array, Array] = (m, v, u)
         m, v, u = (zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3))
         self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
+        shapes = self.weights.p.shape, self.weights.own_p.shape
+        self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -84,8 +90,9 @@ class Engine(OfThisProcess):
         self.own_targets, self.own_r = np.zeros((ceiling, room, columns)), np.zeros((ceiling, room), dtype)
         self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, kernels.SCALES))
         self.net = steps.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
-        rule, pair = type(optimizer), self.loss.kernels
+        rule, pair, keep = type(optimizer), self.loss.kernels, (clipping.keep_scale, clipping.keep_gradient)
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
+        self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
         self.loss_at = (
             forms.address(pair["forward"], "loss_forward", dtype),
             forms.address(pair["backward"], "loss_backward", dtype),
@@ -100,6 +107,8 @@ class Engine(OfThisProcess):
         plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        if self.clip.on:
+            shared, own = shared + sizes["p"], own + sizes["own_p"]
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
         a_row = 8 * (3 if self.loss.targets == "classes" else 2 + plan.columns) + plan.dtype.itemsize  # and its targets
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
@@ -223,21 +232,27 @@ class Engine(OfThisProcess):
         return (
             threads, self.patience, gate, self.net, batches,
             steps.Loss(*self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows),
-            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates),
-            steps.Buffers(weights.p, *self.arrays, weights.state, self.act, self.dact),
+            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates), self._clip(),
+            steps.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
             steps.Own(
-                weights.own_p, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch, self.pieces,
-                self.own_targets, self.own_r, self.terms, self.scales,
+                weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
+                self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
             ),
             first, last, self.sums,
         )  # fmt: skip
+
+    def _clip(self) -> steps.Clip:
+        """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and the norm's."""
+        slots = len(self.plan.slots)
+        keep = steps.Rule(*self.keep_at, np.full((slots, 1), self.clip.value), self.counts, np.zeros((1, slots)))
+        return steps.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""
         optimizer = self.optimizer
         for group in optimizer.param_groups:
             optimizer.try_out(group)
-        self.plan.train_only({id(parameter) for parameter in trained_parameters(self.model, optimizer)})
+        self.plan.train_only([id(parameter) for parameter in trained_parameters(self.model, optimizer)])
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
         self.groups = np.array([group_of.get(id(slot.parameter), 0) for slot in self.plan.slots], np.int64)

@@ -147,8 +147,11 @@ class Plan(OfThisProcess):
         for i in range(len(layers)):
             self._lower(i)
         self.slot_rows = np.zeros(len(self.slots), steps.SLOT)
+        for one, slot in zip(self.slot_rows, self.slots, strict=True):
+            one["at"], one["alone"], one["columns"] = slot.at, slot.alone, slot.shape[0]
+            one["width"], one["inputs"] = -(-slot.shape[0] // self.lanes) * self.lanes, math.prod(slot.shape[1:])
         self._wait_back()
-        self.train_only({id(slot.parameter) for slot in self.slots})
+        self.train_only([id(slot.parameter) for slot in self.slots])
         self.width_in, self.width_out = int(self.rows[0]["width_in"]), int(self.rows[-1]["width"])
         self.widest = max(self.width_in, int(self.rows["width"].max()))
         self.read_options()
@@ -166,9 +169,17 @@ class Plan(OfThisProcess):
             self.numbers[i, : len(layer.numbers)] = layer.number_array()
             row["seed"], row["step"], row["layer"] = layer.counters()
 
-    def train_only(self, trained: set[int]) -> None:
-        """Say which parameters are trained, by id: no gradient goes further down than the lowest of them."""
-        self.slot_rows["trained"] = [id(slot.parameter) in trained for slot in self.slots]
+    def train_only(self, trained: list[int]) -> None:
+        """Say which parameters are trained, by id: no gradient goes further down than the lowest of them.
+
+        Their columns, `counted` of them, count in the norm of all gradients, in the order of the list.
+        """
+        place, self.counted = {id(slot.parameter): i for i, slot in enumerate(self.slots)}, 0
+        self.slot_rows["trained"] = 0
+        for parameter in trained:
+            one = self.slot_rows[place[parameter]]
+            one["trained"], one["first"] = 1, self.counted
+            self.counted += int(one["columns"])
         below = False
         for row in self.rows:
             row["trains"] = self.slot_rows["trained"][row["slot"] : row["slot"] + row["parameters"]].any()

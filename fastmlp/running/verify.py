@@ -62,6 +62,10 @@ def verify(plan: Plan) -> None:
                 "a parameter elsewhere",
             )
             occupy(i, "a parameter", own + "p", slot.at, size)
+            one = plan.slot_rows[int(row["slot"]) + k]
+            placed = one["at"] == slot.at and one["alone"] == slot.alone and one["width"] * one["inputs"] == size
+            counts = 0 < one["columns"] <= one["width"] and 0 <= one["first"] <= plan.counted - one["columns"]
+            require(i, placed and (counts or not one["trained"]), "a parameter that passes over all find elsewhere")
         trains_below = any(earlier["trains"] for earlier in plan.rows[:i])
         require(i, row["sends"] or not trains_below, "a layer below is trained, and gets no gradient")
         if row["form"] == steps.NORM:
