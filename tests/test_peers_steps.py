@@ -1,12 +1,13 @@
-"""What a step does beside the rule, here and in PyTorch on the same batches: frozen parameters and groups."""
+"""What a step does beside the rule, here and in PyTorch on the same batches: frozen parameters, groups, clipping."""
 
 import numpy as np
 import pytest
 from test_engine import data_set
 from test_frozen import FROZEN, net
 
-from fastmlp import nn, optim
+from fastmlp import Parameter, nn, optim
 from fastmlp.running import nodes
+from fastmlp.running.clip import Clip
 from fastmlp.running.engine import Engine
 from fastmlp.training import train as training
 
@@ -90,3 +91,40 @@ def test_an_optimizer_of_some_parameters_in_groups():
     trained(model, optim.SGD(groups(model), lr=0.1, momentum=0.9), data)
     torch_steps(twin, torch.optim.SGD(groups(twin), lr=0.1, momentum=0.9), data)
     agree(model.state_dict(), twin)
+
+
+@pytest.mark.parametrize("bounds", [Clip(norm=0.05), Clip(value=0.002), Clip(value=0.01, norm=0.05)])
+@pytest.mark.parametrize("name", ["nothing", "the biases"])
+def test_clipping(name, bounds):
+    model, data = net(np.float64), data_set(20, 3, 110, np.float64)
+    FROZEN[name](model)
+    twin = twin_of(model)
+
+    def clip():
+        if bounds.value < np.inf:
+            torch.nn.utils.clip_grad_value_(twin.parameters(), bounds.value)
+        if bounds.norm < np.inf:
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), bounds.norm)
+
+    trained(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9), data, clip=bounds)
+    torch_steps(twin, torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), data, clip)
+    agree(model.state_dict(), twin)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.5, np.inf])
+@pytest.mark.parametrize("most", [1.0, 1e9, 0.0])
+@pytest.mark.parametrize("special", [1.0, np.nan, np.inf])
+def test_the_functions_of_a_loop_of_ones_own(norm_type, most, special):
+    values = [np.random.default_rng(0).normal(size=(4, 5)), np.array([1.0, special, -3.0])]
+    ours, theirs = [Parameter(np.zeros_like(v)) for v in values], [torch.zeros(v.shape).double() for v in values]
+    for own, other, value in zip(ours, theirs, values, strict=True):
+        own.grad, other.grad = value.copy(), torch.tensor(value)
+    got = nn.utils.clip_grad_norm_(ours, most, norm_type)
+    want = torch.nn.utils.clip_grad_norm_(theirs, most, norm_type)
+    # a norm of 23 numbers, in another order
+    assert np.allclose(got, want.numpy(), rtol=1e-14, equal_nan=True)
+    for own, other in zip(ours, theirs, strict=True):
+        assert np.allclose(own.grad, other.grad.numpy(), rtol=1e-14, atol=0, equal_nan=True)
+    nn.utils.clip_grad_value_(ours, 0.25), torch.nn.utils.clip_grad_value_(theirs, 0.25)
+    for own, other in zip(ours, theirs, strict=True):
+        assert np.allclose(own.grad, other.grad.numpy(), rtol=1e-14, atol=0, equal_nan=True)

@@ -20,6 +20,7 @@ from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
+from .clip import Clip
 from .engine import Engine
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
@@ -84,9 +85,11 @@ class Trainer:
         room: int,
         n_threads: int | str,
         say: Callable[[str], Any],
+        clip: Clip | None = None,
     ) -> None:
         self.model, self.optimizer, self.loss, self.data = model, optimizer, loss, data
         self.room, self.most_threads, self.say = room, ceiling(n_threads), say
+        self.clip = clip or Clip()
         self.engine: Engine | None = None
         self.reason, self.ran_on = "", "engine"
         self.prepare()
@@ -129,7 +132,9 @@ class Trainer:
     def _engine(self) -> Engine:
         """An engine with its kernels compiled and its threads started."""
         features = self.data.n_features
-        engine = Engine(self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss)
+        engine = Engine(
+            self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss, clip=self.clip
+        )
         engine.prepare(self.data)
         targets = self.data.targets[:4]
         z = np.random.default_rng(0).normal(size=(len(targets), engine.plan.columns))
@@ -146,7 +151,9 @@ class Trainer:
         self.prepare()
         if self.engine is not None:
             return self.engine.epoch(self.data, order, sizes, on_rows, rates)
-        return nodes.epoch(self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say)
+        return nodes.epoch(
+            self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say, self.clip
+        )
 
 
 def outputs(

@@ -14,6 +14,8 @@ from ..graph import Array, Tensor
 from ..nn import Loss, Module
 from ..nn.loss import added
 from ..optim import Optimizer
+from .clip import Clip
+from .plan import trained_parameters
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
@@ -49,13 +51,14 @@ def epoch(
     on_rows: Callable[[int, float, float], Any],
     rates: Array | None = None,
     say: Callable[[str], Any] = lambda line: None,
+    clip: Clip | None = None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`; returns (mean loss, score). The arguments are those of `Engine.epoch`.
 
-    `say` gets a line where the first step compiles kernels.
+    `say` gets a line where the first step compiles kernels. clip: of the gradients, before each step.
     """
     loss_sum, score_sum, done, dtype = 0.0, 0.0, 0, dtype_of(model)
-    numbers = loss.score.numbers(float_targets(data)[order])
+    numbers, trained = loss.score.numbers(float_targets(data)[order]), trained_parameters(model, optimizer)
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
             for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
@@ -65,6 +68,8 @@ def epoch(
             value = loss(z, targets)
             optimizer.zero_grad()
             value.backward()
+            if clip is not None:
+                clip.apply(trained)
             optimizer.step()
         rows = len(targets)
         loss_sum += value.item() * rows

@@ -20,6 +20,7 @@ from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
+from ..running.clip import checked_clip
 from ..running.nodes import dtype_of, float_targets
 from .history import History
 from .metrics import Evaluation, softmax
@@ -43,6 +44,8 @@ def fit(
     schedule: Schedule | None = None,
     schedule_every: str = "epoch",
     start_epoch: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
@@ -70,6 +73,10 @@ def fit(
                 epochs, those before this call too
     start_epoch  how many epochs are done already, which says in what order the rows of the next ones come and which
                 masks dropout draws; `optimizer.epochs` where None
+    clip_value  the most that a number of a gradient may be away from 0: what is beyond becomes the bound
+    clip_norm   the most that the norm of all gradients together may be, of all parameters that are trained: all are
+                multiplied by min(1, clip_norm / (norm + 1e-6)), after clip_value. The rule, and its weight decay, come
+                after both. As in PyTorch, a norm of NaN makes all of them NaN: the loss then ends the training
 
     A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
     the graph, with a line that says so. Engine and graph do the same whatever a callback changes between epochs. A
@@ -144,6 +151,7 @@ def fit(
     _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
+    clip = checked_clip("fit", clip_value, clip_norm, dtype_of(model))
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
@@ -154,7 +162,9 @@ def fit(
         if line := data.advice():
             report.say(line)
         with kernels.announce_compiling(report.say):
-            trainer = stack.enter_context(door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
+            trainer = stack.enter_context(
+                door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, clip)
+            )
             for callback in callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(loss)
