@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import forms
+from .average import move_averages
 from .batch import ask_for_rows
 from .clip import step_on_kept
 from .jit import inner, kernel
@@ -135,6 +136,14 @@ class Clip(NamedTuple):
     squares: Any
 
 
+class Average(NamedTuple):
+    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]"""
+
+    weights: Any
+    a: Any
+    own_a: Any
+
+
 class Buffers(NamedTuple):
     """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
     activations and their gradients.
@@ -243,7 +252,9 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
 
 
 @kernel
-def train_steps(thread, threads, patience, gate, net, batches, loss, rule, clip, shared, own, first, last, sums):
+def train_steps(
+    thread, threads, patience, gate, net, batches, loss, rule, clip, average, shared, own, first, last, sums
+):
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
     The mean loss of a batch times its rows is added to sums[0], its rows' scores to sums[1], both by thread 0, row by
@@ -341,6 +352,8 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, clip,
             )  # fmt: skip
         if clip.on:
             turn = step_on_kept(net, rule, clip, shared, own, scale, step, gate, threads, thread, turn, patience)
+        if average.weights.size > 0:
+            move_averages(net, average, shared.p, own.p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:
             sums[2] = step + 1

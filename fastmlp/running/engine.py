@@ -25,6 +25,7 @@ from ..kernels.threads import BROKEN, GATE_SIZE
 from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
+from .averaging import Averaging
 from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
@@ -44,6 +45,7 @@ class Engine(OfThisProcess):
     chunk_steps  steps a call; None lets a call take about CHUNK_SECONDS
     loss      `CrossEntropyLoss()` where None
     clip      of the gradients, before the rule sees them
+    averaging of the weights, after each step
 
     Use `with`: it ends the threads, which the first epoch starts.
     Error: ValueError for a model that `obstacle` names a reason for.
@@ -60,10 +62,12 @@ class Engine(OfThisProcess):
         chunk_steps: int | None = None,
         loss: Loss | None = None,
         clip: Clip | None = None,
+        averaging: Averaging | None = None,
     ) -> None:
         if reason := obstacle(model, optimizer):
             raise ValueError(f"Engine: {reason}")
         self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
+        self.averaging = averaging if averaging is not None and averaging.by_steps else None
         self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
         self.plan = plan = Plan(model, features, room)
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
@@ -78,6 +82,8 @@ class Engine(OfThisProcess):
         self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
         shapes = self.weights.p.shape, self.weights.own_p.shape
         self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
+        shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
+        self.average = steps.Average(np.zeros(0), *(zeros(shape, dtype) for shape in shapes))
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -107,6 +113,8 @@ class Engine(OfThisProcess):
         plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        if self.averaging is not None:
+            shared += sizes["p"] + sizes["own_p"]
         if self.clip.on:
             shared, own = shared + sizes["p"], own + sizes["own_p"]
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
@@ -145,6 +153,8 @@ class Engine(OfThisProcess):
             raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
         self.optimizer.check()
         self.weights.read()
+        for slot, flat, array in self._averages():
+            put(flat, slot, array)
         self.plan.read_options()
         self._read_optimizer()
 
@@ -168,6 +178,8 @@ class Engine(OfThisProcess):
         if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
         batches, sums = self._batches(data, order, bounds), np.zeros(3)
+        if self.averaging is not None:
+            self.average = self.average._replace(weights=self.averaging.weights(len(sizes)))
         self.sums = sums
         self.plan.read_options()
         start = self.loss.score.start
@@ -232,7 +244,7 @@ class Engine(OfThisProcess):
         return (
             threads, self.patience, gate, self.net, batches,
             steps.Loss(*self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows),
-            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates), self._clip(),
+            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates), self._clip(), self.average,
             steps.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
             steps.Own(
                 weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
@@ -246,6 +258,15 @@ class Engine(OfThisProcess):
         slots = len(self.plan.slots)
         keep = steps.Rule(*self.keep_at, np.full((slots, 1), self.clip.value), self.counts, np.zeros((1, slots)))
         return steps.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
+
+    def _averages(self) -> list[tuple[Slot, Array, Array]]:
+        """(slot, flat buffer, array) of the average of each parameter, where there is one."""
+        if self.averaging is None or not self.averaging.average:
+            return []
+        name_of = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        flat = self.average.a, self.average.own_a
+        arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
+        return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""
@@ -278,6 +299,10 @@ class Engine(OfThisProcess):
         if not done:
             return
         self.weights.write()
+        for slot, flat, array in self._averages():
+            take(flat, slot, array)
+        if self.averaging is not None:
+            self.averaging.count += done
         optimizer = self.optimizer
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
         self.model.zero_grad()
