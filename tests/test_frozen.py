@@ -125,6 +125,13 @@ def test_a_frozen_array_may_be_read_only():
     same_bits(state_of(*trained(2, freeze)), state_of(*trained("graph", parts("7"))))
 
 
+def test_a_frozen_array_need_not_be_contiguous():
+    model = net()
+    model[1].weight.data = np.asfortranarray(model[1].weight.data)
+    assert obstacle(model, optim.SGD(model.parameters())) == "a parameter is not contiguous"
+    assert obstacle(model, optim.SGD(model[7].parameters())) is None
+
+
 def sends(model, optimizer) -> list[int]:
     engine = Engine(model, optimizer, 20, 16, 1)
     return list(engine.plan.rows["sends"])

@@ -1,4 +1,6 @@
-"""What a step does beside the rule, here and in PyTorch on the same batches: frozen parameters, groups, clipping."""
+"""What a step does beside the rule, here and in PyTorch on the same batches: freezing, groups, clipping, averages."""
+
+import inspect
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from test_frozen import FROZEN, net
 
 from fastmlp import Parameter, nn, optim
 from fastmlp.running import nodes
+from fastmlp.running.averaging import Averaging
 from fastmlp.running.clip import Clip
 from fastmlp.running.engine import Engine
 from fastmlp.training import train as training
@@ -14,6 +17,8 @@ from fastmlp.training import train as training
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed; `make test-peers` installs it and runs this file"
 )
+
+swa_utils = pytest.importorskip("torch.optim.swa_utils", reason="PyTorch is not installed")
 
 # Sums of up to 70 products in float64, added up in another order, over 14 steps that go on from them: seen 2e-14.
 SAME = 1e-11
@@ -128,3 +133,59 @@ def test_the_functions_of_a_loop_of_ones_own(norm_type, most, special):
     nn.utils.clip_grad_value_(ours, 0.25), torch.nn.utils.clip_grad_value_(theirs, 0.25)
     for own, other in zip(ours, theirs, strict=True):
         assert np.allclose(own.grad, other.grad.numpy(), rtol=1e-14, atol=0, equal_nan=True)
+
+
+AVERAGES = {
+    "ema": (
+        optim.EMA(0.9),
+        lambda twin: swa_utils.AveragedModel(twin, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9)),
+    ),
+    "swa": (optim.SWA(2), swa_utils.AveragedModel),
+    "swa of all": (optim.SWA(0), swa_utils.AveragedModel),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_averages(name):
+    """AveragedModel, and update_bn on the batches of the last epoch: weights, running means and variances."""
+    rule, averaged = AVERAGES[name]
+    model, data, sizes, epochs = (
+        net(np.float64),
+        data_set(20, 3, 110, np.float64),
+        training._batch_sizes(110, 16, True),
+        4,
+    )
+    FROZEN["the biases"](model)
+    twin = twin_of(model)
+    mean, peer_rule = averaged(twin), torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
+    own = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    averaging = Averaging(model, own, rule, 0, epochs)
+    with Engine(model, own, 20, max(sizes), 2, averaging=averaging) as engine:
+        for epoch in range(1, epochs + 1):
+            order = np.random.default_rng(epoch).permutation(110)
+            averaging.begin()
+            engine.refresh()
+            engine.epoch(data, order, sizes)
+            averaging.end_of_epoch()
+            averaging.show(data, order, sizes)
+            batches = [
+                (torch.tensor(x.data), torch.tensor(y)) for x, y in nodes.batches(data, order, sizes, np.float64)
+            ]
+            for x, y in batches:
+                peer_rule.zero_grad()
+                torch.nn.functional.cross_entropy(twin(x), y).backward()
+                peer_rule.step()
+                if name == "ema":
+                    mean.update_parameters(twin)
+            if name != "ema" and epoch >= rule.begins(epochs):
+                mean.update_parameters(twin)
+    swa_utils.update_bn(batches, mean)
+    for key, array in mean.module.state_dict().items():
+        if not key.endswith("num_batches_tracked"):  # theirs counts the batches of update_bn
+            assert np.allclose(model.state_dict()[key], array.numpy(), rtol=SAME, atol=SAME), key
+    for key, array in twin.named_parameters():
+        assert np.allclose(own.averaged["raw"][key], array.detach().numpy(), rtol=SAME, atol=SAME), key
+
+
+def test_the_defaults_of_averages():
+    assert inspect.signature(swa_utils.get_ema_multi_avg_fn).parameters["decay"].default == optim.EMA().decay

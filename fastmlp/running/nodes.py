@@ -52,10 +52,12 @@ def epoch(
     rates: Array | None = None,
     say: Callable[[str], Any] = lambda line: None,
     clip: Clip | None = None,
+    after_step: Callable[[int], Any] = lambda step: None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`; returns (mean loss, score). The arguments are those of `Engine.epoch`.
 
-    `say` gets a line where the first step compiles kernels. clip: of the gradients, before each step.
+    `say` gets a line where the first step compiles kernels. clip: of the gradients, before each step;
+    after_step is called with its number after it.
     """
     loss_sum, score_sum, done, dtype = 0.0, 0.0, 0, dtype_of(model)
     numbers, trained = loss.score.numbers(float_targets(data)[order]), trained_parameters(model, optimizer)
@@ -71,6 +73,7 @@ def epoch(
             if clip is not None:
                 clip.apply(trained)
             optimizer.step()
+            after_step(step)
         rows = len(targets)
         loss_sum += value.item() * rows
         terms = loss.scores(z.data, np.asarray(targets, np.float64).reshape(rows, -1), numbers)

@@ -18,8 +18,10 @@ from ..graph import Array
 from ..machine import available_memory, check_memory
 from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
 from ..nn.loss import added
-from ..optim import Adam, Optimizer, Rates, Schedule
+from ..optim import Adam, Average, Optimizer, Rates, Schedule
+from ..optim.averaging import checked_average
 from ..running import door
+from ..running.averaging import Averaging
 from ..running.clip import checked_clip
 from ..running.nodes import dtype_of, float_targets
 from .history import History
@@ -46,6 +48,7 @@ def fit(
     start_epoch: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
+    average: str | Average | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
@@ -77,6 +80,10 @@ def fit(
     clip_norm   the most that the norm of all gradients together may be, of all parameters that are trained: all are
                 multiplied by min(1, clip_norm / (norm + 1e-6)), after clip_value. The rule, and its weight decay, come
                 after both. As in PyTorch, a norm of NaN makes all of them NaN: the loss then ends the training
+    average     "ema", `optim.EMA(decay=0.999)` after each step, or "swa", `optim.SWA(start=0.75)` after each of the
+                last epochs. What validation and callbacks see after an epoch, and what the model is left with, is the
+                average; its batch norms are measured anew on the training rows, by a pass more an epoch. The weights
+                that training goes on from stay in `optimizer.averaged`. The training loss is theirs
 
     A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
     the graph, with a line that says so. Engine and graph do the same whatever a callback changes between epochs. A
@@ -152,6 +159,9 @@ def fit(
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
     clip = checked_clip("fit", clip_value, clip_norm, dtype_of(model))
+    averaging, optimizer.averaged = None, optimizer.averaged if average is not None else {}
+    if (rule := checked_average("fit", average)) is not None:
+        averaging = Averaging(model, optimizer, rule, done, done + epochs)
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
@@ -159,11 +169,12 @@ def fit(
             model.train()
         training = _modes(model)
         stack.callback(report.close)
-        if line := data.advice():
-            report.say(line)
+        for line in (data.advice(), rule.advice((done + epochs) * len(sizes)) if rule is not None else ""):
+            if line:
+                report.say(line)
         with kernels.announce_compiling(report.say):
             trainer = stack.enter_context(
-                door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, clip)
+                door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, clip, averaging)
             )
             for callback in callbacks:
                 if hasattr(callback, "use_loss"):
@@ -173,6 +184,7 @@ def fit(
         for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first
             if hasattr(callback, "finish"):
                 stack.callback(callback.finish, model, history)
+        stack.push(trainer.leave)  # before that: who finishes sees the average
         for epoch in range(done + 1, done + epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             if not model.training:  # a callback that evaluated the model has left it so
