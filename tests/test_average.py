@@ -390,6 +390,10 @@ def test_a_line_where_the_average_looks_back_further_than_the_training(capsys):
     for average, said in (("ema", True), (optim.EMA(0.5), False), ("swa", False)):
         fm.fit(net(), data(), epochs=3, batch_size=32, progress="table", average=average)
         assert (line in capsys.readouterr().out) == said
+    for average, said in ((optim.SWA(3), "the last epoch alone"), (optim.SWA(9), "no epoch"), (optim.SWA(2), "")):
+        fm.fit(net(), data(), epochs=3, batch_size=32, progress="table", average=average)
+        out = capsys.readouterr().out
+        assert f"the average takes in {said} of 3; an earlier start" in out if said else "the average" not in out
 
 
 def test_the_kernel_goes_a_part_of_the_way():

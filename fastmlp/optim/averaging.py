@@ -24,8 +24,8 @@ class Average:
         """The first epoch of so many, counted from 1, that counts; until then the average is the weights."""
         return 1
 
-    def advice(self, steps: int) -> str:
-        """A line where it does not fit a training of so many steps; else an empty text."""
+    def advice(self, epochs: int, steps: int) -> str:
+        """A line where it does not fit a training of so many epochs, of so many steps in all; else an empty text."""
         return ""
 
 
@@ -47,7 +47,7 @@ class EMA(Average):
         """As the class says."""
         return 1 - self.decay if count else 1.0
 
-    def advice(self, steps: int) -> str:
+    def advice(self, epochs: int, steps: int) -> str:
         """It needs more steps than it looks back."""
         back = 1 / (1 - self.decay)
         lags = f"the average looks back {back:,.0f} steps and the training has {steps:,}, so it lags behind the weights"
@@ -83,6 +83,12 @@ class SWA(Average):
     def begins(self, epochs: int) -> int:
         """As `start` says."""
         return int(self.start) if self.start >= 1 else math.floor(self.start * epochs) + 1
+
+    def advice(self, epochs: int, steps: int) -> str:
+        """One epoch is no average."""
+        count = epochs - self.begins(epochs) + 1
+        few = f"the average takes in {'the last epoch alone' if count == 1 else 'no epoch'} of {epochs}"
+        return f"{few}; an earlier start, SWA(start=...), takes in more" if count < 2 else ""
 
     def __repr__(self) -> str:
         return f"SWA(start={self.start:g})"

@@ -169,7 +169,10 @@ def fit(
             model.train()
         training = _modes(model)
         stack.callback(report.close)
-        for line in (data.advice(), rule.advice((done + epochs) * len(sizes)) if rule is not None else ""):
+        for line in (
+            data.advice(),
+            rule.advice(done + epochs, (done + epochs) * len(sizes)) if rule is not None else "",
+        ):
             if line:
                 report.say(line)
         with kernels.announce_compiling(report.say):
