@@ -81,6 +81,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
     add("--weight-decay", type=real(0), default=None, metavar="X", help="weight decay (default: 0; adamw: 0.01)")
+    clip_norm_help = "most that the norm of all gradients together may be (default: any)"
+    add("--clip-norm", type=real(0, above=True), default=None, metavar="X", help=clip_norm_help)
+    clip_value_help = "most that a number of a gradient may be away from 0 (default: any)"
+    add("--clip-value", type=real(0, above=True), default=None, metavar="X", help=clip_value_help)
+    average_help = "of the weights: after each step, or of the last epochs; what is evaluated and saved (default: none)"
+    add("--average", choices=fm.optim.AVERAGES, default=None, help=average_help)
     add("--dropout", type=real(0, 1), default=0.0, metavar="P", help="probability to drop a hidden value")
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
@@ -181,6 +187,9 @@ def train_model(
         callbacks=[keep, *callbacks],
         loss=loss,
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
+        clip_norm=options.clip_norm,
+        clip_value=options.clip_value,
+        average=options.average,
     )
 
 

@@ -20,13 +20,19 @@ CASES = [
 # Kernels without a range, which the tests of all cases do not fit: each with its test.
 ELSEWHERE = {
     "adam_scale": "test_kernels_rules.py::test_adam_scale",
+    "clip_factor": "test_clip.py::test_the_factor",
     "fingerprint": "test_kernels_data.py::test_fingerprint",
     "flush_denormals": "test_simd.py::test_the_control_word_comes_back",
     "gather": "test_kernels_data.py::test_gather",
+    "keep_gradient": "test_clip.py::test_kept_gradients_are_within_their_bound",
+    "keep_scale": "test_clip.py::test_kept_gradients_are_within_their_bound",
     "lion_scale": "test_kernels_rules.py::test_lion_scale",
     "nll_loss_forward": "test_kernels_losses.py::test_nll_loss",
+    "move_average": "test_average.py::test_the_kernel_goes_a_part_of_the_way",
     "pack": "test_kernels_products.py::test_pack_and_unpack",
     "restore_denormals": "test_simd.py::test_the_control_word_comes_back",
+    "row_squares": "test_clip.py::test_squares_and_their_norm_are_added_in_order_and_in_float64",
     "sgd_scale": "test_kernels_rules.py::test_sgd_scale",
+    "total_norm": "test_clip.py::test_squares_and_their_norm_are_added_in_order_and_in_float64",
     "unpack": "test_kernels_products.py::test_pack_and_unpack",
 }

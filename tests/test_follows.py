@@ -60,10 +60,18 @@ def replace_parameter(model, optimizer):
     optimizer.param_groups[0]["params"] = [fresh.weight if p is old else p for p in optimizer.parameters()]
 
 
+def freeze(layer):
+    for parameter in layer.parameters():
+        parameter.requires_grad = False
+
+
 CHANGES = {  # -> on what the engine's run goes on
     "nothing": (None, "engine"),
-    "requires_grad of a weight": (lambda m, o: setattr(m[0].weight, "requires_grad", False), "graph"),
-    "requires_grad of a layer": (lambda m, o: [setattr(p, "requires_grad", False) for p in m[0].parameters()], "graph"),
+    "requires_grad of a weight": (lambda m, o: setattr(m[0].weight, "requires_grad", False), "engine"),
+    "requires_grad of a bias": (lambda m, o: setattr(m[4].bias, "requires_grad", False), "engine"),
+    "requires_grad of a layer": (lambda m, o: freeze(m[0]), "engine"),
+    "requires_grad of a norm": (lambda m, o: freeze(m[1]), "engine"),
+    "requires_grad of all but the last layer": (lambda m, o: [freeze(layer) for layer in list(m)[:8]], "engine"),
     "p": (lambda m, o: setattr(m[3], "p", 0.6), "engine"),
     "p of 0": (lambda m, o: setattr(m[3], "p", 0.0), "engine"),
     "momentum of the statistics": (lambda m, o: setattr(m[1], "momentum", 0.5), "engine"),
@@ -108,6 +116,24 @@ def test_each_change_changes_the_training():
 
 
 @pytest.mark.parametrize("graph", [False, True])
+def test_what_thaws_goes_on_with_the_state_that_it_had(graph):
+    """Frozen for one epoch of four: its step and its moments stand still meanwhile, and it is trained again."""
+    seen = []
+
+    def callback(model, history):
+        model[4].weight.requires_grad = len(history) != 2
+        seen.append((model[4].weight.data.copy(), optimizer.state[4]["step"], optimizer.state[4]["exp_avg"].copy()))
+
+    model = net(graph)
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    history = fm.fit(model, data(), optimizer=optimizer, epochs=4, batch_size=32, progress=False, callbacks=[callback])
+    assert set(history.column("ran_on")) == {"graph" if graph else "engine"}
+    assert [step for _, step, _ in seen] == [8, 16, 16, 24]
+    assert all(np.array_equal(a, b) for a, b in zip(seen[1], seen[2], strict=True))
+    assert not np.array_equal(seen[2][0], seen[3][0])
+
+
+@pytest.mark.parametrize("graph", [False, True])
 def test_a_frozen_layer_stays_as_it_is(graph):
     kept = {}
 
@@ -147,11 +173,16 @@ def test_a_callback_that_evaluates_leaves_frozen_layers_frozen():
 
 
 def test_a_line_says_what_moved_the_training_to_the_graph_and_back(capsys):
-    def thaw(model, history):
-        model[0].weight.requires_grad = len(history) != 1
+    handles = []
 
-    history = fm.fit(net(False), data(), epochs=3, batch_size=32, progress="table", callbacks=[thaw])
+    def listen(model, history):
+        if len(history) == 1:
+            handles.append(model[0].weight.register_hook(lambda gradient: None))
+        else:
+            handles[0].remove()
+
+    history = fm.fit(net(False), data(), epochs=3, batch_size=32, progress="table", callbacks=[listen])
     assert history.column("ran_on") == ["engine", "graph", "engine"]
     said = capsys.readouterr().out
-    assert "training on the graph, node by node: a parameter does not require grad, or is not contiguous\n" in said
+    assert "training on the graph, node by node: a parameter has a hook, which wants to see its gradient\n" in said
     assert "training on the engine again\n" in said

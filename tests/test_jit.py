@@ -334,7 +334,7 @@ def test_a_second_step_and_a_new_architecture_compile_nothing():
     use_everything(9, (16,), 32)
     before = signatures()
     assert before["fastmlp.kernels.steps.train_steps"] > 0
-    assert before["fastmlp.kernels.steps.predict_rows"] > 0
+    assert before["fastmlp.kernels.prediction.predict_rows"] > 0
     use_everything(9, (16,), 32)
     assert signatures() == before
     for features, hidden, rows in (

@@ -52,6 +52,15 @@ def slot(number: int, change):
     return plant
 
 
+def passed(number: int, name: str, change):
+    """The fault that changes what the passes over all parameters know of one."""
+
+    def plant(plan: Plan) -> None:
+        plan.slot_rows[number][name] = change(plan, int(plan.slot_rows[number][name]))
+
+    return plant
+
+
 def option_of_layer_4(plan: Plan) -> None:
     plan.numbers[4, 0] = np.nan
 
@@ -94,6 +103,12 @@ FAULTS = {
     "a weight behind its buffer": (slot(6, to(1 << 40)), 5, "a parameter elsewhere"),
     "a weight where its row does not say": (slot(2, more), 1, "a parameter elsewhere"),
     "a bias elsewhere": (column(1, "bias", more), 1, "a parameter elsewhere"),
+    "a pass over a weight elsewhere": (passed(2, "at", more), 1, "passes over all find elsewhere"),
+    "a pass over more inputs": (passed(2, "inputs", one_more), 1, "passes over all find elsewhere"),
+    "a pass over more columns": (passed(3, "width", more), 1, "passes over all find elsewhere"),
+    "a pass over all in a thread's own": (passed(3, "alone", to(1)), 1, "passes over all find elsewhere"),
+    "more columns in the norm": (passed(8, "columns", to(1000)), 7, "passes over all find elsewhere"),
+    "a place in the norm beyond all": (passed(8, "first", one_more), 7, "passes over all find elsewhere"),
     "state behind its buffer": (column(2, "state", to(1 << 40)), 2, "state at .* is outside state"),
     "two states in one place": (column(2, "state", lambda plan, was: plan.rows[0]["state"]), 2, "state at .* overlaps"),
     "a state too short": (column(2, "state_width", to(8)), 2, "its state is too short"),

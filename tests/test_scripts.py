@@ -25,9 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "train.py"
 FILES = ["config.json", "history.csv", "metrics.json", "model.safetensors", "test.result"]
 OPTIONS = [
-    "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "momentum", "weight_decay", "dropout",
-    "batch_norm", "norm", "activation", "data", "scale", "validation", "patience", "monitor", "seed", "threads", "out",
-    "name", "force", "no_plots", "no_report", "open", "save_wrong_digits", "tensorboard", "no_progress",
+    "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "momentum", "weight_decay", "clip_norm",
+    "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "validation", "patience",
+    "monitor", "seed", "threads", "out", "name", "force", "no_plots", "no_report", "open", "save_wrong_digits",
+    "tensorboard", "no_progress",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp.kernels import steps
+from fastmlp.kernels import prediction
 from fastmlp.nn.module import evaluating, undrawn
 from fastmlp.running import door, predict
 from fastmlp.studies import dropout
@@ -58,14 +58,14 @@ def test_threads_that_ask_at_once_get_their_own_answers(monkeypatch, questions):
     """All hand their rows over before a kernel runs, and all kernels have run before one takes its answer."""
     predictor = fm.Predictor(a_model())
     expected = [predictor(x).copy() for x in questions]
-    barrier, kernel = threading.Barrier(THREADS, timeout=60), steps.predict_rows
+    barrier, kernel = threading.Barrier(THREADS, timeout=60), prediction.predict_rows
 
     def together(*arguments):
         barrier.wait()
         kernel(*arguments)
         barrier.wait()
 
-    monkeypatch.setattr(steps, "predict_rows", together)
+    monkeypatch.setattr(prediction, "predict_rows", together)
     for _ in range(3):  # memory that was given back is taken again
         with ThreadPoolExecutor(THREADS) as pool:
             answers = list(pool.map(predictor, questions))
@@ -104,7 +104,7 @@ def test_threads_that_ask_as_they_come_get_their_own_answers(monkeypatch):
 def test_a_call_ends_with_the_numbers_it_began_with(monkeypatch, x):
     """A refresh comes between the question and the kernel, or between the kernels of two threads."""
     model = a_model()
-    predictor, kernel = fm.Predictor(model, 2), steps.predict_rows
+    predictor, kernel = fm.Predictor(model, 2), prediction.predict_rows
     old, refreshed, lock = predictor(x), [], threading.Lock()
 
     def late(*arguments):
@@ -114,7 +114,7 @@ def test_a_call_ends_with_the_numbers_it_began_with(monkeypatch, x):
                 refreshed.append(predictor.refresh())
         kernel(*arguments)
 
-    monkeypatch.setattr(steps, "predict_rows", late)
+    monkeypatch.setattr(prediction, "predict_rows", late)
     assert np.array_equal(predictor(x), old)
     assert refreshed
     assert np.array_equal(predictor(x), fm.Predictor(model)(x))

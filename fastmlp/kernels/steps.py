@@ -1,4 +1,4 @@
-"""Many training steps, or the rows of a prediction, in one call: the loop of the engine.
+"""Many training steps in one call: the loop of the engine.
 
 The model is a *plan*, one row for each layer: the addresses of its kernels, its widths, where it lies in the flat
 buffers. The loop calls the kernels by their addresses (`forms`), so it knows no layer, no loss and no rule, and one
@@ -8,7 +8,8 @@ of every layer with the kernels that the graph calls with all of them.
 A step:  forward   a layer waits where it needs columns or rows of its input that other threads make
          loss      a row of it needs every column
          backward  dx of each layer, from the last; waits as the forward does
-         update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece
+         update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece; where gradients
+                  are clipped, all of them first
 The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
 threads. That costs less than two more waits.
 """
@@ -18,11 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import forms
+from .average import move_averages
 from .batch import ask_for_rows
+from .clip import step_on_kept
 from .jit import inner, kernel
 from .norm import add_columns
-from .simd import atomic_load, swap_control_word, view
+from .simd import atomic_load, view
 from .threads import LEAVING, share, wait_for_all
+from .updates import prepare
 from .updates import step as one_step
 
 ELEMENTWISE, RANDOM, NORM, LINEAR = range(4)  # the forms of layers
@@ -51,16 +55,33 @@ ROW = np.dtype(
             "alone",  # 1 where every thread computes all of it
             "waits", "waits_back",  # 1 where the forward, the backward must wait for the other threads
             "sends",  # 1 where its backward is to be computed
+            "trains",  # 1 where one of its parameters is trained
+        )
+    ]
+)  # fmt: skip
+# What the passes over all parameters know of one.
+SLOT = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "trained",  # 0 where it is frozen
+            "at", "alone",  # its place, in the buffer of all or in that of each thread
+            "width", "inputs",  # columns with padding, numbers a column: 1 for a vector
+            "columns", "first",  # how many columns count in the norm of all gradients, and where in `squares`
         )
     ]
 )  # fmt: skip
 
 
 class Net(NamedTuple):
-    """What does not change while a model trains.    plan: (layers,) ROW   numbers: (layers, n) float64"""
+    """What does not change while a model trains.
+
+    plan: (layers,) ROW   numbers: (layers, n) float64   slots: (parameters,) SLOT
+    """
 
     plan: Any
     numbers: Any
+    slots: Any
     lanes: int
     tiles: Any
 
@@ -112,10 +133,33 @@ class Rule(NamedTuple):
     rates: Any
 
 
+class Clip(NamedTuple):
+    """on: whether gradients are kept whole, by the rule `keep`, before they are used.
+
+    norm: the largest of all gradients together, infinity for any.   squares: (columns of all,) float64
+    """
+
+    on: bool
+    keep: Rule
+    norm: float
+    squares: Any
+
+
+class Average(NamedTuple):
+    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]"""
+
+    weights: Any
+    a: Any
+    own_a: Any
+
+
 class Buffers(NamedTuple):
-    """Flat buffers: parameters p, the rule's state m, v, u, layers' state, activations and their gradients."""
+    """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
+    activations and their gradients.
+    """
 
     p: Any
+    g: Any
     m: Any
     v: Any
     u: Any
@@ -133,6 +177,7 @@ class Own(NamedTuple):
     """
 
     p: Any
+    g: Any
     m: Any
     v: Any
     u: Any
@@ -204,14 +249,9 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         add_columns(view(state, row.dweights, (row.weight_rows, row.width)), total, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
-        option = rule.option[slot]
-        forms.call_scale(
-            rule.scale,
-            option,
-            rule.rates[min(step, rule.rates.shape[0] - 1), slot],
-            rule.counts[slot] + step + 1,
-            scale,
-        )
+        if not net.slots[slot].trained:
+            continue
+        option = prepare(rule, slot, step, scale)
         if row.form == LINEAR and which == 0:
             forms.call_linear_weight(
                 row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,
@@ -248,7 +288,9 @@ def share_out(weights, order, start, factor, r):
 
 
 @kernel
-def train_steps(thread, threads, patience, gate, net, batches, loss, rule, shared, own, first, last, sums):
+def train_steps(
+    thread, threads, patience, gate, net, batches, loss, rule, clip, average, shared, own, first, last, sums
+):
     """Run the steps [first, last) of an epoch as thread number `thread` of `threads`; returns the step it came to.
 
     Thread 0 adds up, row by row, so that sums do not depend on the number of threads: sums[0] Σ w times the losses, the
@@ -263,6 +305,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
+    at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
         x0 = view(my_x, 0, (N, plan[0].width_in))
@@ -333,7 +376,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             if layer == 0 and step + 1 < last:
                 ask_for_rows(batches.source, batches.order, batches.bounds[step + 1], batches.bounds[step + 2])
             row = plan[layer]
-            if row.parameters == 0:
+            if not row.trains:
                 continue
             lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
             below_alone = layer > 0 and plan[layer - 1].alone
@@ -343,42 +386,18 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
                 p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
             else:
                 p, m, v, u = shared.p, shared.m, shared.v, shared.u
+            if clip.on:
+                m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
+                row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
             )  # fmt: skip
+        if clip.on:
+            turn = step_on_kept(net, rule, clip, shared, own, scale, step, gate, threads, thread, turn, patience)
+        if average.weights.size > 0:
+            move_averages(net, average, shared.p, own.p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:
             sums[2] = step + 1
         if threads > 1 and atomic_load(gate, LEAVING) != 0:
             return step + 1
     return last
-
-
-@kernel
-def predict_rows(
-    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, z
-):
-    """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
-
-    Rows go through all layers together, `room` at a time, in `buffer`: a row needs no other, and no thread waits.
-    Denormal numbers count as zero, as they do in training. The arguments are those of `Net` and `Batches` one by one:
-    a tuple costs a microsecond at each call from Python, and a single row takes seven.
-    """
-    word, half = swap_control_word(-1), buffer.size // 2
-    for start in range(first, last, room):
-        N = min(room, last - start)
-        x, side = view(buffer, 0, (N, plan[0].width_in)), 1
-        forms.call_gather(gather, source, order, start, scale, x)
-        ask_for_rows(source, order, start + N, min(start + N + room, last))
-        for layer in range(plan.shape[0]):
-            row = plan[layer]
-            if row.evaluate == 0:  # a kind that does nothing in evaluation
-                continue
-            y = view(buffer, side * half, (N, row.width))
-            lo, hi = part_of(row, N, lanes, 1, 0)
-            forward_layer(row, lanes, tiles, numbers[layer], x, y, own_p if row.alone else p, state, False, 0, lo, hi)
-            x, side = y, 1 - side
-        for n in range(N):
-            for c in range(z.shape[1]):
-                z[start + n, c] = x[n, c]
-    swap_control_word(word)

@@ -8,11 +8,19 @@ rate of this step, as a schedule gives it, by itself.    t counts the steps from
 
 import numpy as np
 
-from .forms import call_rule
+from .forms import call_rule, call_scale
 from .jit import inner, kernel
 from .simd import view
 
 SCALES = 8  # numbers that `scale` may hand to `update`
+
+
+@inner
+def prepare(rule, slot, step, scale):
+    """The options of a parameter; `scale` gets what the rule makes of them for a step of the epoch."""
+    rate = rule.rates[min(step, rule.rates.shape[0] - 1), slot]
+    call_scale(rule.scale, rule.option[slot], rate, rule.counts[slot] + step + 1, scale)
+    return rule.option[slot]
 
 
 @inner

@@ -3,7 +3,7 @@
 `LAYERS` holds every layer that is declared, `LOSSES` every loss; whoever needs to know of all kinds reads them.
 """
 
-from . import init
+from . import init, utils
 from .activations import ACTIVATIONS, ELU, SELU, Hardtanh, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, SmoothL1Loss
 from .dropout import Dropout
@@ -71,4 +71,5 @@ __all__ = [
     "init",
     "manual_seed",
     "row_loss",
+    "utils",
 ]

@@ -4,6 +4,7 @@
 """
 
 from .adam import Adam, AdamW
+from .averaging import AVERAGES, EMA, SWA, Average
 from .base import Optimizer
 from .lion import Lion
 from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
@@ -12,11 +13,15 @@ from .sgd import SGD
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
 
 __all__ = [
+    "AVERAGES",
+    "EMA",
     "RULES",
     "SCHEDULES",
     "SGD",
+    "SWA",
     "Adam",
     "AdamW",
+    "Average",
     "CosineAnnealingLR",
     "Lion",
     "Optimizer",

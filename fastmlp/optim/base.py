@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -60,6 +61,7 @@ class Optimizer:
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
         self._scales: dict[tuple[int, int], tuple[Array, Array]] = {}  # of one call of `step`
+        self.averaged: dict[str, Any] = {}  # of `fit(average=...)`: the raw weights, and how often the average went on
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
         if not entries:
@@ -296,14 +298,16 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: arrays and step}, "param_groups": options with numbers for params, "epochs": ...}
 
-        Arrays are copies. "schedule_rates" is what a schedule needs to go on.
+        Arrays are copies. "schedule_rates" is what a schedule needs to go on; "averaged", where weights were averaged,
+        what an average does.
         """
         numbers = iter(range(len(self.parameters())))
         groups = [{**group, "params": [next(numbers) for _ in group["params"]]} for group in self.param_groups]
         state = {i: {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
                  for i, values in self.state.items()}  # fmt: skip
         rates = [list(pair) for pair in self.schedule_rates]
-        return {"state": state, "param_groups": groups, "epochs": self.epochs, "schedule_rates": rates}
+        averaged = {"averaged": copy.deepcopy(self.averaged)} if self.averaged else {}
+        return {"state": state, "param_groups": groups, "epochs": self.epochs, "schedule_rates": rates, **averaged}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
@@ -324,7 +328,10 @@ class Optimizer:
             state[int(key)] = {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in kept.items()}
         epochs = state_dict.get("epochs", 0)
         check.whole(f"{self._name}: epochs of the state", epochs, 0)
-        self.param_groups, self.state, self.epochs = filled, state, int(epochs)
+        averaged = copy.deepcopy(dict(state_dict.get("averaged", {})))
+        if averaged and averaged.keys() != {"kind", "count", "raw", "shown"}:
+            raise ValueError(f"{self._name}: averaged of the state is of another form; it must be what fit left there")
+        self.param_groups, self.state, self.epochs, self.averaged = filled, state, int(epochs), averaged
         self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
 
     def _check_form(self, state_dict: Any) -> None:

@@ -20,6 +20,8 @@ from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import nodes
+from .averaging import Averaging
+from .clip import Clip
 from .engine import Engine
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
@@ -86,12 +88,16 @@ class Trainer:
         n_threads: int | str,
         say: Callable[[str], Any],
         weights: Array | None = None,
+        clip: Clip | None = None,
+        averaging: Averaging | None = None,
     ) -> None:
         self.weights = weights
         if weights is not None:
             check_takes_weights("fit: rows have weights", loss)
         self.model, self.optimizer, self.loss, self.data = model, optimizer, loss, data
         self.room, self.most_threads, self.say = room, ceiling(n_threads), say
+        self.clip, self.averaging = clip or Clip(), averaging
+        self.rows: tuple[Array, list[int]] = np.zeros(0, np.int64), []  # of the last epoch, and its batches' sizes
         self.engine: Engine | None = None
         self.reason, self.ran_on = "", "engine"
         self.prepare()
@@ -141,7 +147,7 @@ class Trainer:
         features = self.data.n_features
         engine = Engine(
             self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss, width=self._width(),
-            row_weights=self.weights,
+            row_weights=self.weights, clip=self.clip, averaging=self.averaging,
         )  # fmt: skip
         engine.prepare(self.data)
         targets = self.data.targets[:4]
@@ -155,16 +161,43 @@ class Trainer:
     def epoch(
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
     ) -> tuple[float, float]:
-        """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`."""
+        """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`.
+
+        The loss is that of the weights that are trained; where they are averaged, the model holds their average after.
+        """
+        self.rows = order, sizes
+        if self.averaging is not None:
+            self.averaging.begin()
+        result = self._epoch(order, sizes, on_rows, rates)
+        if self.averaging is not None:
+            self.averaging.end_of_epoch()
+            self.averaging.show(self.data, order, sizes)
+        return result
+
+    def leave(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Give the model its average, also where an epoch was not whole; called with what has ended the training.
+
+        Where that is an error, the rows may be at fault: then nothing is measured on them.
+        """
+        if self.averaging is not None:
+            order, sizes = self.rows
+            interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+            self.averaging.show(self.data, order, sizes if kind is None or interrupted else [])
+
+    def _epoch(
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None
+    ) -> tuple[float, float]:
         self.prepare()
         weights, _ = weights_of("fit", self.data, self.weights)
         if weights is not None and not weights[order].any():
             raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
         if self.engine is not None:
             return self.engine.epoch(self.data, order, sizes, on_rows, rates)
+        averaging, moves = self.averaging, self.averaging.weights(len(sizes)) if self.averaging else ()
         return nodes.epoch(
-            self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say, self.weights
-        )
+            self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say, self.weights,
+            self.clip, lambda step: averaging.go_on(moves[step]) if averaging and len(moves) else None,
+        )  # fmt: skip
 
 
 def outputs(

@@ -19,14 +19,17 @@ from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
+from ..kernels import clip as clipping
 from ..kernels import forms, steps
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
 from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
+from .averaging import Averaging
+from .clip import Clip
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take
+from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
 from .team import Team
 from .trust import batch_bounds, check_rows, check_targets, weights_of
 from .verify import verify
@@ -44,6 +47,8 @@ class Engine(OfThisProcess):
     loss      `CrossEntropyLoss()` where None        width  numbers in a row's targets; where None one for a loss of
               classes, else as many as the model has outputs
     row_weights  (rows,) what each row counts in the loss; where None, the data's `sample_weight`
+    clip      of the gradients, before the rule sees them
+    averaging of the weights, after each step
 
     Use `with`: it ends the threads, which the first epoch starts.
     Error: ValueError for a model that `obstacle` names a reason for.
@@ -61,10 +66,13 @@ class Engine(OfThisProcess):
         loss: Loss | None = None,
         width: int | None = None,
         row_weights: Array | None = None,
+        clip: Clip | None = None,
+        averaging: Averaging | None = None,
     ) -> None:
         if reason := obstacle(model, optimizer):
             raise ValueError(f"Engine: {reason}")
-        self.model, self.optimizer, self.ceiling = model, optimizer, ceiling
+        self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
+        self.averaging = averaging if averaging is not None and averaging.by_steps else None
         self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
         self.plan = plan = Plan(model, features, room)
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
@@ -79,6 +87,10 @@ class Engine(OfThisProcess):
         self.arrays: tuple[Array, Array, Array] = (m, v, u)
         m, v, u = (zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3))
         self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
+        shapes = self.weights.p.shape, self.weights.own_p.shape
+        self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
+        shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
+        self.average = steps.Average(np.zeros(0), *(zeros(shape, dtype) for shape in shapes))
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -90,9 +102,10 @@ class Engine(OfThisProcess):
         self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
         self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, kernels.SCALES))
         self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
-        self.net = steps.Net(plan.rows, plan.numbers, plan.lanes, plan.tiles)
-        rule, pair = type(optimizer), self.loss.kernels
+        self.net = steps.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
+        rule, pair, keep = type(optimizer), self.loss.kernels, (clipping.keep_scale, clipping.keep_gradient)
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
+        self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
         self.loss_at = (
             forms.address(pair["forward"], "loss_forward", dtype),
             forms.address(pair["backward"], "loss_backward", dtype),
@@ -107,6 +120,10 @@ class Engine(OfThisProcess):
         plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        if self.averaging is not None:
+            shared += sizes["p"] + sizes["own_p"]
+        if self.clip.on:
+            shared, own = shared + sizes["p"], own + sizes["own_p"]
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
         a_row = 8 * (3 + self.width) + plan.dtype.itemsize  # of the loss, and its targets
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
@@ -143,6 +160,8 @@ class Engine(OfThisProcess):
             raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
         self.optimizer.check()
         self.weights.read()
+        for slot, flat, array in self._averages():
+            put(flat, slot, array)
         self.plan.read_options()
         self._read_optimizer()
 
@@ -166,6 +185,8 @@ class Engine(OfThisProcess):
         if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
         batches, sums = self._batches(data, order, bounds), np.zeros(5)
+        if self.averaging is not None:
+            self.average = self.average._replace(weights=self.averaging.weights(len(sizes)))
         self.sums = sums
         self.plan.read_options()
 
@@ -237,29 +258,49 @@ class Engine(OfThisProcess):
                 *self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows,
                 loss.factor(self.plan.columns),
             ),
-            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates),
-            steps.Buffers(weights.p, *self.arrays, weights.state, self.act, self.dact),
+            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates), self._clip(), self.average,
+            steps.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
             steps.Own(
-                weights.own_p, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch, self.pieces,
-                self.own_targets, self.own_r, self.terms, self.scales,
+                weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
+                self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
             ),
             first, last, self.sums,
         )  # fmt: skip
+
+    def _clip(self) -> steps.Clip:
+        """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and the norm's."""
+        slots = len(self.plan.slots)
+        keep = steps.Rule(*self.keep_at, np.full((slots, 1), self.clip.value), self.counts, np.zeros((1, slots)))
+        return steps.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
+
+    def _averages(self) -> list[tuple[Slot, Array, Array]]:
+        """(slot, flat buffer, array) of the average of each parameter, where there is one."""
+        if self.averaging is None or not self.averaging.average:
+            return []
+        name_of = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        flat = self.average.a, self.average.own_a
+        arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
+        return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""
         optimizer = self.optimizer
         for group in optimizer.param_groups:
             optimizer.try_out(group)
+        self.plan.train_only([id(parameter) for parameter in trained_parameters(self.model, optimizer)])
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
-        self.groups = np.array([group_of[id(slot.parameter)] for slot in self.plan.slots], np.int64)
-        for i, slot in enumerate(self.plan.slots):
+        self.groups = np.array([group_of.get(id(slot.parameter), 0) for slot in self.plan.slots], np.int64)
+        for i, slot in self._trained():
             state = optimizer.state.get(number[id(slot.parameter)], {})
             self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
             self.counts[i] = optimizer.steps_made(state)
             for name, flat in self._flat(slot):
                 put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
+
+    def _trained(self) -> list[tuple[int, Slot]]:
+        """The places of the parameters that a step changes, with their numbers."""
+        return [(i, slot) for i, slot in enumerate(self.plan.slots) if self.plan.slot_rows[i]["trained"]]
 
     def _flat(self, slot: Slot) -> list[tuple[str, Array]]:
         """(name in the optimizer's state, flat buffer) of what the rule keeps for a parameter."""
@@ -272,13 +313,18 @@ class Engine(OfThisProcess):
         if not done:
             return
         self.weights.write()
+        for slot, flat, array in self._averages():
+            take(flat, slot, array)
+        if self.averaging is not None:
+            self.averaging.count += done
         optimizer = self.optimizer
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
+        self.model.zero_grad()
         for layer in self.plan.layers:
             layer.trained(done)
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         self.counts += done
-        for i, slot in enumerate(self.plan.slots):
+        for i, slot in self._trained():
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))

@@ -15,6 +15,8 @@ from ..graph import Array, Tensor
 from ..nn import Loss, Module
 from ..nn.score import added
 from ..optim import Optimizer
+from .clip import Clip
+from .plan import trained_parameters
 from .trust import weights_of
 
 
@@ -52,12 +54,15 @@ def epoch(
     rates: Array | None = None,
     say: Callable[[str], Any] = lambda line: None,
     row_weights: Array | None = None,
+    clip: Clip | None = None,
+    after_step: Callable[[int], Any] = lambda step: None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`; returns (mean loss, score). The arguments are those of `Engine.epoch`.
 
-    `say` gets a line where the first step compiles kernels; `row_weights` are those of `Engine`.
+    `say` gets a line where the first step compiles kernels; `row_weights` are those of `Engine`. clip: of the
+    gradients, before each step; after_step is called with its number after it.
     """
-    dtype, every = dtype_of(model), float_targets(data)
+    dtype, every, trained = dtype_of(model), float_targets(data), trained_parameters(model, optimizer)
     weights, scored = weights_of("fit", data, row_weights)
     numbers = loss.score.known(every[order], None if scored is None else scored[order])
     loss_sum = mass_sum = above = below = 0.0
@@ -77,7 +82,10 @@ def epoch(
             value = loss(z, targets, w)
             optimizer.zero_grad()
             value.backward()
+            if clip is not None:
+                clip.apply(trained)
             optimizer.step()
+            after_step(step)
         mass, factor = loss.mass(every[rows], w), loss.factor(z.shape[1])
         loss_sum += value.item() / factor if factor else value.item() * mass
         mass_sum += mass
@@ -86,6 +94,7 @@ def epoch(
         start += len(rows)
         on_rows(len(rows), *mean())
     optimizer.zero_grad()
+    model.zero_grad()  # what the optimizer does not hold got gradients all the same
     return mean()
 
 

@@ -59,16 +59,21 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         for layer in layers:
             if not (layer.training or layer.form == "nothing"):
                 return f"a {type(layer).__name__} is in evaluation mode and does not train"
-        for parameter in parameters:
-            if not (parameter.requires_grad and parameter.data.flags.carray):
-                return "a parameter does not require grad, or is not contiguous"
-            if parameter._hooks:
-                return "a parameter has a hook, which wants to see its gradient"
+        if any(parameter.requires_grad and parameter._hooks for parameter in parameters):
+            return "a parameter has a hook, which wants to see its gradient"
         if not optimizer.runs_on_engine():
             return f"{type(optimizer).__name__} declares no kernels for its step"
-        if {id(p) for p in optimizer.parameters()} != {id(parameter) for parameter in parameters}:
-            return "the optimizer does not hold just the model's parameters"
+        if not (trained := trained_parameters(model, optimizer)):
+            return "the optimizer holds no parameter of the model that requires grad"
+        if not all(parameter.data.flags.carray for parameter in trained):
+            return "a parameter is not contiguous"
     return None
+
+
+def trained_parameters(model: Module, optimizer: Optimizer) -> list[Parameter]:
+    """Those of the model, in its order, that a step changes: the optimizer holds them, and they require grad."""
+    held = {id(parameter) for parameter in optimizer.parameters()}
+    return [parameter for parameter in model.parameters() if id(parameter) in held and parameter.requires_grad]
 
 
 def facts(layers: list[Any], features: int) -> list[Any]:
@@ -150,7 +155,13 @@ class Plan(OfThisProcess):
         self.columns = features
         for i in range(len(layers)):
             self._lower(i)
+        self.slot_rows = np.zeros(len(self.slots), steps.SLOT)
+        for one, slot in zip(self.slot_rows, self.slots, strict=True):
+            one["at"], one["alone"], one["columns"] = slot.at, slot.alone, slot.shape[0]
+            one["width"] = slot.copies if slot.copies > 1 else -(-slot.shape[0] // self.lanes) * self.lanes
+            one["inputs"] = math.prod(slot.shape[1:])
         self._wait_back()
+        self.train_only([id(slot.parameter) for slot in self.slots])
         self.width_in, self.width_out = int(self.rows[0]["width_in"]), int(self.rows[-1]["width"])
         self.widest = max(self.width_in, int(self.rows["width"].max()))
         self.read_options()
@@ -167,6 +178,24 @@ class Plan(OfThisProcess):
             layer.check()
             self.numbers[i, : len(layer.numbers)] = layer.number_array()
             row["seed"], row["step"], row["layer"] = layer.counters()
+
+    def train_only(self, trained: list[int]) -> None:
+        """Say which parameters are trained, by id: no gradient goes further down than the lowest of them.
+
+        Their columns, `counted` of them, count in the norm of all gradients, in the order of the list.
+        """
+        place, self.counted = {id(slot.parameter): i for i, slot in enumerate(self.slots)}, 0
+        self.slot_rows["trained"] = 0
+        for parameter in trained:
+            one = self.slot_rows[place[parameter]]
+            one["trained"], one["first"] = 1, self.counted
+            self.counted += int(one["columns"])
+        below = False
+        for row in self.rows:
+            row["trains"] = self.slot_rows["trained"][row["slot"] : row["slot"] + row["parameters"]].any()
+            made_on_the_way = row["form"] != steps.LINEAR and not row["weights"]  # its own gradients, by its backward
+            row["sends"] = below or bool(row["trains"] and made_on_the_way)
+            below = below or bool(row["trains"])
 
     def fits(self, model: Module) -> bool:
         """Whether the model still has the layers, widths and shapes that it was made from."""
@@ -196,8 +225,6 @@ class Plan(OfThisProcess):
         row["dx"] = self.take("dact", self.room * int(row["width_in"])) if below is None else below["dy"]
         row["dy"] = self.take(own + "dact", self.room * int(row["width"]))
         parameters = layer.engine_parameters()
-        gradient_below = any(earlier.engine_parameters() for earlier in self.layers[:i])
-        row["sends"] = gradient_below or bool(parameters and not linear and not row["weights"])
         if below is not None:
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
@@ -312,9 +339,10 @@ class Weights(OfThisProcess):
         return parameters, [kept.copy() for kept, _ in self._buffers()]
 
     def write(self) -> None:
-        """Give the numbers back, into the model's own arrays."""
-        for slot in self.plan.slots:
-            take(self._flat(slot), slot, slot.parameter.data)
+        """Give the numbers that were trained back, into the model's own arrays."""
+        for slot, trained in zip(self.plan.slots, self.plan.slot_rows["trained"], strict=True):
+            if trained:
+                take(self._flat(slot), slot, slot.parameter.data)
         for kept, array in self._buffers():
             array[...] = kept
 

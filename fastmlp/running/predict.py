@@ -13,7 +13,7 @@ from ..data import Dataset
 from ..data.features import SCALES, as_kept, checked_scale
 from ..data.frames import rows_of
 from ..graph import Array
-from ..kernels import forms, steps
+from ..kernels import forms, prediction
 from ..machine import available_cores
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle
@@ -101,7 +101,7 @@ class Predictor:
                 desk = snapshot.desk(x.dtype)
             row, arguments, logits = desk
             row[0] = x
-            steps.predict_rows(*arguments)
+            prediction.predict_rows(*arguments)
             z: Array = logits.copy()
             free.append(desk)
             return z
@@ -199,7 +199,7 @@ class _Snapshot(OfThisProcess):
             buffer = self.buffers.pop()
         except IndexError:
             buffer = kernels.zeros((2 * ROOM * self.plan.widest,), self.plan.dtype)
-        steps.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
+        prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
         self.buffers.append(buffer)
 
     def _arguments(

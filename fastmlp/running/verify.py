@@ -63,6 +63,12 @@ def verify(plan: Plan) -> None:
             )
             require(i, slot.copies == (row["width"] if row["tied"] else 1), "a number of copies is odd")
             occupy(i, "a parameter", own + "p", slot.at, size)
+            one = plan.slot_rows[int(row["slot"]) + k]
+            placed = one["at"] == slot.at and one["alone"] == slot.alone and one["width"] * one["inputs"] == size
+            counts = 0 < one["columns"] <= one["width"] and 0 <= one["first"] <= plan.counted - one["columns"]
+            require(i, placed and (counts or not one["trained"]), "a parameter that passes over all find elsewhere")
+        trains_below = any(earlier["trains"] for earlier in plan.rows[:i])
+        require(i, row["sends"] or not trains_below, "a layer below is trained, and gets no gradient")
         if row["form"] == steps.NORM:
             require(i, not row["alone"], "a norm is alone")
             absent = int(row["weight_rows"] - row["parameters"])

@@ -18,8 +18,11 @@ from ..graph import Array
 from ..machine import available_memory
 from ..nn import LOSSES, Layer, Loss, Module
 from ..nn.score import added
-from ..optim import Adam, Optimizer, Rates, Schedule
+from ..optim import Adam, Average, Optimizer, Rates, Schedule
+from ..optim.averaging import checked_average
 from ..running import door
+from ..running.averaging import Averaging
+from ..running.clip import checked_clip
 from ..running.nodes import dtype_of, float_targets
 from . import fitting
 from .answers import Answers, usual_loss
@@ -45,6 +48,9 @@ def fit(
     schedule_every: str = "epoch",
     start_epoch: int | None = None,
     class_weight: str | Mapping[Any, float] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    average: str | Average | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
@@ -77,6 +83,14 @@ def fit(
     class_weight  how much the rows of a class count in the loss of the training: "balanced", n / (C n_c) as in
                 scikit-learn, or a dict of numbers by class value, 1 for what is not in it. It multiplies the data's
                 `sample_weight`
+    clip_value  the most that a number of a gradient may be away from 0: what is beyond becomes the bound
+    clip_norm   the most that the norm of all gradients together may be, of all parameters that are trained: all are
+                multiplied by min(1, clip_norm / (norm + 1e-6)), after clip_value. The rule, and its weight decay, come
+                after both. As in PyTorch, a norm of NaN makes all of them NaN: the loss then ends the training
+    average     "ema", `optim.EMA(decay=0.999)` after each step, or "swa", `optim.SWA(start=0.75)` after each of the
+                last epochs. What validation and callbacks see after an epoch, and what the model is left with, is the
+                average; its batch norms are measured anew on the training rows, by a pass more an epoch. The weights
+                that training goes on from stay in `optimizer.averaged`. The training loss is theirs
 
     The model's outputs are the classes of the data in their order, and `model.classes_` says so afterwards where they
     are others than 0 .. C - 1. The classes of `validation` are looked up among them.
@@ -104,6 +118,9 @@ def fit(
         owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(parameter) in owned for parameter in model.parameters()):
             raise ValueError("fit: optimizer holds none of the model's parameters; make it with model.parameters()")
+    if not any(p.requires_grad for p in model.parameters() if optimizer is None or id(p) in owned):
+        which = "" if optimizer is None else " that optimizer holds"
+        raise ValueError(f"fit: no parameter{which} requires grad; one at least must be trained")
     callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
     for callback in callbacks:
         if isinstance(callback, type):
@@ -157,6 +174,10 @@ def fit(
     _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
+    clip = checked_clip("fit", clip_value, clip_norm, dtype_of(model))
+    averaging, optimizer.averaged = None, optimizer.averaged if average is not None else {}
+    if (rule := checked_average("fit", average)) is not None:
+        averaging = Averaging(model, optimizer, rule, done, done + epochs)
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
         stack.callback(_restore, _modes(model))
@@ -164,11 +185,16 @@ def fit(
             model.train()
         training = _modes(model)
         stack.callback(report.close)
-        if line := data.advice():
-            report.say(line)
+        for line in (
+            data.advice(),
+            rule.advice(done + epochs, (done + epochs) * len(sizes)) if rule is not None else "",
+        ):
+            if line:
+                report.say(line)
         with kernels.announce_compiling(report.say):
-            trainer = door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, weights)
-            stack.enter_context(trainer)
+            trainer = stack.enter_context(
+                door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, weights, clip, averaging)
+            )
             for callback in callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(loss)
@@ -177,6 +203,7 @@ def fit(
         for callback in reversed(callbacks):  # a stack is left from its top: the first callback finishes first
             if hasattr(callback, "finish"):
                 stack.callback(callback.finish, model, history)
+        stack.push(trainer.leave)  # before that: who finishes sees the average
         for epoch in range(done + 1, done + epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(rows)
             if not model.training:  # a callback that evaluated the model has left it so

@@ -1,0 +1,106 @@
+"""Clipping: gradients are held within bounds before the rule sees them.
+
+    by value   each number of g into [-x, x]
+    by norm    g ← g min(1, most / (‖g‖ + 1e-6)),  ‖g‖ over the gradients of all parameters together
+
+Where a gradient is clipped, dw is kept whole: `keep_gradient` stands in the place of the rule while gradients are made,
+and the rule's step is a pass of its own. A norm crosses all columns. So that it is the same to the last bit whoever
+made which, it is first a number a column, Σ g², and then these in their order, both in float64.
+"""
+
+import numpy as np
+
+from .jit import inner, kernel
+from .simd import view
+from .threads import share, wait_for_all
+from .updates import prepare, step
+
+ROUND = 1e-6  # what PyTorch adds to the norm
+
+
+@kernel
+def keep_scale(option, lr, t, scale):
+    """Nothing: a gradient is kept as it is."""
+
+
+@kernel
+def keep_gradient(p, g, m, v, u, option, scale):
+    """m = g, each number brought into [-option[0], option[0]]; NaN stays NaN. It has the form of a rule."""
+    most = p.dtype.type(option[0])
+    for i in range(g.size):
+        m[i] = most if g[i] > most else -most if g[i] < -most else g[i]
+
+
+@inner
+def column_squares(g, at, inputs, lanes, squares, lo, hi):
+    """squares[o] = Σᵢ g[o, i]²  for the columns [lo, hi) of a packed gradient, which lies in g from `at` on.
+
+    A vector is a weight of one input. lo is a multiple of lanes.
+    """
+    for o in range(lo, hi, lanes):
+        total = squares[o : min(o + lanes, hi)]
+        total[:] = 0
+        for i in range(inputs):
+            row = view(g, at + o * inputs + i * lanes, (total.size,))
+            for lane in range(total.size):
+                total[lane] += np.float64(row[lane]) * np.float64(row[lane])
+
+
+@kernel
+def row_squares(g, squares):
+    """squares[o] = Σᵢ g[o, i]²  of a gradient as people see it, (columns, inputs)."""
+    for o in range(g.shape[0]):
+        total = 0.0
+        for i in range(g.shape[1]):
+            total += np.float64(g[o, i]) * np.float64(g[o, i])
+        squares[o] = total
+
+
+@kernel
+def total_norm(squares):
+    """‖g‖ = √(Σ squares), in their order."""
+    total = 0.0
+    for o in range(squares.size):
+        total += squares[o]
+    return np.sqrt(total)
+
+
+@kernel
+def clip_factor(norm, most):
+    """min(1, most / (norm + 1e-6)); NaN where the norm is NaN, 0 where it is infinite, as in PyTorch."""
+    factor = most / (norm + ROUND)
+    return 1.0 if factor > 1.0 else factor
+
+
+@inner
+def step_on_kept(net, rule, clip, shared, own, scale, step_number, gate, threads, thread, turn, patience):
+    """The factor of all gradients, and the rule's step on each parameter with what is kept; returns the next turn.
+
+    The squares of what every thread computes alone are made by the first.
+    """
+    factor = 1.0
+    if clip.norm < np.inf:
+        for number in range(net.slots.shape[0]):
+            slot = net.slots[number]
+            if slot.trained and (thread == 0 or not slot.alone):
+                lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
+                g, squares = own.g[thread] if slot.alone else shared.g, clip.squares[slot.first :]
+                column_squares(g, slot.at, slot.inputs, net.lanes, squares, lo, min(hi, slot.columns))
+        turn = wait_for_all(gate, threads, turn, patience)
+        factor = clip_factor(total_norm(clip.squares), clip.norm)
+    for number in range(net.slots.shape[0]):
+        slot = net.slots[number]
+        if not slot.trained:
+            continue
+        lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
+        if slot.alone:
+            p, g, m, v, u = own.p[thread], own.g[thread], own.m[thread], own.v[thread], own.u[thread]
+        else:
+            p, g, m, v, u = shared.p, shared.g, shared.m, shared.v, shared.u
+        at, size = slot.at + lo * slot.inputs, (hi - lo) * slot.inputs
+        piece, small = view(g, at, (size,)), g.dtype.type(factor)
+        for i in range(size):
+            piece[i] *= small
+        option = prepare(rule, number, step_number, scale)
+        step(rule.update, p, g, at, m, v, u, at, size, option, scale)
+    return turn

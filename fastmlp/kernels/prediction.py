@@ -1,0 +1,37 @@
+"""The rows of a prediction in one call: the forward pass of the engine's loop, in evaluation mode."""
+
+from . import forms
+from .batch import ask_for_rows
+from .jit import kernel
+from .simd import swap_control_word, view
+from .steps import forward_layer, part_of
+
+
+@kernel
+def predict_rows(
+    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, z
+):
+    """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
+
+    Rows go through all layers together, `room` at a time, in `buffer`: a row needs no other, and no thread waits.
+    Denormal numbers count as zero, as they do in training. The arguments are those of `Net` and `Batches` one by one:
+    a tuple costs a microsecond at each call from Python, and a single row takes seven.
+    """
+    word, half = swap_control_word(-1), buffer.size // 2
+    for start in range(first, last, room):
+        N = min(room, last - start)
+        x, side = view(buffer, 0, (N, plan[0].width_in)), 1
+        forms.call_gather(gather, source, order, start, scale, x)
+        ask_for_rows(source, order, start + N, min(start + N + room, last))
+        for layer in range(plan.shape[0]):
+            row = plan[layer]
+            if row.evaluate == 0:  # a kind that does nothing in evaluation
+                continue
+            y = view(buffer, side * half, (N, row.width))
+            lo, hi = part_of(row, N, lanes, 1, 0)
+            forward_layer(row, lanes, tiles, numbers[layer], x, y, own_p if row.alone else p, state, False, 0, lo, hi)
+            x, side = y, 1 - side
+        for n in range(N):
+            for c in range(z.shape[1]):
+                z[start + n, c] = x[n, c]
+    swap_control_word(word)

@@ -1,0 +1,141 @@
+"""Two sets of weights: the raw ones, which the rule changes, and their average, which everybody else sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..graph import Array, no_grad
+from ..graph.operation import flushed, kernel_array
+from ..kernels.average import move_average
+from ..nn import Layer, Module
+from ..optim import Average, Optimizer
+from . import nodes
+
+
+class Averaging:
+    """The average of a model's weights over a training; `epochs` are all of it, `done` those made before.
+
+    The model holds the raw numbers within an epoch, between `begin` and `show`, and else the average. Both stay in
+    `optimizer.averaged`, so that the next call with this optimizer goes on. An array that somebody changed meanwhile,
+    such as a callback, is raw from then on, and the average begins anew.
+    """
+
+    def __init__(self, model: Module, optimizer: Optimizer, rule: Average, done: int, epochs: int) -> None:
+        self.model, self.optimizer, self.rule = model, optimizer, rule
+        self.epoch, self.first, self.inside = done, rule.begins(epochs), False
+        self.average: dict[str, Array] = {}  # of the parameters, by name
+        kept = optimizer.averaged
+        self.raw: dict[str, Array] = _copied(kept.get("raw", {}))  # of the whole state, while the model has the average
+        self.shown: dict[str, Array] = _copied(kept.get("shown", {}))  # what it was left with
+        self.count = int(kept["count"]) if kept.get("kind") == self.kind else 0  # how often the average went on
+
+    @property
+    def kind(self) -> str:
+        """The name of the average."""
+        return type(self.rule).__name__
+
+    @property
+    def by_steps(self) -> bool:
+        """Whether the average goes on after each step, or after each epoch."""
+        return self.rule.every == "step"
+
+    def begin(self) -> None:
+        """Before an epoch: the model gets its raw numbers back."""
+        self.inside = True
+        parameters = dict(self.model.named_parameters())
+        for name, array in self.model.state_dict().items():
+            if _same(array, self.shown.get(name)) and name in self.raw and self.raw[name].shape == array.shape:
+                _put(array, self.raw[name])
+            elif name in parameters:
+                self.count = 0
+        self.average = {
+            name: self.shown[name] if self.count else parameter.data.copy() for name, parameter in parameters.items()
+        }
+        self.raw = {}
+
+    def weights(self, steps: int) -> Array:
+        """(steps,): how far the average goes after each step of this epoch; empty where it waits for the end of it."""
+        return np.array([self.rule.weight(self.count + step) for step in range(steps if self.by_steps else 0)])
+
+    @flushed
+    def go_on(self, weight: float) -> None:
+        """The average goes this far: after a step on the graph, or after an epoch."""
+        for name, parameter in self.model.named_parameters():
+            average = self.average[name]
+            if average.shape != parameter.shape:
+                raise ValueError(f"fit: {name} is {parameter.shape}; its average is {average.shape}")
+            move_average(average.reshape(-1), kernel_array(parameter.data).reshape(-1), weight)
+        self.count += 1
+
+    def end_of_epoch(self) -> None:
+        """After a whole epoch. Until the first that counts, the average is the weights."""
+        self.epoch += 1
+        if self.epoch < self.first:
+            self.go_on(1.0)
+            self.count = 0
+        elif not self.by_steps:
+            self.go_on(self.rule.weight(self.count))
+
+    def show(self, data: Dataset, order: Array, sizes: list[int]) -> None:
+        """The model gets the average, and the statistics of its norms are measured anew, on the rows of `order`.
+
+        Nothing happens where it has it; where Ctrl-C ended a first call half way, a second makes it whole.
+        """
+        if not self.inside:
+            return
+        state = self.model.state_dict()
+        self.raw = self.raw or _copied(state)
+        for name, average in self.average.items():
+            _put(state[name], average)
+        if not all(_same(average, self.raw[name]) for name, average in self.average.items()):
+            measure_statistics(self.model, data, order, sizes)
+        self.shown = _copied(state)
+        self.optimizer.averaged = {"kind": self.kind, "count": self.count, "raw": self.raw, "shown": self.shown}
+        self.inside = False
+
+
+def measure_statistics(model: Module, data: Dataset, order: Array, sizes: list[int]) -> None:
+    """Running means and variances of the weights that the model has: the mean over these batches, in training mode.
+
+    As torch.optim.swa_utils.update_bn. Layers in evaluation mode keep theirs, counters of dropout stay.
+    """
+    norms: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.training and any(m.named_buffers())]
+    if not norms or not sizes:
+        return
+    measured = [norm for norm in norms if hasattr(norm, "momentum")]
+    momenta = [norm.momentum for norm in measured]
+    drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and hasattr(m, "step")]
+    steps = [layer.step for layer in drawing]
+    whole = {name: array.copy() for name, array in model.named_buffers() if array.dtype.kind != "f"}
+    try:
+        with no_grad():
+            for batch, (x, _) in enumerate(nodes.batches(data, order, sizes, nodes.dtype_of(model))):
+                for norm in measured:
+                    norm.momentum = 1 / (batch + 1)
+                model(x)
+    finally:
+        for norm, momentum in zip(measured, momenta, strict=True):
+            norm.momentum = momentum
+        for layer, step in zip(drawing, steps, strict=True):
+            layer.step = step
+        for name, array in model.named_buffers():
+            if name in whole:  # how many batches it was trained on
+                array[...] = whole[name]
+
+
+def _copied(state: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.copy() for name, array in state.items()}
+
+
+def _put(array: Array, numbers: Array) -> None:
+    """Into the model's own array, unless it holds them: one that is frozen may be read-only."""
+    if not _same(array, numbers):
+        array[...] = numbers
+
+
+def _same(array: Array, other: Array | None) -> bool:
+    """To the last bit."""
+    return other is not None and array.shape == other.shape and array.tobytes() == other.tobytes()
