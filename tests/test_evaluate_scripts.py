@@ -178,7 +178,7 @@ def test_every_class_has_a_line_where_it_is_asked_for(script, tmp_path):
         (["--model", "{place}/run", "--data", "{place}/run/config.json"], ["config.json is one file"]),
         (["--model", "{place}/run", "--data", "{mnist}"], ["784 features", "in_features is 64"]),
         (["--model", "{place}/run", "--data", "{place}/idx", "--part", "all"], ["--part"]),
-        (["--model", "{place}/run", "--activation", "gelu"], ["--activation", "gelu"]),
+        (["--model", "{place}/run", "--activation", "swish"], ["--activation", "swish"]),
         (["--model", "{place}/run", "word"], ["word"]),
     ],
 )

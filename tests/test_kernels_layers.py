@@ -1,7 +1,9 @@
 """Layers number by number: the exponential, activations at their ends, batch norm on hard numbers, dropout's bits."""
 
 import math
+import re
 
+import numba
 import numpy as np
 import oracles
 import pytest
@@ -12,7 +14,8 @@ from kernel_cases import assert_close, same_bits
 from strategies import DTYPES, FEW, Source
 
 from fastmlp import kernels as k
-from fastmlp.kernels import exponential
+from fastmlp import nn
+from fastmlp.kernels import exponential, forms
 from fastmlp.kernels.jit import kernel
 
 
@@ -190,3 +193,21 @@ def test_dropout_of_nothing_and_of_all(dtype):
     assert same_bits(x, y)
     k.dropout_forward(x, y, np.array([1.0]), 1, 2, 3, 0, 33)
     assert not y.any()
+
+
+POWERS = [name for name in nn.ACTIVATIONS if name not in ("relu", "leaky_relu", "hardtanh")]
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_loops_with_a_power_become_vector_code(name):
+    """In float32: products of whole vectors, and no call of another function, which LLVM leaves where one is too long.
+
+    Eight or sixteen numbers are then made at once; GELU takes eight times as long without.
+    """
+    for what, one in zip(("forward", "backward"), nn.ACTIVATIONS[name].node.pair, strict=True):
+        compiled = numba.njit(error_model="numpy", nogil=True)(one.py_func)  # the cache keeps no text
+        compiled.compile(forms.signature(f"elementwise_{what}", np.float32))
+        text = compiled.inspect_llvm(compiled.signatures[0])
+        assert re.search(r"fmul <\d+ x float>", text), one.__name__
+        called = re.findall(r"call [^@\n]*@(\w*fastmlp\w*)", text)
+        assert [function for function in called if one.__name__ not in function] == []

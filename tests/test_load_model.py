@@ -158,7 +158,7 @@ CONFIGS = [
     ({"dropout": 2}, "dropout 2"),
     ({"dropout": "much"}, "dropout 'much'"),
     ({"dropout": True}, "dropout True"),
-    ({"activation": "gelu"}, "activation is 'gelu'"),
+    ({"activation": "swish"}, "activation is 'swish'"),
     ({"activation": ["relu"]}, "activation is ['relu']"),
     ([1, 2], "holds list"),
     (None, "holds NoneType"),
@@ -187,8 +187,8 @@ def test_a_path_without_a_model_is_refused(tmp_path):
     assert "missing is not there" in refused(lambda: fm.load_model(tmp_path / "missing"))
     (tmp_path / "model.safetensors").write_text("no model")
     assert "no safetensors file" in refused(lambda: fm.load_model(tmp_path))
-    assert "activation is 'gelu'" in refused(
-        lambda: fm.load_model(run_folder(tmp_path / "run", nn.MLP(4, (5,), 3)), activation="gelu")
+    assert "activation is 'swish'" in refused(
+        lambda: fm.load_model(run_folder(tmp_path / "run", nn.MLP(4, (5,), 3)), activation="swish")
     )
 
 

@@ -276,7 +276,7 @@ VALUE_ERRORS = {
     "BatchNorm1d: momentum": (lambda: nn.BatchNorm1d(2, momentum=1.5), "momentum is 1.5"),
     "BatchNorm1d: one row": (lambda: nn.BatchNorm1d(4)(x32(1, 4)), "batch_norm", "at least 2 rows"),
     "MLP: width": (lambda: nn.MLP(4, [3, 0], 2), "MLP: hidden[1] is 0"),
-    "MLP: activation": (lambda: nn.MLP(4, [3], 2, activation="gelu"), "MLP: activation is 'gelu'", "relu", "tanh"),
+    "MLP: activation": (lambda: nn.MLP(4, [3], 2, activation="swish"), "MLP: activation is 'swish'", "relu", "tanh"),
     "MLP: dropout": (lambda: nn.MLP(4, [3], 2, dropout=-0.5), "MLP: dropout is -0.5"),
 }
 

@@ -538,7 +538,7 @@ WRONG = [
     ("--hidden", "²"),
     ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"),
     ("--momentum", "1"), ("--momentum", "nan"), ("--weight-decay", "-1"), ("--weight-decay", "nan"),
-    ("--optimizer", "rms"), ("--optimizer", ""), ("--activation", "gelu"),
+    ("--optimizer", "rms"), ("--optimizer", ""), ("--activation", "swish"),
     ("--threads", "0"), ("--threads", "many"), ("--threads", "1.5"), ("--seed", "-1"), ("--seed", "1.5"),
     ("--validation", "-1"), ("--validation", "1.5"), ("--validation", "nan"), ("--validation", "inf"),
 ]  # fmt: skip
