@@ -22,8 +22,10 @@ from .store.run import Run, read_run
 from .store.weights import load, load_model, save
 from .training import metrics
 from .training.diagnosis import Diagnosis, diagnose
+from .training.evaluation import Evaluation
 from .training.history import Epoch, History
-from .training.metrics import Evaluation
+from .training.multilabel import MultilabelEvaluation
+from .training.regression import RegressionEvaluation
 from .training.stopping import EarlyStopping
 from .training.tensorboard import TensorBoard
 from .training.train import evaluate, fit
@@ -39,9 +41,11 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "History",
+    "MultilabelEvaluation",
     "Node",
     "Parameter",
     "Predictor",
+    "RegressionEvaluation",
     "Run",
     "Tensor",
     "TensorBoard",

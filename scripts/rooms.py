@@ -34,6 +34,7 @@ ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them", "check"),
+    "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
     "data": Room(
         "IDX files, `.npz`, arrays and pictures become rows", "check machine", outside="idx2numpy", called="PIL"
@@ -53,18 +54,18 @@ ROOMS = {
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check machine files kernels data graph nn optim running",
+        "check machine files words kernels data graph nn optim running",
         called="tqdm tensorboardX",
     ),
     "show": Room(
         "for people: the graph in words and as a picture, plots, the report, the gradient check; what a function draws "
         "comes to it as an argument",
-        "check files graph nn ops",
+        "check files words graph nn ops",
         called="matplotlib",
     ),
     "store": Room(
         "weights in files and back, and the run folder",
-        "check machine files data nn training show",
+        "check machine files words data nn training show",
         called="safetensors",
     ),
     "studies": Room(

@@ -154,7 +154,7 @@ def test_an_interrupted_epoch_does_not_count():
         fit(model, optimizer, 3, callbacks=[stop])
     assert optimizer.epochs == 3, "the third was whole when the callback was called"
     data_of_numbers = fm.Dataset(np.ones((4, 8), np.float32), np.ones(4))
-    with pytest.raises(ValueError, match="numbers as targets"):
+    with pytest.raises(ValueError, match="data has 1 targets a row; the model has 3 outputs"):
         fm.fit(model, data_of_numbers, optimizer=optimizer, epochs=1, progress=False)
     assert optimizer.epochs == 3
 

@@ -20,7 +20,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fastmlp"
-HEAVY = ("tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis")
+HEAVY = (
+    "tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis", "pandas",
+    "polars",
+)  # fmt: skip
 
 
 def load_rooms() -> ModuleType:

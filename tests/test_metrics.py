@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp.training import metrics
-from fastmlp.training.metrics import Evaluation
+from fastmlp.training.evaluation import Evaluation
 
 # Sums of at most 60 fractions, each rounded at 1e-16.
 EXACT = 1e-13
@@ -339,7 +339,7 @@ def test_arguments_that_do_not_fit_are_refused_in_a_sentence(kind):
     message = str(caught.value)
     assert words in message
     assert "\n" not in message
-    assert message.split(":")[0] in {*dir(metrics), "report"}
+    assert message.split(":")[0] in {*dir(metrics), *fm.__all__, "report"}
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_fit_keeps_no_probabilities_to_know_loss_and_accuracy(monkeypatch):
     def refuse(logits):
         raise AssertionError("softmax is called")
 
-    monkeypatch.setattr("fastmlp.training.train.softmax", refuse)
+    monkeypatch.setattr("fastmlp.training.answers.softmax", refuse)
     again = fm.fit(small()[0], data, validation=0.5, epochs=1, progress=False)
     assert again[0].validation_loss == expected[0].validation_loss
     with pytest.raises(AssertionError, match="softmax is called"):

@@ -168,13 +168,13 @@ RUNNING = {
 DATA_SETS = {
     "a sparse matrix": (lambda: Dataset(Sparse(), Y), ValueError, "features is a sparse matrix", "toarray()"),
     "one-hot labels": (
-        lambda: Dataset(X, np.eye(3, dtype=int)[Y]),
+        lambda: fm.fit(mlp(), Dataset(X, np.eye(3, dtype=int)[Y]), loss=nn.CrossEntropyLoss()),
         ValueError,
-        "labels has the shape (60, 3)",
+        "data has labels as targets",
         "argmax",
     ),
-    "labels in a column": (lambda: Dataset(X, Y[:, None]), ValueError, "labels has the shape (60, 1)", "reshape(-1)"),
-    "labels as names": (lambda: Dataset(X, ["a"] * 60), ValueError, "labels has the type <U1", "np.unique"),
+    "labels in a column": (lambda: Dataset(X, Y[:, None]), ValueError, "targets has the shape (60, 1)", "reshape(-1)"),
+    "names and numbers": (lambda: Dataset(X, ["a"] * 59 + [1]), ValueError, "targets holds objects", "int, str"),
     "another library's": (lambda: Dataset(Foreign(), Y), ValueError, "features is a Foreign", "Use detach()"),
     "a seed as a text": (lambda: DATA.split(0.1, "a"), ValueError, "split: seed is 'a'"),
     "a seed below 0": (lambda: DATA.split(0.1, -1), ValueError, "split: seed is -1"),

@@ -101,3 +101,69 @@ def test_the_comparison_says_something():
     assert 0.2 < e.accuracy < 0.95
     assert len({round(float(x), 6) for x in (*e.macro[:3], *e.weighted[:3], e.accuracy)}) > 4
     assert e.accuracy < e.top3_accuracy < 1
+
+
+# --- weights of rows, numbers, labels --------------------------------------------------------------------------------
+
+rng = np.random.default_rng(5)
+WEIGHTS = {"none": None, "of rows": np.where(np.arange(80) % 9, rng.exponential(size=80), 0.0)}
+
+
+@pytest.fixture(params=WEIGHTS)
+def weights(request):
+    return WEIGHTS[request.param]
+
+
+def test_classes_with_weights(weights):
+    labels, p = rng.integers(0, 5, 80), metrics.softmax(rng.normal(size=(80, 5)))
+    accuracy = peer.accuracy_score(labels, p.argmax(axis=1), sample_weight=weights)
+    e = fm.Evaluation(1.0, accuracy, 80, labels, p, sample_weight=weights)
+    assert metrics.accuracy_score(labels, e.predicted, weights) == pytest.approx(accuracy, rel=1e-14)
+    report = peer.classification_report(labels, e.predicted, output_dict=True, sample_weight=weights)
+    for c, (precision, recall, f1, support) in enumerate(zip(*e.scores, strict=True)):
+        expected = [report[str(c)][name] for name in ("precision", "recall", "f1-score", "support")]
+        np.testing.assert_allclose([precision, recall, f1, support], expected, **SAME)
+    for kind in ("macro", "weighted"):
+        expected = [report[f"{kind} avg"][name] for name in ("precision", "recall", "f1-score")]
+        np.testing.assert_allclose(getattr(e, kind)[:3], expected, **SAME)
+    top3 = peer.top_k_accuracy_score(labels, p, k=3, sample_weight=weights)
+    assert e.top3_accuracy == pytest.approx(top3, rel=1e-14)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_regression(weights, columns):
+    targets = rng.normal(size=(80, columns)) * [[1, 10, 1000][:columns]] + 5
+    predicted = targets + rng.normal(size=targets.shape)
+    e = fm.RegressionEvaluation(1.0, targets, predicted, sample_weight=weights)
+    close = {"rtol": 1e-12, "atol": 0}  # sums of 80 numbers in another order
+    for name, own, of_columns in (
+        ("r2_score", e.r2, e.column_r2),
+        ("mean_absolute_error", e.mae, e.column_mae),
+        ("root_mean_squared_error", e.rmse, e.column_rmse),
+    ):
+        theirs, mine = getattr(peer, name), getattr(metrics, name)
+        np.testing.assert_allclose(own, theirs(targets, predicted, sample_weight=weights), **close)
+        options = {"sample_weight": weights, "multioutput": "raw_values"}
+        np.testing.assert_allclose(of_columns, theirs(targets, predicted, **options), **close)
+        np.testing.assert_array_equal(of_columns, mine(targets, predicted, **options))
+    mse = peer.mean_squared_error(targets, predicted, sample_weight=weights)
+    assert metrics.mean_squared_error(targets, predicted, weights) == pytest.approx(mse, rel=1e-12)
+
+
+def test_labels(weights):
+    """A label that no row has and one that no row is given are among them."""
+    targets, p = rng.integers(0, 2, (80, 6)), rng.random((80, 6))
+    targets[:, 0], p[:, 1] = 0, 0.1
+    e = fm.MultilabelEvaluation(1.0, targets, p, sample_weight=weights)
+    options = {"zero_division": 0, "sample_weight": weights}
+    given = (p > 0.5).astype(int)
+    expected = peer.precision_recall_fscore_support(targets, given, **options)
+    own = metrics.precision_recall_fscore_support(targets, given, sample_weight=weights)
+    for name, mine, again, theirs in zip(own._fields, own, e.scores, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, **SAME, err_msg=name)
+        np.testing.assert_array_equal(mine, again)
+    for kind in ("macro", "micro"):
+        expected = peer.precision_recall_fscore_support(targets, given, average=kind, **options)[:3]
+        np.testing.assert_allclose(getattr(e, kind)[:3], expected, rtol=1e-13)  # sums in another order
+    right = peer.accuracy_score(targets, given, sample_weight=weights)
+    assert e.subset_accuracy == pytest.approx(right, rel=1e-14)

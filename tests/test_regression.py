@@ -68,7 +68,7 @@ def test_a_history_knows_which_way_each_column_is_better():
 
 def test_the_diagnosis_of_a_regression_speaks_of_its_score():
     found = fm.diagnose(history([0.91] * 8, [0.875] * 8, unit=""))
-    assert "validation loss is 0.0200 above training loss, r2 0.0350 below" in found.sentence
+    assert "validation loss is 0.0200 above training loss, R² 0.0350 below" in found.sentence
     assert math.isnan(found.accuracy_gap)
     unknown = fm.diagnose(history([math.nan] * 8, [math.nan] * 8, unit=""))
     assert "validation loss is 0.0200 above training loss" in unknown.sentence
@@ -83,7 +83,7 @@ def test_a_regression_underfits_where_a_tenth_of_the_spread_is_unexplained():
         epoch.train_loss, epoch.validation_loss = 1.0, 1.1
     found = fm.diagnose(run)
     assert found.kind == "underfits"
-    assert found.sentence.endswith("with a r2 of 0.5000 and 0.4000.")
+    assert found.sentence.endswith("with R² at 0.5000 and 0.4000.")
     run.score_best = None
     assert fm.diagnose(run).kind == "fits"
 
@@ -95,21 +95,21 @@ def test_the_page_the_files_and_the_plots_of_a_regression(tmp_path):
     model, seen = fitted(callbacks=[run, watch])
     found = fm.diagnose(seen)
     pictures = draw_pictures(model, seen, None, data, watch)
-    assert pictures["curves"][0] == "Loss and r2"
+    assert pictures["curves"][0] == "Loss and R²"
     page = run.write_report(model, seen, None, data, found, watch, pictures).read_text("utf-8")
     words = re.sub(r"<script.*?</script>|data:image[^\"]*", "", page, flags=re.S)
-    assert "Validation r2" in words
+    assert "Validation R²" in words
     assert not re.search(r"\bnan\b|nats|ccuracy", words)
     read = fm.read_run(run.folder).history
     assert (read.score_name, read.score_rises, read.score_best, read.unit) == ("r2", True, 1.0, "")
     assert fm.diagnose(read) == found
     axis, below = fm.plots.curves(read).axes
-    assert (axis.get_ylabel(), below.get_ylabel(), below.get_title()) == ("loss", "r2", "r2")
+    assert (axis.get_ylabel(), below.get_ylabel(), below.get_title()) == ("loss", "R²", "R²")
     assert f"highest in epoch 6: {seen[-1].validation_score:.4f}" in below.get_legend_handles_labels()[1][1]
 
 
 def test_a_watch_takes_the_loss_of_the_training():
-    """Given one, it keeps it; without one in a loop of one's own it is cross-entropy."""
+    """Given one, it keeps it; without one in a loop of one's own it is the one that `fit` takes for such targets."""
     watch, given = fm.Watch(fm.Dataset(x, line)), fm.Watch(fm.Dataset(x, line), loss=nn.MSELoss())
     fitted(callbacks=[watch, given])
     assert watch.epochs == [0, 1, 2, 3, 4, 5, 6]
@@ -119,7 +119,8 @@ def test_a_watch_takes_the_loss_of_the_training():
     watch = fm.Watch(fm.Dataset(x, line), loss=kept)
     watch.use_loss(Worse())
     assert watch._loss is kept
-    assert isinstance(fm.Watch(fm.Dataset(x, line))._loss, nn.CrossEntropyLoss)
+    assert isinstance(fm.Watch(fm.Dataset(x, line))._loss, nn.MSELoss)
+    assert isinstance(fm.Watch(fm.Dataset(x, np.arange(len(x)) % 2))._loss, nn.CrossEntropyLoss)
 
 
 # --- constant targets ------------------------------------------------------------------------------------------------

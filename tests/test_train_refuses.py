@@ -89,7 +89,7 @@ def test_evaluate_refuses_a_bad_batch_size(batch_size):
 def test_data_that_do_not_fit_the_model_are_refused(run):
     data = clusters()
     refuses(ValueError, lambda: run(Dataset(data.features[:, :5].copy(), data.labels), mlp()), "5", "8")
-    refuses(ValueError, lambda: run(Dataset(data.features, data.labels + 1), mlp()), "labels", "3")
+    refuses(ValueError, lambda: run(Dataset(data.features, data.labels * 2), mlp()), "the label 4", "labels are 0 .. 2")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_validation_data_must_have_the_features_of_the_training_data(other):
 
 def test_the_mode_is_restored_when_the_data_do_not_fit():
     model = mlp().eval()
-    data = Dataset(clusters().features, clusters().labels + 1)
+    data = Dataset(clusters().features, clusters().labels * 2)
     refuses(ValueError, lambda: trained(data, model))
     assert not model.training
     model.train()

@@ -232,8 +232,8 @@ def test_uint8_is_scaled_and_rows_are_drawn_once():
     watch.start(nn.Sequential(nn.Linear(8, 3)))
     assert watch.layers[0].activations.reach <= 4
     again = fm.Watch(pixels, 40, seed=3)
-    np.testing.assert_array_equal(watch._features, again._features)
-    assert len(watch._features) == 40
+    np.testing.assert_array_equal(watch._data.rows, again._data.rows)
+    assert len(watch._data) == 40
 
 
 # --- histograms ------------------------------------------------------------------------------------------------------

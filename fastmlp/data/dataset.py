@@ -10,14 +10,16 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
+from ..machine import WORTH_ASKING, check_memory
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
-from .targets import Targets, checked_weight, class_values, in_words, read, renumbered, same
+from .frames import rows_of, targets_of, weight_of
+from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
 class Dataset:
@@ -73,13 +75,14 @@ class Dataset:
             raise TypeError(f"Dataset: targets {what}; they must be given once, as targets")
         given: Any = targets if labels is None else labels
         of_y = "targets" if labels is None else "labels"
-        x, y, self._reach = checked(features, given, classes, kind, "Dataset", "features", of_y)
-        self.features, self.name = x, name
-        self._take(y)
-        self.scale = checked_scale(scale, x.dtype, "Dataset")
-        self.sample_weight, self.feature_names = checked_weight(sample_weight, len(x), "Dataset"), None
+        self.features, self.feature_names, found, self._reach = checked(
+            features, given, classes, kind, "Dataset", "features", of_y
+        )
+        self._take(found)
+        self.name, self.scale = name, checked_scale(scale, self.features.dtype, "Dataset")
+        self.sample_weight = weight_of(sample_weight, len(self), "Dataset")
         if scale is None:
-            warn_of_small_bytes(x, "Dataset: features", stacklevel=2)
+            warn_of_small_bytes(self.features, "Dataset: features", stacklevel=2)
 
     @classmethod
     def _of(
@@ -124,21 +127,50 @@ class Dataset:
         return self._class_values
 
     @property
+    def class_values(self) -> np.ndarray | None:
+        """`classes_` where they are others than 0 .. classes - 1, the numbers of a model's outputs; else None."""
+        return self._class_values
+
+    @property
     def n_outputs(self) -> int:
         """How many outputs a model for these targets has: one a class, a label or a number of the row."""
         return self.classes or (self.targets.shape[1] if self.targets.ndim > 1 else 1)
 
-    def encoded(self, classes_: ArrayLike) -> Dataset:
+    def encoded(self, classes_: ArrayLike, what: str = "Dataset") -> Dataset:
         """The data set with its labels numbered by other class values, such as a model's: `targets` follows them.
 
-        Features are shared. Itself where the values are the same, and where the targets are no classes. Error:
-        ValueError names a class of these rows that is not among them.
+        Features are shared. Itself where the values are the same, and where the targets are no classes. what: a word
+        for errors. Error: ValueError names a class of these rows that is not among them.
         """
-        values = class_values(check.array("encoded: classes_", classes_, "class values"), "encoded: classes_")
+        values = read_values(check.array("encoded: classes_", classes_, "class values"), "encoded: classes_")
         t = self._targets()
         if t.kind != "classes" or same(t, values):
             return self
-        return self._with(self.features, renumbered(t, values, "Dataset"), self.sample_weight)
+        return self._with(self.features, renumbered(t, values, what), self.sample_weight)
+
+    def has_classes_among(self, classes_: np.ndarray) -> bool:
+        """Whether every row is of one of these classes."""
+        present = np.unique(self.labels)
+        values = present if self._class_values is None else self._class_values[present]
+        return bool((places(values, classes_) >= 0).all())
+
+    def has_whole_targets(self) -> bool:
+        """Whether the targets are a whole number for each row, floats or not."""
+        t = self.targets
+        return t.ndim == 1 and bool((np.rint(t) == t).all())
+
+    def as_kind(self, kind: str) -> Dataset:
+        """The data set with the same targets as another kind, where they can be that. Features are shared.
+
+        Error: ValueError, as that of `Dataset(..., kind=kind)`.
+        """
+        t = self._targets()
+        if kind == t.kind:
+            return self
+        if t.class_values is not None:
+            t = t._replace(values=t.class_values[t.values])
+        found = read(t.values, kind, None, "Dataset", "targets", t.names)
+        return self._with(self.features, found, self.sample_weight)
 
     @property
     def rows(self) -> np.ndarray:
@@ -152,13 +184,14 @@ class Dataset:
 
     def advice(self) -> str:
         """A line for a person where features, times `scale`, are far from 1 in size; else an empty text."""
-        return advice(self.rows, self.scale)
+        return advice(self.rows, self.scale, self.feature_names)
 
     def check_range(self, what: str, dtype: Any) -> None:
         """Refuse numbers that are finite here and not in `dtype`, a model's. what: "fit: data". Error: ValueError."""
-        check_range(self.features, self._reach, dtype, what)
+        check_range(self.features, self._reach, dtype, what, self.feature_names)
         if self.kind == "numbers":  # others end at 1
-            check_range(self.targets, float(np.abs(self.targets).max()), dtype, f"{what}.targets")
+            largest = float(np.abs(self.targets).max())
+            check_range(self.targets, largest, dtype, f"{what}.targets", self.target_names)
 
     def row_numbers(self, caller: str, order: ArrayLike) -> np.ndarray:
         """Return row numbers as kernels take them, which check none: (n,) int64, each in 0 .. N - 1.
@@ -260,6 +293,8 @@ def _plain(x: np.ndarray) -> np.ndarray:
     """Return x itself if it is C-contiguous, aligned and native, else a copy that is."""
     if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
         return x
+    if x.nbytes >= WORTH_ASKING:  # of a memory map, say
+        check_memory("Dataset: a copy of the features in one piece", x.nbytes)
     return np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
 
 
@@ -281,14 +316,19 @@ def _check_index(index: Any, n: int) -> np.ndarray:
     return rows
 
 
-def checked(
-    features: ArrayLike, targets: ArrayLike, classes: Any, kind: str | None, where: str, of_x: str, of_y: str
-) -> tuple[np.ndarray, Targets, float]:
-    """Return features and targets as a Dataset keeps them, and the largest magnitude of a feature.
+class Checked(NamedTuple):
+    """What a Dataset keeps of features and targets."""
 
-    where, of_x, of_y are words for errors. The targets are a copy.
-    """
-    x, y = check.array(f"{where}: {of_x}", features), check.array(f"{where}: {of_y}", targets)
+    x: np.ndarray
+    names: tuple[str, ...] | None  # of the columns of x
+    targets: Targets
+    reach: float  # the largest magnitude in x
+
+
+def checked(features: Any, targets: Any, classes: Any, kind: str | None, where: str, of_x: str, of_y: str) -> Checked:
+    """Features and targets as a Dataset keeps them; the targets are a copy. where, of_x, of_y are words for errors."""
+    x, names = rows_of(features, f"{where}: {of_x}")
+    y, columns, categories = targets_of(targets, f"{where}: {of_y}")
     x = as_kept(x, f"{where}: {of_x}")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
@@ -298,6 +338,6 @@ def checked(
         raise ValueError(f"{where}: {of_x} has {len(x)} rows, {of_y} has {len(y)}; the lengths must be equal")
     if x.size == 0:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must not be empty")
-    t = read(y, kind, classes, where, of_y)
+    t = read(y, kind, classes, where, of_y, columns, categories)
     x = _plain(x)
-    return x, t, reach(x, where, of_x)
+    return Checked(x, names, t, reach(x, where, of_x, names))

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..machine import WORTH_ASKING, check_memory
+
 Array = np.ndarray
 KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))  # what the kernels read
 PIXEL = 1 / 255
@@ -21,19 +23,37 @@ SEEN = 1 << 16  # numbers that `advice` looks at
 _PIECE = 1 << 18  # numbers read together
 
 
-def as_kept(x: Array, what: str) -> Array:
-    """x as the kernels read it: uint8, float32 and float64 stay as they are.
+def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """The type that a Dataset keeps numbers of this type in; None where it keeps none.
 
     float16, bool and integers of up to 16 bits become float32, which has every number of theirs; wider integers become
-    float64, which has them up to 2⁵³. Error: ValueError for other types.
+    float64, which has them up to 2⁵³, and so do wider floats.
     """
-    if x.dtype.newbyteorder("=") in KEPT:
+    native = dtype.newbyteorder("=")
+    if native in KEPT:
+        return native
+    if native.kind in "biuf":
+        return np.dtype(np.float32 if native.kind == "b" or native.itemsize <= 2 else np.float64)
+    return None
+
+
+def as_kept(x: Array, what: str) -> Array:
+    """x as the kernels read it: uint8, float32 and float64 stay as they are, others become a `kept_type`.
+
+    Errors: ValueError for other types; MemoryError where memory does not suffice for the copy.
+    """
+    kept = kept_type(x.dtype)
+    if kept is None:
+        advice = "; x.astype(float) makes numbers of objects that are numbers" * (x.dtype.kind == "O")
+        raise ValueError(
+            f"{what} has the type {x.dtype}; it must be uint8, float32 or float64, or other integers, floats or "
+            f"booleans{advice}"
+        )
+    if x.dtype.newbyteorder("=") == kept:
         return x
-    if x.dtype.kind in "biu" or x.dtype.newbyteorder("=") == np.float16:
-        return x.astype(np.float32 if x.dtype.kind == "b" or x.dtype.itemsize <= 2 else np.float64)
-    raise ValueError(
-        f"{what} has the type {x.dtype}; it must be uint8, float32 or float64, or whole numbers or float16"
-    )
+    if (size := x.size * kept.itemsize) >= WORTH_ASKING:  # of a memory map, say
+        check_memory(f"{what} as {kept}", size)
+    return x.astype(kept)
 
 
 def checked_scale(scale: Any, dtype: Any, where: str) -> float:
@@ -47,7 +67,15 @@ def checked_scale(scale: Any, dtype: Any, where: str) -> float:
     return float(scale)
 
 
-def reach(x: Array, where: str, of_x: str) -> float:
+Names = tuple[str, ...] | None  # of the columns of x, for errors
+
+
+def column_word(column: int, names: Names) -> str:
+    """What a sentence calls a column: its name, or its number."""
+    return f"column {column if names is None else repr(names[column])}"
+
+
+def reach(x: Array, where: str, of_x: str, names: Names = None) -> float:
     """The largest magnitude of floats, read once, piece by piece. Error: ValueError names the first that is not finite.
 
     uint8 is not read: 255.
@@ -63,7 +91,8 @@ def reach(x: Array, where: str, of_x: str) -> float:
         if bad:
             at = start + int(np.argmin(np.isfinite(piece)))
             row, column = divmod(at, flat.size // len(x))
-            raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, column {column}; it must be finite")
+            which = column_word(column, names)
+            raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, {which}; it must be finite")
     return max(-low, high)
 
 
@@ -84,7 +113,7 @@ def warn_of_small_bytes(x: Array, what: str, stacklevel: int) -> None:
         )
 
 
-def check_range(x: Array, largest: float, dtype: Any, what: str) -> None:
+def check_range(x: Array, largest: float, dtype: Any, what: str, names: Names = None) -> None:
     """Refuse a number that is finite in x and not in `dtype`, the model's. Error: ValueError names row and column."""
     most = float(np.finfo(dtype).max)
     if largest <= most:
@@ -96,12 +125,12 @@ def check_range(x: Array, largest: float, dtype: Any, what: str) -> None:
             at = start + int(np.argmax(beyond))
             row, column = divmod(at, flat.size // len(x))
             raise ValueError(
-                f"{what} has {flat[at]} in row {row}, column {column}; the model is {np.dtype(dtype)}, which ends at "
-                f"{most:.2g}: scale the numbers, or train model.double()"
+                f"{what} has {flat[at]} in row {row}, {column_word(column, names)}; the model is {np.dtype(dtype)}, "
+                f"which ends at {most:.2g}: scale the numbers, or train model.double()"
             )
 
 
-def advice(x: Array, scale: float) -> str:
+def advice(x: Array, scale: float, names: Names = None) -> str:
     """A line where rows x (N, D) are far from 1 in size, else an empty text; some of the rows are looked at.
 
     The size of a column is √(mean of (scale x)²). Large is a column above 30, small is no number above 1/30.
@@ -116,7 +145,7 @@ def advice(x: Array, scale: float) -> str:
             remedy = "they look like pixels, and Dataset(..., scale=1/255) brings them to 0 .. 1"
         else:
             remedy = "bring each column to mean 0 and spread 1, x = (x - mean) / std of the training rows"
-        return f"features are large, {sizes[column]:.3g} in column {column} (root mean square): {remedy}"
+        return f"features are large, {sizes[column]:.3g} in {column_word(column, names)} (root mean square): {remedy}"
     if 0 < largest < 1 / FAR:
         return f"features are small, none above {largest:.2g}: nets learn best from numbers near 1; see Dataset's scale"
     return ""

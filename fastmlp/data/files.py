@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -16,13 +16,16 @@ from .. import check
 from ..machine import check_memory
 from .dataset import Dataset, checked
 from .features import KEPT, checked_scale, warn_of_small_bytes
+from .frames import weight_of
 from .idx import MAX_RATIO, ROLES, claimed_bytes, find_idx, read_idx
 from .targets import together
 
 _QMNIST_COLUMNS = 8  # of its labels: the digit, its writer, ... (Yadav and Bottou, Cold Case, NeurIPS 2019)
 
 
-def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Dataset, Dataset | None]:
+def load(
+    path: str | os.PathLike[str], scale: float | None = None, kind: str | None = None
+) -> tuple[Dataset, Dataset | None]:
     """Return `(train, test)` from a folder of IDX files or from a `.npz` file.
 
     A folder holds the four files of MNIST, plain or `.gz`: `train-images-idx3-ubyte`,
@@ -31,12 +34,16 @@ def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Data
     plain file and its `.gz` the plain one is read. Files whose name begins with a dot are passed over. Labels (N, 8),
     as QMNIST has them, have the digit in column 0.
 
-    A `.npz`, known by its bytes, holds `x_train`, `y_train`, `x_test`, `y_test` or `train_features`, `train_labels`,
-    `test_features`, `test_labels`. Pickled objects are refused.
+    A `.npz`, known by its bytes, holds `x_train`, `y_train`, `x_test`, `y_test` or `train_features`, `train_targets`,
+    `test_features`, `test_targets`, the targets also as `train_labels`, `test_labels`. Beside them it may hold weights
+    of the rows (`sample_weight_train`, `sample_weight_test`), `feature_names`, the `target_names` of columns, and
+    `kind`, a string. Pickled objects are refused: names of classes are arrays of strings.
 
-    A folder with one pair of images and labels, or a `.npz` with `features` and `labels` or with `x` and `y`,
-    is one set: `(set, None)`. Two sets must have rows of the same shape and type, and share their classes.
+    A folder with one pair of images and labels, or a `.npz` with `features` and `targets` (or `labels`) or with `x` and
+    `y`, and perhaps `sample_weight`, is one set: `(set, None)`. Two sets must have rows of the same shape and type;
+    their classes are numbered together, and those of either are classes of both.
 
+    kind: of the targets, as `Dataset` has it; it says more than the file does.
     scale: what features are multiplied by. None: 1/255 for bytes, and 1 for all else. Bytes in IDX files of images
     are pixels; for those in a `.npz` a warning says so where none is above 31, as in `Dataset`.
 
@@ -46,7 +53,7 @@ def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Data
     place = check.path("load: path", path)
     if place.is_dir():
         if files := find_idx(place):
-            return _load_folder(place, files, scale)
+            return _load_folder(place, files, scale, kind)
         names = ", ".join(ROLES.values())
         raise FileNotFoundError(f"load: {place} holds no IDX files; looked for {names}, plain or .gz")
     if not place.exists():
@@ -54,28 +61,44 @@ def load(path: str | os.PathLike[str], scale: float | None = None) -> tuple[Data
     with open(place, "rb") as file:
         if file.read(2) != b"PK" and place.suffix.lower() != ".npz":
             raise ValueError(f"load: {place} is one file; it must be a folder of IDX files or a .npz file")
-    return _load_npz(place, scale)
+    return _load_npz(place, scale, kind)
 
 
 _Part = tuple[np.ndarray, str]  # an array and the file it is from
 
 
+class _Beside(NamedTuple):
+    """What a file may hold beside features and targets: parts, names; `weights` of as many sets as there are."""
+
+    kind: str | None = None
+    weights: tuple[_Part | None, ...] = (None, None)
+    feature_names: _Part | None = None
+    target_names: _Part | None = None
+
+
 def _pair(
-    name: str, train: Sequence[_Part], test: Sequence[_Part], scale: float | None, pixels: bool
+    name: str, train: Sequence[_Part], test: Sequence[_Part], scale: float | None, pixels: bool, beside: _Beside
 ) -> tuple[Dataset, Dataset | None]:
-    """Check the features and labels of both sets, and that they fit together; an empty `test` gives None.
+    """Check the features and targets of both sets, and that they fit together; an empty `test` gives None.
 
     pixels: whether bytes are known to be pixels.
     """
     (x, of_x), (y, of_y) = train
-    x, t, reach = checked(x, y, None, None, "load", of_x, of_y)
+    x, _, t, reach = checked(x, y, None, beside.kind, "load", of_x, of_y)
     factor = checked_scale(scale, x.dtype, "load")
     if scale is None and not pixels:
         warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
+    weights = [
+        weight and weight_of(weight[0], len(rows), "load", weight[1])
+        for weight, rows in zip(beside.weights, (x, test[0][0] if test else ()), strict=True)
+    ]
+    names = _names(beside.feature_names, x[0].size)
+    if t.kind != "classes":
+        t = t._replace(names=_names(beside.target_names, t.values[0].size))
     if not test:
-        return Dataset._of(x, t, name, factor, reach), None
+        return Dataset._of(x, t, name, factor, reach, weights[0], names), None
     (images, of_test), (given, of_y_test) = test
-    x_test, t_test, reach_test = checked(images, given, None, None, "load", of_test, of_y_test)
+    x_test, _, t_test, reach_test = checked(images, given, None, beside.kind, "load", of_test, of_y_test)
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise ValueError(
             f"load: {of_test} has rows {x_test.shape[1:]} {images.dtype}; "
@@ -89,44 +112,70 @@ def _pair(
     if t.kind == "classes":
         t, t_test = together(t, t_test, "load", of_y_test)
     return (
-        Dataset._of(x, t, f"{name} train", factor, reach),
-        Dataset._of(x_test, t_test, f"{name} test", factor, reach_test),
+        Dataset._of(x, t, f"{name} train", factor, reach, weights[0], names),
+        Dataset._of(x_test, t_test._replace(names=t.names), f"{name} test", factor, reach_test, weights[1], names),
     )
 
 
-def _load_folder(folder: Path, files: list[Path], scale: float | None = None) -> tuple[Dataset, Dataset | None]:
+def _names(part: _Part | None, columns: int) -> tuple[str, ...] | None:
+    """The names of columns in a file; None without. Error: ValueError for others than so many strings."""
+    if part is None:
+        return None
+    names, of = part
+    if names.dtype.kind != "U" or names.shape != (columns,):
+        raise ValueError(f"load: {of} is {names.shape} {names.dtype}; it must be {columns} strings, a name a column")
+    return tuple(names.tolist())
+
+
+def _load_folder(
+    folder: Path, files: list[Path], scale: float | None = None, kind: str | None = None
+) -> tuple[Dataset, Dataset | None]:
     check_memory(f"load: the arrays of {folder}", sum(claimed_bytes(file) for file in files))
     arrays = [(read_idx(file), str(file)) for file in files]
     for i in range(1, len(arrays), 2):
         labels, of_labels = arrays[i]
         if labels.ndim == 2 and labels.shape[1] == _QMNIST_COLUMNS and labels.dtype.kind in "iu":
             arrays[i] = labels[:, 0], of_labels
-    return _pair(folder.resolve().name, arrays[:2], arrays[2:], scale, pixels=True)
+    return _pair(folder.resolve().name, arrays[:2], arrays[2:], scale, True, _Beside(kind))
 
 
-_KEYS = (
-    ("x_train", "y_train", "x_test", "y_test"),
-    ("train_features", "train_labels", "test_features", "test_labels"),
-    ("features", "labels"),
-    ("x", "y"),
+_KEYS = (  # of features and targets, with those of the weights of their rows
+    (("x_train", "y_train", "x_test", "y_test"), ("sample_weight_train", "sample_weight_test")),
+    (
+        ("train_features", "train_targets", "test_features", "test_targets"),
+        ("sample_weight_train", "sample_weight_test"),
+    ),
+    (("train_features", "train_labels", "test_features", "test_labels"), ("sample_weight_train", "sample_weight_test")),
+    (("features", "targets"), ("sample_weight",)),
+    (("features", "labels"), ("sample_weight",)),
+    (("x", "y"), ("sample_weight",)),
 )
 
 
-def _load_npz(file: Path, scale: float | None) -> tuple[Dataset, Dataset | None]:
+def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Dataset, Dataset | None]:
     with open(file, "rb") as raw:
         try:
             archive = zipfile.ZipFile(raw)
         except Exception as error:  # zipfile, zlib and NumPy share no class for damaged files
             raise ValueError(f"load: {file} is not a whole .npz archive: {error}") from error
         have = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        keys = next((keys for keys in _KEYS if set(keys) <= set(have)), None)
-        if keys is None:
-            held, needed = " ".join(have) or "(none)", ", or ".join(" ".join(keys) for keys in _KEYS)
+        keys, of_rows = next(((keys, rest) for keys, rest in _KEYS if set(keys) <= set(have)), ((), ()))
+        if not keys:
+            held, needed = " ".join(have) or "(none)", ", or ".join(" ".join(keys) for keys, _ in _KEYS)
             raise ValueError(f"load: {file} holds the arrays {held}; it must hold {needed}")
+        beside = [key for key in (*of_rows, "feature_names", "target_names", "kind") if key in have]
         size = file.stat().st_size
-        check_memory(f"load: the arrays of {file}", sum(_told(file, key, _claimed, archive, key, size) for key in keys))
-        arrays = [(_told(file, key, _read_npy, archive, key), f"{file} array {key}") for key in keys]
-    return _pair(file.stem, arrays[:2], arrays[2:], scale, pixels=False)
+        claims = [_told(file, key, _claimed, archive, key, size) for key in (*keys, *beside)]
+        check_memory(f"load: the arrays of {file}", sum(claims))
+        read = {key: (_told(file, key, _read_npy, archive, key), f"{file} array {key}") for key in (*keys, *beside)}
+    arrays = [read[key] for key in keys]
+    weights = [read.get(key) for key in of_rows] + [None]
+    if kind is None and "kind" in read:
+        kind = str(read["kind"][0])  # what it may be says `Dataset`
+    return _pair(
+        file.stem, arrays[:2], arrays[2:], scale, False,
+        _Beside(kind, tuple(weights[:2]), read.get("feature_names"), read.get("target_names")),
+    )  # fmt: skip
 
 
 def _told(file: Path, key: str, read: Callable[..., Any], *arguments: Any) -> Any:
@@ -148,7 +197,7 @@ def _claimed(archive: zipfile.ZipFile, key: str, size: int) -> int:
         first = npy.read_magic(stream) == (1, 0)
         shape, fortran, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects and must hold numbers")
+        raise ValueError("it holds Python objects and must hold numbers, booleans or strings, as array.astype(str)")
     claim, most = math.prod(shape) * dtype.itemsize, entry.file_size
     if entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         most = min(most, MAX_RATIO * size)

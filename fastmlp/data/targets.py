@@ -34,23 +34,38 @@ class Targets(NamedTuple):
     names: tuple[str, ...] | None = None
 
 
-def read(y: Array, kind: str | None, classes: Any, where: str, of_y: str) -> Targets:
-    """The targets that `Dataset` makes of an array, in a copy. where, of_y are words for errors."""
+def read(
+    y: Array,
+    kind: str | None,
+    classes: Any,
+    where: str,
+    of_y: str,
+    names: tuple[str, ...] | None = None,
+    categories: Array | None = None,
+) -> Targets:
+    """The targets that `Dataset` makes of an array, in a copy. where, of_y are words for errors.
+
+    names: of its columns; categories: the values that its type declares, where it does.
+    """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"{where}: kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}, or None")
     y = typed(y, where, of_y)
-    kind = kind or _kind_of(y, where, of_y)
+    kind = kind or _kind_of(y, where, of_y, names)
     count, values = _given_classes(classes, where)
     if classes is not None and kind in ("numbers", "labels"):
         what = f"has the type {y.dtype}; classes are integers, booleans or strings"
         advice = '; kind="classes" takes whole floats for classes' * (kind == "numbers")
         raise ValueError(f"{where}: classes is {classes} and {of_y} {what}{advice}")
     if kind == "classes":
+        if categories is not None and classes is None:
+            values = read_values(categories, f"{where}: {of_y}, its categories,")
         return _classes(y, count, values, where, of_y)
-    return _columns(y, kind, count, values, where, of_y)
+    if kind == "probabilities" and values is None and names is not None:
+        values = read_values(np.array(names), f"{where}: {of_y}, the names of its columns,")
+    return _columns(y, kind, count, values, where, of_y)._replace(names=names)
 
 
-def _kind_of(y: Array, where: str, of_y: str) -> str:
+def _kind_of(y: Array, where: str, of_y: str, names: tuple[str, ...] | None) -> str:
     """What the type and the shape say; ValueError where they leave it open."""
     letter, has = y.dtype.kind, f"{where}: {of_y} has the shape {y.shape}"
     if letter not in "iubfUO":
@@ -65,7 +80,8 @@ def _kind_of(y: Array, where: str, of_y: str) -> str:
         raise ValueError(f"{has}; it must be (N,), one class for each row, or floats (N, T)")
     if y.shape[1] == 1:
         one = ', or kind="labels" where it is one label, 0 or 1' * (letter in "iub")
-        raise ValueError(f"{has}; it must be (N,), one class for each row: {of_y}.reshape(-1){one}")
+        how = f"{of_y}.reshape(-1)" if names is None else f"{of_y}[{names[0]!r}]"
+        raise ValueError(f"{has}; it must be (N,), one class for each row: {how}{one}")
     if letter in "UO":
         raise ValueError(f"{has} and holds strings; it must be (N,), one class for each row")
     if len(y) and (outside := (y != 0) & (y != 1)).any():
@@ -126,11 +142,11 @@ def _given_classes(classes: Any, where: str) -> tuple[int | None, Array | None]:
         return int(classes), None
     if isinstance(classes, str | bool | float) or not hasattr(classes, "__len__"):
         raise TypeError(f"{where}: classes is {classes!r}; {must}")
-    values = class_values(check.array(f"{where}: classes", classes, "class values"), f"{where}: classes")
+    values = read_values(check.array(f"{where}: classes", classes, "class values"), f"{where}: classes")
     return len(values), values
 
 
-def class_values(values: Array, what: str) -> Array:
+def read_values(values: Array, what: str) -> Array:
     """The values of classes, checked: (C,) int64, bool or str, no two the same. what: a word for errors."""
     values = typed(values, *what.split(": ", 1))
     if values.dtype.kind == "O":
@@ -168,12 +184,11 @@ def _classes(y: Array, count: int | None, values: Array | None, where: str, of_y
     if values is None and y.dtype.kind in "iu" and (count is not None or y.min() == 0):
         return _plain(y, count, where, of_y)
     if count is not None and values is None:
-        raise ValueError(
-            f"{where}: classes is {count} and {of_y} has the type {y.dtype}; leave it out, or give the class values"
-        )
+        held = "booleans" if y.dtype.kind == "b" else "strings"
+        raise ValueError(f"{where}: classes is {count} and {of_y} holds {held}; leave it out, or give the class values")
     distinct, at = distinct_values(y)
     if values is None:
-        values = np.array([False, True]) if y.dtype.kind == "b" else class_values(distinct, f"{where}: {of_y}")
+        values = np.array([False, True]) if y.dtype.kind == "b" else read_values(distinct, f"{where}: {of_y}")
         if len(distinct) > max(_MANY, len(y) // 2):
             warnings.warn(
                 f"{where}: {of_y} has {len(distinct):,} distinct values in {len(y):,} rows, each of them a class"
@@ -268,7 +283,7 @@ def refuse_unknown(distinct: Array, numbers: Array, at: Array, class_values: Arr
 
 def in_words(class_values: Array, most: int = 8) -> str:
     """The values in a sentence: 'ann', 'bob'; -1, 1; 0 .. 9."""
-    if is_plain(class_values) and len(class_values) > 3:
+    if is_plain(class_values) and len(class_values) > 2:
         return f"0 .. {len(class_values) - 1}"
     shown = ", ".join(repr(value) for value in class_values[:most].tolist())
     return shown + f", ... ({len(class_values):,})" * (len(class_values) > most)
@@ -302,22 +317,3 @@ def _columns(y: Array, kind: str, count: int | None, values: Array | None, where
     if count is not None and count != t.shape[1]:
         raise ValueError(f"{where}: classes is {count}; {of_y} has {t.shape[1]} columns, a probability each")
     return Targets(t, kind, t.shape[1], None if is_plain(values) else values)
-
-
-def checked_weight(given: Any, rows: int, where: str) -> Array | None:
-    """(rows,) float64, a copy: what each row counts. Error: ValueError for others than numbers >= 0, not all 0."""
-    if given is None:
-        return None
-    what = f"{where}: sample_weight"
-    weight = check.array(what, given, "numbers (N,)")
-    if weight.dtype.kind not in "iubf":
-        raise ValueError(f"{what} has the type {weight.dtype}; it must be numbers, one for each row")
-    if weight.shape != (rows,):
-        raise ValueError(f"{what} has the shape {weight.shape}; it must be ({rows},), one for each row")
-    weight = np.array(weight, np.float64)
-    if not (np.isfinite(weight) & (weight >= 0)).all():
-        row = int(np.argmin(np.isfinite(weight) & (weight >= 0)))
-        raise ValueError(f"{what} has {weight[row]} in row {row}; it must be finite and at least 0")
-    if not weight.any():
-        raise ValueError(f"{what} is 0 in all rows; some row must count")
-    return weight

@@ -77,8 +77,12 @@ def evaluating() -> Iterator[None]:
 class Module:
     """Base of all modules. A subclass sets parameters and submodules as attributes and defines `forward`.
 
-    `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set.
+    `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set. `classes_` are the
+    values of the classes that the outputs stand for, (C,) int64, bool or str, which `fit` sets; None where they are
+    0 .. C - 1, and where there are none.
     """
+
+    classes_: Array | None = None
 
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})

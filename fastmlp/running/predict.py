@@ -11,6 +11,7 @@ import numpy as np
 from .. import check, kernels
 from ..data import Dataset
 from ..data.features import SCALES, as_kept, checked_scale
+from ..data.frames import rows_of
 from ..graph import Array
 from ..kernels import forms, steps
 from ..machine import available_cores
@@ -126,7 +127,7 @@ def _rows(x: Any) -> Array:
     """The array that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
     if isinstance(x, Dataset):
         raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
-    array = check.array("Predictor: x", x)
+    array = rows_of(x, "Predictor: x")[0]
     if array.dtype.kind not in "fiub":
         given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"
         raise ValueError(f"Predictor: x is {given}; it must be an array of numbers, (N, features)")
@@ -215,8 +216,12 @@ class _Snapshot(OfThisProcess):
 
 
 def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
-    """The class of each row of x: the index of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
+    """The class of each row of x, that of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
-    Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
+    A value of `model.classes_`, where `fit` has left one there: the number, boolean or string that the data had; else
+    the number of the output. Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
     """
-    return Predictor(model, n_threads, scale)(x).argmax(axis=-1)
+    largest = Predictor(model, n_threads, scale)(x).argmax(axis=-1)
+    if (values := model.classes_) is None:
+        return largest
+    return np.asarray(values)[largest]

@@ -62,7 +62,10 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
         if lowest < 0:
             raise ValueError(f"{caller}: {what} has the label {lowest}; a label is at least 0")
         if outputs is not None and highest >= outputs:
-            raise ValueError(f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}")
+            advice = ': Dataset(..., kind="numbers") takes them as numbers' * (outputs == 1)
+            raise ValueError(
+                f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}{advice}"
+            )
         if highest >= data.classes:
             raise ValueError(f"{caller}: {what} has the label {highest}; its labels are 0 .. {data.classes - 1}")
     else:
@@ -73,7 +76,11 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
         wanted = loss.outputs(0, width := y.size // len(data))
         if outputs is not None and wanted != outputs:
             more = f", for which {type(loss).__name__} needs {wanted} outputs" if wanted != width else ""
-            raise ValueError(f"{caller}: {what} has {width} targets a row{more}; the model has {outputs} outputs")
+            some = f"{width} targets a row{more}"
+            advice = ""
+            if data.kind == "numbers" and data.has_whole_targets():
+                advice = ': Dataset(..., kind="classes") takes whole numbers for classes'
+            raise ValueError(f"{caller}: {what} has {some}; the model has {outputs} outputs{advice}")
     loss.check_targets(f"{caller}: {what}", y.reshape(len(y), -1), outputs)
     if data.sample_weight is not None:
         check_takes_weights(f"{caller}: {what} has weights of its rows", loss)
@@ -100,11 +107,25 @@ def kinds_of(loss: Loss) -> tuple[str, ...]:
 
 
 def check_kind(caller: str, loss: Loss, data: Dataset, what: str = "data") -> None:
-    """Refuse targets of a kind that the loss does not take."""
+    """Refuse targets of a kind that the loss does not take, and say which kind they may be named."""
     kinds = kinds_of(loss)
     if data.kind not in kinds:
         takes = f"{type(loss).__name__} takes {' or '.join(kinds)}"
-        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {takes}")
+        raise ValueError(f"{caller}: {what} has {data.kind} as targets; {takes}{_way_on(data, kinds)}")
+
+
+def _way_on(data: Dataset, kinds: tuple[str, ...]) -> str:
+    """What else these targets may be taken for, of the kinds that a loss takes."""
+    t = data.targets
+    if "classes" in kinds and t.ndim == 2 and ((t == 0) | (t == 1)).all() and (t.sum(axis=1) == 1).all():
+        return ": targets.argmax(axis=1) are the classes of one-hot rows"
+    for kind in kinds:
+        try:
+            data.as_kind(kind)
+        except ValueError:
+            continue
+        return f': Dataset(..., kind="{kind}") takes them as {kind}'
+    return ""
 
 
 def batch_bounds(sizes: list[int], rows: int, room: int) -> Array:

@@ -8,7 +8,7 @@ another colour.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +20,12 @@ from typing import Any
 from ..files import write
 from ..graph import AccumulateGrad, Node, Tensor
 from .explain import graph_of, leaf_names, operand, shape_text
+from .fonts import FONT, fonts_for, plain
 from .layout import Layout
 
 MOST_BOXES = 1000
 DPI, LEAST_DPI, MOST_PIXELS = 200, 60, 40_000_000  # of a PNG; 40 million pixels are 160 MB while it is drawn
-FONT, POINTS, TITLE_POINTS = "DejaVu Sans", 9.0, 10.0  # comes with matplotlib, and has the letters of the equations
-LAST_RESORT = "Last Resort"  # a font whose letters are all boxes; newer releases of matplotlib have it
+POINTS, TITLE_POINTS = 9.0, 10.0
 PADDING, LINE, LABEL_POINTS = 0.1, 0.185, 8.0  # inches; baseline to baseline
 INK = {
     False: {"paper": "#ffffff", "text": "#1a1a1a", "faint": "#6b6b6b", "edge": "#555555",
@@ -190,38 +190,8 @@ def _box(number: int, node: Node, names: dict[int, str]) -> Box:
 
 def _quoted(lines: tuple[str, ...]) -> str:
     """Lines as a string of Graphviz: quotes and backslashes escaped, so that no name is read as an instruction."""
-    escaped = [_plain(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines]
+    escaped = [plain(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines]
     return '"' + "\\n".join(escaped) + '"'
-
-
-def _plain(text: str) -> str:
-    """On one line, without what cannot be printed."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def fonts_for(texts: Iterable[str]) -> tuple[list[str], str]:
-    """(families, letters that none of them has): DejaVu Sans, and installed fonts with the letters that it lacks."""
-    from matplotlib.font_manager import findfont, fontManager, get_font
-
-    def of(path: str) -> set[str]:
-        return {chr(code) for code in get_font(path).get_charmap()}
-
-    known = of(findfont(FONT))
-    families, unknown = (
-        [FONT],
-        dict.fromkeys(letter for text in texts for letter in _plain(text) if letter not in known),
-    )
-    for entry in fontManager.ttflist if unknown else ():
-        if not unknown:
-            break
-        try:
-            has = set() if entry.name.startswith(LAST_RESORT) else unknown.keys() & of(entry.fname)
-        except (OSError, RuntimeError):  # matplotlib's list may be older than the folder of fonts
-            continue
-        if has:
-            families.append(entry.name)
-            unknown = {letter: None for letter in unknown if letter not in has}
-    return families, "".join(unknown)
 
 
 @contextmanager
@@ -248,7 +218,7 @@ def _figure(drawing: Drawing) -> Any:
     renderer = FigureCanvasAgg(figure).get_renderer()
 
     def width(text: str, font: Any) -> float:
-        return renderer.get_text_width_height_descent(_plain(text).translate(wide), font, False)[0] / figure.dpi
+        return renderer.get_text_width_height_descent(plain(text).translate(wide), font, False)[0] / figure.dpi
 
     def size(box: Box) -> tuple[float, float]:
         widest = max([width(box.title, title), *(width(line, body) for line in box.lines)])
@@ -261,7 +231,7 @@ def _figure(drawing: Drawing) -> Any:
     ax.set_axis_off()
 
     def write(x: float, y: float, text: str, font: Any, colour: str, **where: Any) -> Any:
-        return ax.text(x, y, _plain(text), fontproperties=font, color=colour, parse_math=False, **where)
+        return ax.text(x, y, plain(text), fontproperties=font, color=colour, parse_math=False, **where)
 
     for box, (x, y), (w, h) in zip(drawing.boxes, layout.centers, layout.sizes, strict=True):
         kind = "leaf" if box.leaf else "node"

@@ -7,7 +7,7 @@
 
     config.json        the options of the run, the sizes of the net, versions, the machine, the time
     history.csv        an epoch a line                     metrics.json     of test and validation, and the diagnosis
-    model.safetensors  the weights                         test.result      a line for each wrong test row
+    model.safetensors  the weights                         test.result      a line for each wrong test row, or each row
     *.png              the plots                           report.html      all of it to look at
     wrong/             the wrong digits, a PNG each
 
@@ -18,7 +18,6 @@ Then history.csv has every epoch that was done, and the weights are at most SAVE
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
@@ -40,30 +39,22 @@ from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
 from ..training.diagnosis import Diagnosis
+from ..training.evaluation import Evaluation
 from ..training.history import NUMBERS, Epoch, History
-from ..training.metrics import Evaluation
+from ..training.multilabel import MultilabelEvaluation
+from ..training.regression import RegressionEvaluation
 from ..training.watch import Watch
+from .pictures import PICTURES, Picture
+from .pictures import draw_pictures as draw_pictures
+from .results import result_text
 from .weights import load_model, save
 
-PICTURES = {  # by the function of `plots` that draws it: its file and its title
-    "curves": ("curves.png", "Loss and accuracy"),
-    "loss_curve": ("loss.png", "Loss"),
-    "confusion_matrix": ("confusion.png", "Confusion matrix"),
-    "wrong_digits": ("wrong_digits.png", "Wrong digits, the worst first"),
-    "reliability": ("reliability.png", "Reliability"),
-    "sample_digits": ("sample_digits.png", "Digits with their labels"),
-    "first_layer": ("first_layer.png", "Weights of the first layer"),
-    "activations": ("activations.png", "Activations"),
-    "gradients": ("gradients.png", "Gradients"),
-    "update_ratio": ("update_ratio.png", "Update-to-weight ratio"),
-}
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
-OWN_DIGIT = re.compile(r"\d+_true\d+_predicted\d+\.png")
+OWN_DIGIT = re.compile(r"\d+_true[\w-]*_predicted[\w-]*\.png")
 SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
+AnyEvaluation = Evaluation | RegressionEvaluation | MultilabelEvaluation
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
-
-Picture = tuple[str, bytes, bytes]  # title, PNG for a light page, PNG for a dark page
 
 
 class Run:
@@ -152,22 +143,18 @@ class Run:
             save(model, path, None if epoch is None else {"epoch": str(epoch)})
 
     def write_metrics(
-        self, test: Evaluation | None = None, validation: Evaluation | None = None, diagnosis: Diagnosis | None = None
+        self,
+        test: AnyEvaluation | None = None,
+        validation: AnyEvaluation | None = None,
+        diagnosis: Diagnosis | None = None,
     ) -> None:
         """metrics.json: the evaluations of test and validation set and the diagnosis; null for what is not there."""
-        parts = {"test": test, "validation": validation, "diagnosis": diagnosis}
+        parts: dict[str, Any] = {"test": test, "validation": validation, "diagnosis": diagnosis}
         self._write("metrics.json", _json({name: part and part.to_dict() for name, part in parts.items()}))
 
-    def write_wrong(self, test: Evaluation) -> None:
-        """test.result: a line for each wrong row by its index, columns divided by tabs; the first line names them.
-
-        The probability is the one that the net gives to the class it predicts.
-        """
-        lines = ["index\tpredicted\ttrue\tprobability"]
-        for row in sorted(int(row) for row in test.wrong):
-            predicted = int(test.predicted[row])
-            lines.append(f"{row}\t{predicted}\t{test.labels[row]}\t{test.probabilities[row, predicted]:.6f}")
-        self._write("test.result", "\n".join(lines) + "\n")
+    def write_wrong(self, test: AnyEvaluation) -> None:
+        """test.result: a line for each wrong row of classes, each row of numbers, each wrong label: `result_text`."""
+        self._write("test.result", result_text(test))
 
     def write_wrong_digits(self, test: Evaluation, data: Dataset) -> int:
         """wrong/: each wrong digit as a PNG; returns their number."""
@@ -184,7 +171,7 @@ class Run:
         self,
         model: Module,
         history: History,
-        test: Evaluation | None,
+        test: AnyEvaluation | None,
         data: Dataset,
         diagnosis: Diagnosis,
         watch: Watch | None = None,
@@ -238,45 +225,6 @@ class Run:
                     path.unlink()
             with suppress(OSError):  # somebody else's file is in it
                 wrong.rmdir()
-
-
-def draw_pictures(
-    model: Module,
-    history: History,
-    test: Evaluation | None = None,
-    data: Dataset | None = None,
-    watch: Watch | None = None,
-) -> dict[str, Picture]:
-    """Every plot that this run has the numbers for, by its function's name: (title, light PNG, dark PNG).
-
-    test: the evaluation of `data`, or None; data: the Dataset that was evaluated, else the one trained on, or None;
-    watch: the Watch of the run, or None. Digits and first layer are drawn where the rows are images.
-    """
-    images = data is not None and data.features.ndim == 3
-    calls: dict[str, tuple[Any, ...] | None] = {
-        "curves": (history,),
-        "loss_curve": (history,),
-        "confusion_matrix": (test,) if test is not None and test.classes <= plots.quality.MOST_CLASSES else None,
-        "wrong_digits": (test, data) if test is not None and images else None,
-        "reliability": (test,) if test is not None else None,
-        "sample_digits": (data,) if images else None,
-        "first_layer": (model, data.features.shape[1:]) if data is not None and images else None,
-        "activations": (watch,) if watch is not None else None,
-        "gradients": (watch,) if watch is not None else None,
-        "update_ratio": (watch,) if watch is not None else None,
-    }
-    pictures: dict[str, Picture] = {}
-    for name, (_, title) in PICTURES.items():
-        if (arguments := calls[name]) is None:
-            continue
-        pngs = []
-        for dark in (False, True):
-            with plots.style(dark=dark):
-                figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
-                figure.savefig(buffer, format="png")
-            pngs.append(buffer.getvalue())
-        pictures[name] = title.replace("and accuracy", f"and {history.score_name}"), pngs[0], pngs[1]
-    return pictures
 
 
 @dataclass(frozen=True)

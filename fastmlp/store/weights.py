@@ -20,15 +20,15 @@ from ..nn import Module
 from ..nn.module import undrawn
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
-LAYERS = "layers"  # in the header of a file of weights
+LAYERS, CLASSES = "layers", "classes"  # in the header of a file of weights
 
 
 def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
     """Write the model's state to a safetensors file. The file is complete or not there at all.
 
     metadata: text by name, kept in the file's header. Of a Sequential of declared layers the header also keeps the
-    layers, as JSON under "layers": `load_model` then needs nothing else. Error: OSError where the file cannot be
-    written.
+    layers, as JSON under "layers": `load_model` then needs nothing else; and of a model with `classes_` their values,
+    as JSON under "classes". Error: OSError where the file cannot be written.
     """
     from safetensors.numpy import save as serialize
 
@@ -44,7 +44,10 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
         raise TypeError(f"save: metadata is {metadata!r}; it must be a dict of texts by name")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = _declared(model)
-    named = ({LAYERS: json.dumps(for_json(layers))} if layers else {}) | dict(metadata)
+    named = {LAYERS: json.dumps(for_json(layers))} if layers else {}
+    if model.classes_ is not None:
+        named[CLASSES] = json.dumps(np.asarray(model.classes_).tolist())
+    named |= metadata
     write(path, _in_order(serialize(state, named or None)))
 
 
@@ -85,6 +88,23 @@ def _entries(header: Mapping[str, str]) -> list[dict[str, Any]] | None:
     return entries if ours else None
 
 
+def _classes(header: Mapping[str, str], outputs: int | None = None) -> np.ndarray | None:
+    """The values of the classes in a header that `save` wrote; None where there are none, or others than so many.
+
+    What another program calls "classes" is something else.
+    """
+    try:
+        values = json.loads(header.get(CLASSES, "null"))
+    except (ValueError, RecursionError):
+        return None
+    kinds = {type(value) for value in values} if isinstance(values, list) else set()
+    if len(kinds) != 1 or not kinds <= {int, bool, str} or len(set(values)) != len(values):
+        return None
+    if outputs not in (None, len(values)) or any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
+        return None
+    return np.array(values, None if kinds != {int} else np.int64)
+
+
 def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
     """The layers that a header names. Nothing is made that is larger than the arrays of the file."""
     longest = max((length for array in state.values() for length in array.shape), default=0)
@@ -118,7 +138,7 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
 
     bfloat16 numbers are read as the float32 numbers that they are. Names that all begin with the same words and a dot
     ("module.0.weight", "net.0.weight") are read without them where the model has no such names. Where a file lacks
-    num_batches_tracked, which nothing is computed from, it is 0.
+    num_batches_tracked, which nothing is computed from, it is 0. `classes_` become those of a file that `save` wrote.
 
     Errors: TypeError without a model or a path; FileNotFoundError; ValueError for a file in another format, or with
     numbers of another type; RuntimeError that lists the keys that do not fit, as `Module.load_state_dict`.
@@ -126,10 +146,12 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
     if not isinstance(model, Module) or path is None:
         what = f"model is {type(model).__name__}" if not isinstance(model, Module) else "path is left out"
         raise TypeError(f"load: {what}; it fills a model that is there, load(model, path): load_model(path) makes one")
-    state, own = _read(check.path("load: path", path), "load")[0], model.state_dict().keys()
+    (state, header), own = _read(check.path("load: path", path), "load"), model.state_dict().keys()
     if not own & state.keys():
         state = _without_prefix(state, own.__contains__)
     model.load_state_dict(_with_counters(state, model), strict)
+    if _entries(header) is not None or CLASSES in header:
+        model.classes_ = _classes(header)
 
 
 def _without_prefix(state: dict[str, np.ndarray], known: Callable[[str], bool]) -> dict[str, np.ndarray]:
@@ -197,6 +219,8 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
         model.load_state_dict(_with_counters(state, model))
     except RuntimeError as error:
         raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
+    last = [layer.out_features for layer in model if isinstance(layer, nn.Linear)][-1:]
+    model.classes_ = _classes(header, *last)
     return model.eval()
 
 

@@ -55,6 +55,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import words
 from ..files import for_json
 from ..graph import Array
 
@@ -159,8 +160,9 @@ class _Curves:
         columns = ("train_loss", "validation_loss", "train_score", "validation_score")
         self.train, self.held, self.train_right, self.held_right = (np.array(history.column(c)) for c in columns)
         self.epochs = [int(epoch) for epoch in history.column("epoch")]
-        self.score, self.best_score, self.unit = history.score_name, history.score_best, history.unit
-        self.accuracies, self.classes = self.score == "accuracy", history.classes
+        self.name, self.best_score, self.unit = history.score_name, history.score_best, history.unit
+        self.accuracies, self.classes = self.name == "accuracy", history.classes
+        self.score = words.score(self.name)
         self.validated = not bool(np.isnan(self.held).all())
         y = self.held if self.validated else self.train
         self.best = int(np.nanargmin(y)) if not np.isnan(y).all() else None
@@ -223,7 +225,7 @@ class _Curves:
                 f"{self.train_right[-1]:.1%} of the training rows right and {self.held_right[-1]:.1%} of the held-out "
                 "ones."
                 if self.accuracies
-                else f"a {self.score} of {self.train_right[-1]:.4f} and {self.held_right[-1]:.4f}."
+                else f"{self.score} at {self.train_right[-1]:.4f} and {self.held_right[-1]:.4f}."
             )
             return (
                 "underfits",
@@ -261,7 +263,7 @@ class _Curves:
         Both losses: that of training is a mean over an epoch, and lags. For R² it says so itself: 1 - R² is the loss
         over that of the targets' mean.
         """
-        r2, guess = self.score == "r2", math.log(self.classes) if self.classes > 1 else math.nan
+        r2, guess = self.name == "r2", math.log(self.classes) if self.classes > 1 else math.nan
         ends = (self.train_right, self.held_right) if r2 else (self.train, self.held)
         times = [1 - float(y[-1]) if r2 else float(y[-1]) / guess for y in ends]
         most = FAR if not self.long else 1 + MATTERS if falling(self.train) else 1.0

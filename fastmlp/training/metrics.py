@@ -1,15 +1,15 @@
-"""How well a model predicts: functions on arrays, and `Evaluation`, which `fastmlp.evaluate` returns.
+"""How well a model predicts: functions on arrays. What `fastmlp.evaluate` returns is made of them.
 
-Axis letters: N rows, C classes, M bins. `labels` are the true classes, `predicted` the model's, both (N,) integers in
-0 .. C - 1; `probabilities` are (N, C), a row the model's softmax. Names and conventions are scikit-learn's: a fraction
-0 / 0 counts as 0. Among equal numbers the first class wins, and NaN counts as the largest, as in NumPy's argmax.
+Axis letters: N rows, C classes, K labels, T numbers, M bins. `labels` are the true classes, `predicted` the model's,
+both (N,) integers in 0 .. C - 1, or both (N, K) of 0 and 1, where a row may have any of K labels; `probabilities` are
+(N, C), a row the model's softmax. Names and conventions are scikit-learn's: a fraction 0 / 0 counts as 0. Among equal
+numbers the first class wins, and NaN counts as the largest, as in NumPy's argmax. `sample_weight`: (N,) numbers of at
+least 0, how often each row counts; None counts every row once.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,18 +17,16 @@ from numpy.typing import ArrayLike
 
 from .. import check
 from ..check import whole
-from ..files import for_json
 from ..machine import check_memory
-from .tables import evaluation_report
 
 Array = np.ndarray
 BINS = 15  # of the calibration error, as in Guo et al.
-MOST_DENSE = 1000  # classes whose confusion matrix, a million counts, still goes into JSON
+UNIFORM = "uniform_average"  # scikit-learn's word for the mean over columns
 _NUMBERS = 1 << 22  # numbers compared at a time: temporaries stay small next to the probabilities
 
 
 class Scores(NamedTuple):
-    """Precision, recall, F1 and support: arrays (C,), or numbers where they are an average over classes."""
+    """Precision, recall, F1 and support: arrays (C,) or (K,), or numbers where they are an average over them."""
 
     precision: Any
     recall: Any
@@ -61,10 +59,18 @@ def softmax(logits: ArrayLike) -> Array:
     return p
 
 
-def accuracy_score(labels: ArrayLike, predicted: ArrayLike) -> float:
-    """accuracy = |{n: predicted[n] = labels[n]}| / N.    labels, predicted: (N,) integers."""
-    y, p = _classes("accuracy_score", labels, predicted)
-    return float(np.mean(y == p))
+def accuracy_score(labels: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    """accuracy = Σₙ w[n] [predicted[n] = labels[n]] / Σₙ w[n].    labels, predicted: (N,) integers, or (N, K) 0 and 1
+
+    w: sample_weight, 1 without. A row of (N, K) is right where all its labels are.
+    """
+    if np.ndim(labels) == 2:
+        y, p = label_rows("accuracy_score", labels, predicted)
+        right = (y == p).all(axis=1)
+    else:
+        y, p = classes_of_rows("accuracy_score", labels, predicted)
+        right = y == p
+    return float(np.average(right, weights=checked_weights("accuracy_score", sample_weight, len(y))))
 
 
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> Array:
@@ -73,7 +79,7 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int | Non
     classes: C; without it, the largest class that occurs + 1. Errors: ValueError for a class outside 0 .. C - 1,
     MemoryError where C² numbers are larger than memory: `confusion_counts` has those that are not 0.
     """
-    y, p = _classes("confusion_matrix", labels, predicted, classes)
+    y, p = classes_of_rows("confusion_matrix", labels, predicted, classes)
     classes = int(max(y.max(), p.max())) + 1 if classes is None else int(classes)
     what = f"confusion_matrix: the counts of {classes:,} by {classes:,} classes"
     check_memory(what, 8 * classes * classes, "confusion_counts has those that are not 0")
@@ -85,33 +91,45 @@ def confusion_counts(labels: ArrayLike, predicted: ArrayLike) -> Array:
 
     At most as many as there are rows, however many classes there are.
     """
-    y, p = _classes("confusion_counts", labels, predicted)
+    y, p = classes_of_rows("confusion_counts", labels, predicted)
     width = int(p.max()) + 1
     places, rows = np.unique(y * width + p, return_counts=True)
     return np.column_stack([*np.divmod(places, width), rows])
 
 
-def precision_recall_fscore_support(labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> Scores:
+def precision_recall_fscore_support(
+    labels: ArrayLike, predicted: ArrayLike, classes: int | None = None, sample_weight: ArrayLike | None = None
+) -> Scores:
     """precision = TP / (TP + FP),  recall = TP / (TP + FN),  f1 = 2 TP / (2 TP + FP + FN),  support = TP + FN.
 
-    For each class, (C,): TP rows of the class that are predicted as it, FP rows of other classes that are, FN rows of
-    the class that are not. 0 where the divisor is 0. Arguments and errors as `confusion_matrix`.
-    Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
+    For each class, (C,), or each label, (K,): TP rows of it that are predicted as it, FP other rows that are, FN rows
+    of it that are not, each row with its weight. 0 where the divisor is 0. Arguments and errors as `confusion_matrix`;
+    for labels (N, K) `classes` is left out. Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
-    y, p = _classes("precision_recall_fscore_support", labels, predicted, classes)
-    return _scores(y, p, int(max(y.max(), p.max())) + 1 if classes is None else classes)
+    name = "precision_recall_fscore_support"
+    if np.ndim(labels) == 2:
+        if classes is not None:
+            raise ValueError(f"{name}: classes is {classes}; for labels (N, K) it must be left out, K is their number")
+        y, p = label_rows(name, labels, predicted)
+        return label_scores(y, p, checked_weights(name, sample_weight, len(y)))
+    y, p = classes_of_rows(name, labels, predicted, classes)
+    w = checked_weights(name, sample_weight, len(y))
+    return class_scores(y, p, int(max(y.max(), p.max())) + 1 if classes is None else classes, w)
 
 
-def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3) -> float:
+def top_k_accuracy_score(
+    labels: ArrayLike, probabilities: ArrayLike, k: int = 3, sample_weight: ArrayLike | None = None
+) -> float:
     """The fraction of rows whose label is among the k largest probabilities; 1 where k >= C.
 
     probabilities: (N, C), or any scores such as logits. With k = 1 it is the accuracy. Among equal numbers the first
     class counts as larger, where scikit-learn takes the last. Errors: ValueError for shapes that do not fit and k < 1.
     """
     scores = check.array("top_k_accuracy_score: probabilities", probabilities)
-    y = _labels_of_rows("top_k_accuracy_score", labels, scores)
+    y = labels_of_rows("top_k_accuracy_score", labels, scores)
     whole("top_k_accuracy_score: k", k, 1)
-    hits, first, rows = 0, np.arange(scores.shape[1]), max(_NUMBERS // scores.shape[1], 1)
+    weights = checked_weights("top_k_accuracy_score", sample_weight, len(y))
+    hits, first, rows = 0.0, np.arange(scores.shape[1]), max(_NUMBERS // scores.shape[1], 1)
     for start in range(0, len(y), rows):
         part, label = scores[start : start + rows], y[start : start + rows, None]
         own = np.take_along_axis(part, label, axis=1)
@@ -119,8 +137,9 @@ def top_k_accuracy_score(labels: ArrayLike, probabilities: ArrayLike, k: int = 3
         larger = (part > own) | (nan & ~own_nan)
         equal = (part == own) | (nan & own_nan)
         rank = np.count_nonzero(larger | (equal & (first < label)), axis=1)
-        hits += int(np.count_nonzero(rank < k))
-    return hits / len(y)
+        hit = rank < k
+        hits += float(hit.sum() if weights is None else weights[start : start + rows] @ hit)
+    return hits / (len(y) if weights is None else float(weights.sum()))
 
 
 def reliability_bins(labels: ArrayLike, predicted: ArrayLike, confidence: ArrayLike, bins: int = BINS) -> Reliability:
@@ -130,7 +149,7 @@ def reliability_bins(labels: ArrayLike, predicted: ArrayLike, confidence: ArrayL
     bins: M. Errors: ValueError for shapes that do not fit, a confidence outside [0, 1], bins < 1.
     Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
-    y, p = _classes("reliability_bins", labels, predicted)
+    y, p = classes_of_rows("reliability_bins", labels, predicted)
     sure = np.asarray(confidence, np.float64)
     whole("reliability_bins: bins", bins, 1)
     if sure.shape != y.shape:
@@ -161,182 +180,142 @@ def calibration_error(labels: ArrayLike, predicted: ArrayLike, confidence: Array
     return float(np.nansum(count * np.abs(accuracy - mean_confidence)) / count.sum())
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a model predicts for N rows, and how well. `print(evaluation)` is a table, `to_dict()` goes into JSON.
+@np.errstate(over="ignore", invalid="ignore")  # of outputs that are not finite, neither is the mean
+def mean_squared_error(
+    targets: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None = None, multioutput: str = UNIFORM
+) -> Any:
+    """mse[t] = Σₙ w[n] (predicted[n, t] - targets[n, t])² / Σₙ w[n].    targets, predicted: (N,) or (N, T) numbers
 
-    loss           mean cross-entropy over the rows, in nats
-    accuracy       fraction of rows whose largest logit is the label's
-    rows           N
-    labels         (N,) the true classes, int64
-    probabilities  (N, C) softmax of the logits, in the model's type: N · C numbers are kept
-    predicted      (N,) the class of the largest logit; the largest probability's where it is not given
-
-    All else is computed when it is first asked for, and kept. Two evaluations are equal when these six are.
-    Error: ValueError for shapes that do not fit.
+    multioutput  "uniform_average": the mean over the T columns, a float;  "raw_values": each of them, (T,)
+    Errors: ValueError for shapes that do not fit, and for another multioutput.
     """
-
-    loss: float
-    accuracy: float
-    rows: int
-    labels: Array = field(repr=False)
-    probabilities: Array = field(repr=False)
-    predicted: Array = field(default=None, repr=False)  # type: ignore[arg-type]  # an array after __post_init__
-
-    def __post_init__(self) -> None:
-        for name in ("labels", "probabilities"):
-            object.__setattr__(self, name, check.array(f"Evaluation: {name}", getattr(self, name)))
-        _labels_of_rows("Evaluation", self.labels, self.probabilities)
-        if self.predicted is None:
-            object.__setattr__(self, "predicted", self.probabilities.argmax(axis=1))
-        _classes("Evaluation", self.labels, self.predicted, self.classes)
-        if self.rows != len(self.labels):
-            raise ValueError(f"Evaluation: rows is {self.rows}; it must be {len(self.labels)}, the labels' length")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Evaluation):
-            return NotImplemented
-        pairs: list[tuple[Any, Any]] = [
-            ((self.rows, self.loss, self.accuracy), (other.rows, other.loss, other.accuracy)),
-            (self.labels, other.labels),
-            (self.predicted, other.predicted),
-            (self.probabilities, other.probabilities),
-        ]
-        return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-
-    __hash__ = None  # type: ignore[assignment]  # it holds arrays
-
-    @property
-    def classes(self) -> int:
-        """C, the number of classes that the model tells apart."""
-        return self.probabilities.shape[1]
-
-    @cached_property
-    def confidence(self) -> Array:
-        """(N,) the probability of the predicted class, NaN in a row with NaN logits."""
-        return np.take_along_axis(self.probabilities, self.predicted[:, None], axis=1)[:, 0]
-
-    @cached_property
-    def confusion(self) -> Array:
-        """(C, C) int64: rows true classes, columns predicted ones; see `confusion_matrix`.
-
-        Nothing else here asks for it, as it grows with C²: `confusion_counts` grows with the rows.
-        """
-        return confusion_matrix(self.labels, self.predicted, self.classes)
-
-    @cached_property
-    def confusion_counts(self) -> Array:
-        """(K, 3): true class, predicted class and rows of each entry of `confusion` that is not 0."""
-        return confusion_counts(self.labels, self.predicted)
-
-    @cached_property
-    def scores(self) -> Scores:
-        """Precision, recall, F1 and support, each (C,); see `precision_recall_fscore_support`."""
-        return _scores(self.labels, self.predicted, self.classes)
-
-    @cached_property
-    def occurs(self) -> Array:
-        """(C,) whether a class is one row's label or prediction at least."""
-        found = np.zeros(self.classes, bool)
-        found[self.labels] = found[self.predicted] = True
-        return found
-
-    @property
-    def precision(self) -> Array:
-        """(C,) of the rows predicted as the class, the fraction that is of it; 0 where there are none."""
-        return self.scores.precision
-
-    @property
-    def recall(self) -> Array:
-        """(C,) of the class's rows, the fraction that is predicted as it; 0 where there are none."""
-        return self.scores.recall
-
-    @property
-    def f1(self) -> Array:
-        """(C,) the harmonic mean of precision and recall; 0 where both are."""
-        return self.scores.f1
-
-    @property
-    def support(self) -> Array:
-        """(C,) int64: how many rows are of the class."""
-        return self.scores.support
-
-    @cached_property
-    def macro(self) -> Scores:
-        """The plain mean over the classes that occur as a label or as a prediction, as scikit-learn's report has it."""
-        return self._mean(self.occurs / np.count_nonzero(self.occurs))
-
-    @cached_property
-    def weighted(self) -> Scores:
-        """The mean over classes, each with the weight of its support."""
-        return self._mean(self.support / self.rows)
-
-    def _mean(self, weights: Array) -> Scores:
-        precision, recall, f1, _ = self.scores
-        return Scores(float(weights @ precision), float(weights @ recall), float(weights @ f1), self.rows)
-
-    @cached_property
-    def top3_accuracy(self) -> float:
-        """The fraction of rows whose label is among the three largest probabilities; see `top_k_accuracy_score`."""
-        return top_k_accuracy_score(self.labels, self.probabilities, 3)
-
-    @cached_property
-    def reliability(self) -> Reliability:
-        """Mean confidence, accuracy and count in 15 bins of equal width; see `reliability_bins`."""
-        return reliability_bins(self.labels, self.predicted, self.confidence)
-
-    @cached_property
-    def calibration_error(self) -> float:
-        """The expected calibration error over those bins; see the function `calibration_error`."""
-        return calibration_error(self.labels, self.predicted, self.confidence)
-
-    @cached_property
-    def wrong(self) -> Array:
-        """Indices of the rows that are predicted wrongly, the most confident first; rows with NaN last."""
-        rows = np.flatnonzero(self.predicted != self.labels)
-        return rows[np.argsort(-self.confidence[rows], kind="stable")]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity.
-
-        "confusion" is None for more than 1000 classes; "confusion_counts" then has the entries that are not 0.
-        """
-        names = ("precision", "recall", "f1")
-        averages = {kind: dict(zip(names, getattr(self, kind)[:3], strict=True)) for kind in ("macro", "weighted")}
-        return for_json(
-            {name: getattr(self, name) for name in ("rows", "classes", "loss", "accuracy", "top3_accuracy")}
-            | {"calibration_error": self.calibration_error, "wrong": len(self.wrong)}
-            | {name: getattr(self, name) for name in (*names, "support")}
-            | averages
-            | {"confusion": self.confusion if self.classes <= MOST_DENSE else None}
-            | ({} if self.classes <= MOST_DENSE else {"confusion_counts": self.confusion_counts})
-            | {"reliability": self.reliability._asdict()}
-        )
-
-    def report(self, limit: int = 20) -> str:
-        """A table for people, in at most 100 columns: totals, a line a class, averages, what is taken for what.
-
-        limit: of more classes than these, only as many are shown, those of the lowest F1.
-        """
-        return evaluation_report(self, limit)
-
-    def __str__(self) -> str:
-        return self.report()
+    t, z, w = number_rows("mean_squared_error", targets, predicted, sample_weight)
+    return _averaged("mean_squared_error", np.average((z - t) ** 2, axis=0, weights=w), multioutput)
 
 
-def _scores(labels: Array, predicted: Array, classes: int) -> Scores:
+@np.errstate(over="ignore", invalid="ignore")
+def root_mean_squared_error(
+    targets: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None = None, multioutput: str = UNIFORM
+) -> Any:
+    """rmse[t] = √mse[t], in the unit of the targets.    Arguments and errors as `mean_squared_error`."""
+    t, z, w = number_rows("root_mean_squared_error", targets, predicted, sample_weight)
+    return _averaged("root_mean_squared_error", np.sqrt(np.average((z - t) ** 2, axis=0, weights=w)), multioutput)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mean_absolute_error(
+    targets: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None = None, multioutput: str = UNIFORM
+) -> Any:
+    """mae[t] = Σₙ w[n] |predicted[n, t] - targets[n, t]| / Σₙ w[n].    Arguments, errors as `mean_squared_error`."""
+    t, z, w = number_rows("mean_absolute_error", targets, predicted, sample_weight)
+    return _averaged("mean_absolute_error", np.average(np.abs(z - t), axis=0, weights=w), multioutput)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def r2_score(
+    targets: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None = None, multioutput: str = UNIFORM
+) -> Any:
+    """r2[t] = 1 - Σₙ w[n] (predicted[n, t] - targets[n, t])² / Σₙ w[n] (targets[n, t] - mean[t])².
+
+    1 is no error, 0 the error of saying the targets' mean to everything. NaN for a column whose targets are all the
+    same, where scikit-learn has 0 or 1; the mean over columns leaves it out, as the score of `MSELoss` does, and is NaN
+    where all are so. Arguments and errors as `mean_squared_error`. Source: scikit-learn's documentation of r2_score.
+    """
+    t, z, w = number_rows("r2_score", targets, predicted, sample_weight)
+    error = np.average((z - t) ** 2, axis=0, weights=w)
+    seen = t if w is None else t[w > 0]
+    varies = seen.min(axis=0) < seen.max(axis=0)
+    spread = np.average((t - np.average(t, axis=0, weights=w)) ** 2, axis=0, weights=w)
+    varies &= spread > 0  # of numbers so close that their squares vanish, nothing can be said
+    r2 = np.where(varies, 1 - error / np.where(varies, spread, 1), np.nan)
+    if multioutput == UNIFORM:
+        return float(r2[varies].mean()) if varies.any() else math.nan
+    return _averaged("r2_score", r2, multioutput)
+
+
+def _averaged(caller: str, values: Array, multioutput: str) -> Any:
+    if multioutput not in (UNIFORM, "raw_values"):
+        raise ValueError(f"{caller}: multioutput is {multioutput!r}; it must be {UNIFORM!r} or 'raw_values'")
+    return float(values.mean()) if multioutput == UNIFORM else values
+
+
+def class_scores(labels: Array, predicted: Array, classes: int, weights: Array | None = None) -> Scores:
     """The scores of each class from its counts; 0 / 0 is 0. Memory grows with the classes, not with their square."""
+    hit = labels == predicted
     right, support, taken = (
-        np.bincount(rows, minlength=classes) for rows in (labels[labels == predicted], labels, predicted)
+        np.bincount(rows, minlength=classes, weights=w)
+        for rows, w in (
+            (labels[hit], None if weights is None else weights[hit]),
+            (labels, weights),
+            (predicted, weights),
+        )
     )
+    return scores_of(right, support, taken)
 
-    def fraction(part: Array, of: Array) -> Array:
+
+def label_scores(labels: Array, predicted: Array, weights: Array | None = None) -> Scores:
+    """The scores of each label.    labels, predicted: (N, K) booleans"""
+    both = labels & predicted
+    if weights is None:
+        return scores_of(*(np.count_nonzero(rows, axis=0) for rows in (both, labels, predicted)))
+    return scores_of(*(weights @ rows for rows in (both, labels, predicted)))
+
+
+def scores_of(right: Any, support: Any, taken: Any) -> Scores:
+    """Precision, recall, F1 and support from what was rightly taken, what is there and what was taken; 0 / 0 is 0."""
+
+    def fraction(part: Any, of: Any) -> Any:
         return part / np.where(of, of, 1)
 
     return Scores(fraction(right, taken), fraction(right, support), fraction(2 * right, support + taken), support)
 
 
-def _classes(caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> tuple[Array, Array]:
+def checked_weights(caller: str, sample_weight: ArrayLike | None, rows: int) -> Array | None:
+    """The weights as float64 (N,), or None. Error: ValueError for others than N numbers of at least 0, not all 0."""
+    if sample_weight is None:
+        return None
+    w = check.array(f"{caller}: sample_weight", sample_weight)
+    if w.shape != (rows,) or w.dtype.kind not in "fiub":
+        raise ValueError(f"{caller}: sample_weight is {w.shape} {w.dtype}; it must be ({rows},), a number for each row")
+    w = w.astype(np.float64)
+    if not (np.isfinite(w).all() and w.min() >= 0 and w.sum() > 0):
+        raise ValueError(f"{caller}: sample_weight has a number below 0, or all are 0; it must be finite, at least 0")
+    return w
+
+
+def label_rows(caller: str, labels: ArrayLike, predicted: ArrayLike, what: str = "labels") -> tuple[Array, Array]:
+    """Both as booleans (N, K), checked. what: the word for the first."""
+    arrays = []
+    for name, values in ((what, labels), ("predicted", predicted)):
+        array = check.array(f"{caller}: {name}", values)
+        if array.ndim != 2 or not array.size or array.dtype.kind not in "fiub" or not np.isin(array, (0, 1)).all():
+            raise ValueError(
+                f"{caller}: {name} is {array.shape} {array.dtype}; it must be (N, K) of 0 and 1, not empty"
+            )
+        arrays.append(array.astype(bool, copy=False))
+    if arrays[0].shape != arrays[1].shape:
+        raise ValueError(f"{caller}: {what} is {arrays[0].shape}, predicted is {arrays[1].shape}; they must be alike")
+    return arrays[0], arrays[1]
+
+
+def number_rows(
+    caller: str, targets: ArrayLike, predicted: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[Array, Array, Array | None]:
+    """Targets and predictions as float64 (N, T), and the weights, checked. (N,) and (N, 1) are alike."""
+    arrays = []
+    for name, values in (("targets", targets), ("predicted", predicted)):
+        array = check.array(f"{caller}: {name}", values)
+        if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "fiub":
+            raise ValueError(f"{caller}: {name} is {array.shape} {array.dtype}; it must be (N,) or (N, T) numbers")
+        arrays.append(array.reshape(len(array), -1).astype(np.float64, copy=False))
+    if arrays[0].shape != arrays[1].shape:
+        raise ValueError(f"{caller}: targets is {arrays[0].shape}, predicted is {arrays[1].shape}; they must be alike")
+    return arrays[0], arrays[1], checked_weights(caller, sample_weight, len(arrays[0]))
+
+
+def classes_of_rows(
+    caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int | None = None
+) -> tuple[Array, Array]:
     """Both as int64 arrays (N,), checked."""
     if classes is not None:
         whole(f"{caller}: classes", classes, 1)
@@ -356,13 +335,13 @@ def _classes(caller: str, labels: ArrayLike, predicted: ArrayLike, classes: int 
     return y, p
 
 
-def _labels_of_rows(caller: str, labels: ArrayLike, scores: Array) -> Array:
+def labels_of_rows(caller: str, labels: ArrayLike, scores: Array) -> Array:
     """The labels as int64 (N,), checked against scores (N, C)."""
     if scores.ndim != 2 or not scores.size or scores.dtype.kind != "f":
         raise ValueError(
             f"{caller}: probabilities is {scores.shape} {scores.dtype}; it must be (N, C) floats, not empty"
         )
-    y, _ = _classes(caller, labels, labels, scores.shape[1])
+    y, _ = classes_of_rows(caller, labels, labels, scores.shape[1])
     if len(y) != len(scores):
         raise ValueError(f"{caller}: labels has {len(y)} rows, probabilities {len(scores)}; they must be as many")
     return y

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from time import perf_counter
 from typing import Any
@@ -15,14 +15,15 @@ from ..check import takes
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
-from ..machine import available_memory, check_memory
-from ..nn import LOSSES, CrossEntropyLoss, Layer, Loss, Module
+from ..machine import available_memory
+from ..nn import LOSSES, Layer, Loss, Module
 from ..nn.score import added
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from ..running.nodes import dtype_of, float_targets
+from . import fitting
+from .answers import Answers, usual_loss
 from .history import History
-from .metrics import Evaluation, softmax
 from .progress import Progress
 
 EVALUATION_BATCH = 16384  # rows of outputs that are held at a time
@@ -43,6 +44,7 @@ def fit(
     schedule: Schedule | None = None,
     schedule_every: str = "epoch",
     start_epoch: int | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
@@ -64,13 +66,20 @@ def fit(
                 not finite, Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused
                 where nothing is held out, one whose attribute `needs_accuracy` is True where the loss has another
                 score. All are refused before the first step where they do not take these arguments
-    loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
+    loss        one of `nn`, which says the targets that it takes; where None, cross-entropy for classes and
+                probabilities, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. Floats that are all whole become
+                classes where it takes those alone, with a line that says so
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
     schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
                 epochs, those before this call too
     start_epoch  how many epochs are done already, which says in what order the rows of the next ones come and which
                 masks dropout draws; `optimizer.epochs` where None
+    class_weight  how much the rows of a class count in the loss of the training: "balanced", n / (C n_c) as in
+                scikit-learn, or a dict of numbers by class value, 1 for what is not in it. It multiplies the data's
+                `sample_weight`
 
+    The model's outputs are the classes of the data in their order, and `model.classes_` says so afterwards where they
+    are others than 0 .. C - 1. The classes of `validation` are looked up among them.
     A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
     the graph, with a line that says so. Engine and graph do the same whatever a callback changes between epochs. A
     model in evaluation mode is set to training as a whole; in one in training mode, a layer in evaluation mode stays
@@ -104,17 +113,19 @@ def fit(
             raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
         _check_callback(callback)
     epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's integers of 8 bits end at 255
+    loss = usual_loss(data.kind) if loss is None else _checked_loss(loss)
+    data, line = fitting.as_taken("fit", loss, data)
     data.check_range("fit: data", dtype_of(model))
     if data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
     rows, held_out = _hold_out(data, validation, seed)
     if isinstance(validation, Dataset):
-        validation.check_range("fit: validation", dtype_of(model))
+        held_out, _ = fitting.as_taken("fit", loss, validation, "validation")
+        held_out.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
-    loss = _checked_loss(loss)
     for callback in callbacks:
         if loss.score.name != "accuracy" and _is_true(getattr(callback, "needs_accuracy", False)):
             raise ValueError(
@@ -132,12 +143,17 @@ def fit(
         )
     with kernels.announce_compiling(report.say):
         outputs = door.count_outputs("fit", model, data, min(sizes))
-    for part in (data, held_out):
-        if part is not None:
-            door.check_targets("fit", loss, part, outputs, "data" if part is data else "validation")
-    classes = max(data.classes, outputs or 0) if data.kind == "classes" else 0
-    if classes and (missing := _missing(data.labels[rows], classes)):
-        report.say(missing)
+    data, values = fitting.numbered("fit", model, data, outputs)
+    door.check_targets("fit", loss, data, outputs)
+    if held_out is not None:
+        held_out = fitting.numbered_alike("fit", held_out, values, outputs, "validation")
+        door.check_targets("fit", loss, held_out, outputs, "validation")
+    classes = max(data.classes, outputs or 0) if data.classes else 0
+    weights = fitting.row_weights(data, rows, class_weight, loss, outputs)
+    for said in [line, *fitting.lines(data, rows, classes)]:
+        if said:
+            report.say(said)
+    model.classes_ = values
     _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
     optimizer.epochs = done
@@ -151,7 +167,8 @@ def fit(
         if line := data.advice():
             report.say(line)
         with kernels.announce_compiling(report.say):
-            trainer = stack.enter_context(door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
+            trainer = door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say, weights)
+            stack.enter_context(trainer)
             for callback in callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(loss)
@@ -179,35 +196,33 @@ def fit(
 
 
 def evaluate(
-    model: Module, data: Dataset, batch_size: int = EVALUATION_BATCH, n_threads: int | str = "auto"
-) -> Evaluation:
+    model: Module,
+    data: Dataset,
+    batch_size: int = EVALUATION_BATCH,
+    n_threads: int | str = "auto",
+    loss: Loss | None = None,
+) -> Any:
     """What `model` predicts for all rows of `data`, in evaluation mode and without a graph, and how well it does.
 
-    batch_size: rows of logits held at a time; n_threads as in `fit`. The probabilities of all rows are kept in the
-    result, (N, C) in the model's type. The model is not touched, its mode neither: threads may use it meanwhile.
-    Errors: ValueError for shapes or labels that do not fit the model, and for targets that are numbers; MemoryError
-    where the probabilities are larger than memory.
+    -> `Evaluation` for classes, `RegressionEvaluation` for numbers, `MultilabelEvaluation` for labels; for targets that
+    are probabilities an `Evaluation` whose labels are the likeliest classes.
+    batch_size: rows of outputs held at a time; n_threads as in `fit`. loss: what is measured beside the scores; None:
+    cross-entropy for classes, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. The answers to all rows are kept
+    in the result, (N, outputs) in the model's type. The model is not touched, its mode neither: threads may use it
+    meanwhile.
+    Errors: ValueError for shapes or labels that do not fit the model, and for targets that the loss does not take;
+    MemoryError where the answers are larger than memory.
     """
     _check_model_and_data("evaluate", model, data)
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
     data.check_range("evaluate: data", dtype_of(model))
-    batch_size = int(batch_size)
-    loss = CrossEntropyLoss()
+    loss = usual_loss(data.kind) if loss is None else _checked_loss(loss, "evaluate")
+    data, _ = fitting.as_taken("evaluate", loss, data)
+    data, classes_ = fitting.as_asked("evaluate", model, data)
     door.check_targets("evaluate", loss, data, None)
-    predicted, probabilities = np.empty(len(data), np.int64), np.empty((0, 0))
-
-    def keep(first: int, z: Array) -> None:
-        nonlocal probabilities
-        if first == 0:
-            what = f"evaluate: the probabilities of {len(data):,} rows and {z.shape[1]:,} classes"
-            check_memory(what, len(data) * z.shape[1] * z.dtype.itemsize, "evaluate a part of the rows, data[:n]")
-            probabilities = np.empty((len(data), z.shape[1]), z.dtype)
-        predicted[first : first + len(z)] = z.argmax(axis=1)
-        probabilities[first : first + len(z)] = softmax(z)
-
-    mean, accuracy = _measure(model, data, loss, batch_size, n_threads, keep)
-    return Evaluation(mean, accuracy, len(data), data.labels, probabilities, predicted)
+    answers = Answers(data, loss, classes_)
+    return answers.judged(*_measure(model, data, loss, int(batch_size), n_threads, answers.keep))
 
 
 def _measure(
@@ -241,6 +256,15 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
             data.n_features, data.features.dtype, data.scale
         ):  # fmt: skip
             raise ValueError(f"fit: validation is {validation}, data is {data}; their features must agree")
+        if (
+            None not in (validation.feature_names, data.feature_names)
+            and validation.feature_names != data.feature_names
+        ):
+            own = zip(data.feature_names or (), validation.feature_names or (), strict=True)
+            place, (ours, theirs) = next((n, pair) for n, pair in enumerate(own) if pair[0] != pair[1])
+            raise ValueError(
+                f"fit: column {place} of data is {ours!r}, of validation {theirs!r}; they must be the same"
+            )
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
         return everything, None
@@ -253,16 +277,16 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     return rows, data[held_out]
 
 
-def _checked_loss(loss: Any) -> Loss:
-    """The loss itself, or cross-entropy for None."""
+def _checked_loss(loss: Any, caller: str = "fit") -> Loss:
+    """The loss itself."""
     if isinstance(loss, type) and issubclass(loss, Loss):
-        raise TypeError(f"fit: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
-    if loss is not None and not isinstance(loss, Loss):
+        raise TypeError(f"{caller}: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
+    if not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
-        raise TypeError(f"fit: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
-    if loss is not None and loss.reduction == "none":
-        raise ValueError("fit: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
-    return loss if loss is not None else CrossEntropyLoss()
+        raise TypeError(f"{caller}: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
+    if loss.reduction == "none":
+        raise ValueError(f"{caller}: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
+    return loss
 
 
 def _check_callback(callback: Any) -> None:
@@ -274,18 +298,6 @@ def _check_callback(callback: Any) -> None:
             takes(f"fit: {method} of the callback {name}", getattr(callback, method), "model", argument)
     if hasattr(callback, "use_loss"):
         takes(f"fit: use_loss of the callback {name}", callback.use_loss, "loss")
-
-
-def _missing(labels: Array, classes: int) -> str:
-    """A line where no row is of a class, or where there is one class only; else an empty text."""
-    absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
-    if classes == 1:
-        return "there is one class, 0: nothing to tell apart"
-    if not len(absent):
-        return ""
-    shown = ", ".join(str(c) for c in absent[:8]) + ", ..." * (len(absent) > 8)
-    which = f"the class {shown}" if len(absent) == 1 else f"{len(absent):,} of the {classes:,} classes: {shown}"
-    return f"no training row has {which}"
 
 
 def _seed_dropout(model: Module, seed: int, steps: int) -> None:

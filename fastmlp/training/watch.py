@@ -12,9 +12,11 @@ import numpy as np
 from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
-from ..nn import CrossEntropyLoss, Dropout, Linear, Loss, Module, features_of
+from ..nn import Dropout, Linear, Loss, Module, features_of
 from ..optim import Optimizer
-from ..running.trust import kinds_of
+from ..running.door import count_outputs
+from .answers import usual_loss
+from .fitting import as_taken, numbered
 
 if TYPE_CHECKING:
     from .history import History
@@ -111,12 +113,14 @@ class Watch:
     Linear layer in the order they are called; `fastmlp.plots.activations`, `gradients` and `update_ratio` draw them.
     A ratio near 1e-3 is a common rule of thumb: far below, training crawls; far above, it may not settle.
     `loss` is that of the training where None. A second `fit` starts anew. In a loop of one's own: watch.use_loss(loss)
-    where it is not cross-entropy, watch.start(model, optimizer), then watch(model, history).
+    where it is another than `fit` takes by itself, watch.start(model, optimizer), then watch(model, history).
 
     Errors: TypeError for data that is no Dataset and a loss that is none, ValueError for rows below 2, a seed below 0
     and a loss of other targets than data has; those of the model for data that do not fit.
     Source: Karpathy, lecture notes of CS231n (2015), Neural Networks 3.
     """
+
+    _data: Dataset
 
     def __init__(self, data: Dataset, rows: int = 256, seed: int = 0, loss: Loss | None = None) -> None:
         if not isinstance(data, Dataset):
@@ -126,11 +130,8 @@ class Watch:
         if loss is not None and not isinstance(loss, Loss):
             raise TypeError(f"Watch: loss is {loss!r}; it must be a loss of fastmlp.nn, that of the training")
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
-        self._features, self._scale = data.rows[chosen], data.scale
-        self._targets, self._kind, self._given = data.targets[chosen], data.kind, loss
-        weights = data.sample_weight
-        self._weights = None if weights is None else weights[chosen]
-        self._loss = loss or CrossEntropyLoss()
+        self._data, self._given = data[chosen], loss
+        self._loss = loss or usual_loss(data.kind)
         if loss is not None:
             self._check_loss()
         self._optimizer: Optimizer | None = None
@@ -156,9 +157,7 @@ class Watch:
         self._check_loss()
 
     def _check_loss(self) -> None:
-        if self._kind not in (kinds := kinds_of(self._loss)):
-            what = f"data has {self._kind} as targets, {type(self._loss).__name__} takes {' or '.join(kinds)}"
-            raise ValueError(f"Watch: {what}; loss must be that of the training")
+        self._data, _ = as_taken("Watch", self._loss, self._data)
         if self._loss.reduction == "none":
             raise ValueError("Watch: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
 
@@ -170,10 +169,9 @@ class Watch:
         """
         self._check_loss()
         features = features_of(model)
-        if features is not None and self._features.shape[1] != features:
-            raise ValueError(
-                f"Watch: data has {self._features.shape[1]} features; the model's in_features is {features}"
-            )
+        if features is not None and (given := self._data.n_features) != features:
+            raise ValueError(f"Watch: data has {given} features; the model's in_features is {features}")
+        self._data, _ = numbered("Watch", model, self._data, count_outputs("Watch", model, self._data, 1))
         self._optimizer, self._epochs, self._layers = optimizer, [], []
         self._before = self._twins(model)
 
@@ -197,9 +195,10 @@ class Watch:
         twin.zero_grad()
         called = _listen(twin)
         dtype = next(twin.parameters()).dtype
-        x = self._features.astype(dtype)
-        x *= dtype.type(self._scale)
-        self._loss(twin(Tensor(x)), self._targets, self._weights).backward()
+        data = self._data
+        x = data.rows.astype(dtype)
+        x *= dtype.type(data.scale)
+        self._loss(twin(Tensor(x)), data.targets, data.sample_weight).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
         if not self._layers:

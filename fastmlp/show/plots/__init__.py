@@ -2,6 +2,8 @@
 
     history                    loss_curve, accuracy_curve, curves
     an Evaluation              confusion_matrix, reliability, wrong_digits, save_wrong_digits
+    a RegressionEvaluation     predicted_vs_true, residuals
+    a MultilabelEvaluation     label_scores
     a Dataset, a model         sample_digits, first_layer
     a Watch                    activations, gradients, update_ratio
 
@@ -16,6 +18,7 @@ from .history import accuracy_curve, curves, loss_curve
 from .inside import activations, gradients, update_ratio
 from .quality import confusion_matrix, reliability
 from .style import style
+from .targets import label_scores, predicted_vs_true, residuals
 
 __all__ = [
     "accuracy_curve",
@@ -24,8 +27,11 @@ __all__ = [
     "curves",
     "first_layer",
     "gradients",
+    "label_scores",
     "loss_curve",
+    "predicted_vs_true",
     "reliability",
+    "residuals",
     "sample_digits",
     "save_wrong_digits",
     "style",

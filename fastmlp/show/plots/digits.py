@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...check import whole
+from ...words import names, of_class
+from .letters import is_drawable, literal, literals
 from .style import DPI, LETTERS, WIDTH, colour_map, frame, new_figure, palette, styled
 
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...graph import Array
     from ...nn import Module
-    from ...training.metrics import Evaluation
+    from ...training.evaluation import Evaluation
 
 LETTER = 0.57  # mean width of a letter, in heights
 FULL = 0.995  # of the weights lie within the colours; a single large one would leave the others pale
+LEAST_NAME, MOST_NAME, MOST_WORD = 4, 16, 24  # columns of a short name and of any, letters of one in a file's name
 DARK = 32
 PNG_PIXELS = 224  # a saved digit is at least so wide
 
 
 @styled
 def sample_digits(data: Dataset, count: int = 25, seed: int = 0) -> Any:
-    """`count` rows drawn with `seed`, each below its label.
+    """`count` rows drawn with `seed`, each below its label: a class, the labels that it has, or its numbers.
 
     Errors: ValueError for features that are no images (N, height, width), for a count below 1.
     """
@@ -36,7 +40,7 @@ def sample_digits(data: Dataset, count: int = 25, seed: int = 0) -> Any:
     whole("sample_digits: seed", seed, 0)
     rows = np.random.default_rng(seed).permutation(len(data))[:count]
     columns = math.ceil(math.sqrt(len(rows)))
-    captions = [str(data.labels[row]) for row in rows]
+    captions = [_caption(data, row) for row in rows]
     return _gallery(images[rows], captions, columns, palette().ink, _title(data, len(rows)))
 
 
@@ -44,6 +48,7 @@ def sample_digits(data: Dataset, count: int = 25, seed: int = 0) -> Any:
 def wrong_digits(evaluation: Evaluation, data: Dataset, count: int = 36) -> Any:
     """The first `count` rows of `evaluation.wrong`, worst first, each below "predicted p (probability)", "true t".
 
+    Above long names the word "predicted" is left out.
     data: what was evaluated. Where nothing is wrong, the figure says so.
     Errors: ValueError for features that are no images, other data than were evaluated, a count below 1.
     """
@@ -53,21 +58,26 @@ def wrong_digits(evaluation: Evaluation, data: Dataset, count: int = 36) -> Any:
     wrong = np.asarray(evaluation.wrong)
     if not len(wrong):
         return _gallery(images[:0], [], 1, palette().ink, f"none of {evaluation.rows:,} rows is wrong")
-    rows, captions = wrong[:count], []
+    rows, captions, longest = wrong[:count], [], 0
     for row in rows:
-        predicted = evaluation.predicted[row]
+        predicted, true = evaluation.predicted[row], evaluation.labels[row]
         percent = _percent(float(evaluation.probabilities[row, predicted]))
-        captions.append(f"predicted {predicted} ({percent})\ntrue {evaluation.labels[row]}")
+        said, own = (_named(evaluation, c) for c in (predicted, true))
+        longest = max(longest, len(said), len(own))
+        captions.append((said, percent, own))
     title = f"{len(wrong):,} of {evaluation.rows:,} rows are wrong" + (
         "" if len(rows) == len(wrong) else f"; the worst {len(rows)}" if len(rows) > 1 else "; the worst"
     )
-    return _gallery(images[rows], captions, min(4, len(rows)), palette().wrong, title)
+    columns, lead = (4, "predicted ") if longest <= LEAST_NAME else (3, "")
+    texts = [f"{lead}{said} ({percent})\ntrue {own}" for said, percent, own in captions]
+    return _gallery(images[rows], texts, min(columns, len(rows)), palette().wrong, title)
 
 
 @styled
 def save_wrong_digits(evaluation: Evaluation, data: Dataset, folder: str | os.PathLike[str]) -> int:
     """Write each wrong digit as a PNG named <index>_true<t>_predicted<p>.png; returns how many.
 
+    t and p are the classes: of a name, the letters and digits, and "-" for all else, 24 of them at most.
     The grey values are those of the data (floats: from their smallest to their largest), each pixel a square of whole
     pixels. `folder` is made where it is missing. Errors: ValueError as `wrong_digits`; OSError where it cannot write.
     """
@@ -79,7 +89,8 @@ def save_wrong_digits(evaluation: Evaluation, data: Dataset, folder: str | os.Pa
     place.mkdir(parents=True, exist_ok=True)
     low, high = grey_range(images)
     for row in evaluation.wrong:
-        name = f"{row}_true{evaluation.labels[row]}_predicted{evaluation.predicted[row]}.png"
+        true, predicted = (_word(evaluation, c[row]) for c in (evaluation.labels, evaluation.predicted))
+        name = f"{row}_true{true}_predicted{predicted}.png"
         times = max(1, math.ceil(PNG_PIXELS / max(images[row].shape)))
         square = np.ones((times, times), images.dtype)
         imsave(place / name, np.kron(images[row], square), cmap="gray", vmin=low, vmax=high, dpi=DPI)
@@ -169,6 +180,32 @@ def _check_same(caller: str, evaluation: Evaluation, data: Dataset) -> None:
         )
 
 
+def _named(evaluation: Evaluation, c: int) -> str:
+    """The name of a class on a figure."""
+    return literals([of_class(evaluation, c)], MOST_NAME, [c])[0]
+
+
+def _word(evaluation: Evaluation, c: int) -> str:
+    """The name of a class in the name of a file."""
+    return re.sub(r"[^\w-]+", "-", of_class(evaluation, c))[:MOST_WORD]
+
+
+def _caption(data: Dataset, row: int) -> str:
+    """What the data say of a row: its class, its labels, its numbers."""
+    target, given = np.atleast_1d(data.targets[row]), getattr(data, "target_names", None) or ()
+    if data.kind == "classes":
+        values = getattr(data, "classes_", None)
+        c = int(target[0])
+        return literals([str(c if values is None or c >= len(values) else values[c])], MOST_NAME, [c])[0]
+    if data.kind == "numbers":
+        return ", ".join(f"{value:.4g}" for value in target[:3]) + ", …" * (len(target) > 3)
+    named = names(given, len(target))
+    if data.kind == "probabilities":
+        return literal(named[int(target.argmax())], MOST_NAME)
+    own = [named[k] if is_drawable(named[k]) else f"[{k}]" for k in np.flatnonzero(target)]
+    return literal(", ".join(own) or "none", MOST_NAME)
+
+
 def _shape(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
     side = math.isqrt(features)
     if shape is None:
@@ -200,4 +237,5 @@ def _percent(probability: float) -> str:
 
 
 def _title(data: Dataset, shown: int) -> str:
-    return f"{shown:,} of {len(data):,} rows" + (f" of {data.name}" if data.name else "") + ", with labels"
+    name = f" of {literal(data.name, 2 * MOST_NAME)}" if data.name else ""
+    return f"{shown:,} of {len(data):,} rows{name}, with {'numbers' if data.kind == 'numbers' else 'labels'}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...words import score
+from .letters import literal
 from .style import canvas, frame, ink, new_figure, palette, styled
 
 if TYPE_CHECKING:
     from ...training.history import History
 
+MOST_NAME = 40  # columns of a score's name
 ABNORMAL = 100.0  # nats; a guess among C classes costs ln C, so a loss beyond this has left the scale of a useful one
 
 
@@ -53,8 +56,8 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     if accuracy:
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     elif title == "Accuracy":
-        title = history.score_name
-    ax.set(xlabel="epoch", ylabel=history.score_name, title=title)
+        title = literal(score(history.score_name), MOST_NAME)
+    ax.set(xlabel="epoch", ylabel=literal(score(history.score_name), MOST_NAME), title=title)
     ax.legend(loc="lower right")
     return figure
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...words import columns
+from .letters import literals
 from .style import LETTERS, canvas, colour_map, frame, ink, letters_on, new_figure, palette, styled
 
 if TYPE_CHECKING:
-    from ...training.metrics import Evaluation
+    from ...training.evaluation import Evaluation
 
 MOST_COUNTS = 20  # classes; with more, a cell has no room for a number
+MOST_NAME = 14  # columns of a class's name
 MOST_CLASSES = 1000  # with more, a cell is less than a pixel, and there would be more than a million
 Z95 = 1.96  # standard deviations either side of a mean that hold 95 % of a normal distribution
 
@@ -22,8 +25,9 @@ def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
 
     The right ones, on the diagonal, have one pale colour; the colour of an error is its count over the largest error,
     so that errors show beside thousands that are right. Empty cells have no number. With more than 20 classes no cell
-    has a number, and a colour bar gives the counts. evaluation: an Evaluation, or the counts themselves as (C, C);
-    ax: a matplotlib Axes, or None for a new figure.
+    has a number, and a colour bar gives the counts. Classes have the names that the evaluation knows, cut where they
+    are long. evaluation: an Evaluation, or the counts themselves as (C, C); ax: a matplotlib Axes, or None for a new
+    figure.
     Error: ValueError for more than 1000 classes: `print(evaluation)` lists the most frequent mistakes.
     """
     from matplotlib.colors import to_rgba
@@ -50,13 +54,16 @@ def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
     cells[np.diag_indices(classes)] = to_rgba(palette().right)
     ax.imshow(cells, interpolation="nearest")
     ax.grid(False)
+    _name(ax, getattr(evaluation, "names", ()) if getattr(evaluation, "classes_", None) is not None else (), classes)
     if classes <= MOST_COUNTS:
+        if own:
+            figure.draw_without_rendering()  # the names take their room, and the cells what is left
         digits = max(len(str(int(counts.max(initial=0)))), 2)
+        ax.apply_aspect()
         cell = ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi * 72 / classes  # points
         letters = min(cell / (0.66 * digits), 0.6 * cell, 18)
         for t, p in zip(*np.nonzero(counts), strict=True):
             ax.text(p, t, str(counts[t, p]), ha="center", va="center", fontsize=letters, color=letters_on(cells[t, p]))
-        ax.set(xticks=range(classes), yticks=range(classes))
     else:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
@@ -73,6 +80,28 @@ def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
     wrong, rows = int(errors.sum()), int(counts.sum())
     ax.set(xlabel="predicted", ylabel="true", title=f"{_share(rows - wrong, rows)} right; {wrong:,} of {rows:,} wrong")
     return figure
+
+
+def _name(ax: Any, names: tuple[str, ...], classes: int) -> None:
+    """The names of the classes beside the cells, of many as many as have room; their numbers where there are none."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if classes > MOST_COUNTS:
+        short = literals(names, MOST_NAME // 2, range(classes)) if names else []
+        for axis in (ax.xaxis, ax.yaxis) if names else ():
+            axis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.set_major_formatter(FuncFormatter(lambda c, _: short[int(c)] if 0 <= c < classes else ""))
+        longest = 3 * max(map(columns, short), default=0)
+    else:
+        short = literals(names, MOST_NAME, range(classes)) if names else [str(c) for c in range(classes)]
+        letters = {"fontsize": LETTERS - (1 if classes <= 12 else 3)}
+        ax.set_xticks(range(classes), labels=short, **letters)
+        ax.set_yticks(range(classes), labels=short, **letters)
+        longest = max(map(columns, short)) * max(classes, 3) // 3  # a third of the width has ten letters
+    if names and longest > 10:
+        ax.tick_params(axis="x", rotation=90 if classes > 6 else 30)
+        for label in ax.get_xticklabels():
+            label.set(ha="center" if classes > 6 else "right", rotation_mode="anchor" if classes <= 6 else "default")
 
 
 @styled

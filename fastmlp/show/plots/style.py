@@ -15,12 +15,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...check import NotInstalledError
+from .letters import lettered
 
 WIDTH, DPI, LETTERS = 5.0, 160, 12.0  # inches, pixels an inch, points
 
 KINDS = {  # an argument that is annotated so -> what it must have, what it must be; this package imports none of them
     "History": ("column", "the History that fit returned"),
     "Evaluation": ("confusion", "the Evaluation that evaluate returned"),
+    "RegressionEvaluation": (
+        "residuals",
+        "the RegressionEvaluation that evaluate returned, of targets that are numbers",
+    ),
+    "MultilabelEvaluation": ("f1", "the MultilabelEvaluation that evaluate returned, of targets that are labels"),
     "Dataset": ("features", "a fastmlp.data.Dataset"),
     "Watch": ("epochs", "the Watch that was given to fit(callbacks=[watch])"),
     "Module": ("modules", "a fastmlp.nn.Module"),
@@ -132,8 +138,10 @@ def styled(function: F) -> F:
         settings |= dict.fromkeys(
             ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), colours.ink
         )
-        with matplotlib.rc_context(settings):
-            return function(*args, **kwargs)
+        with lettered([*args, *kwargs.values()]) as families:
+            settings |= {"font.family": families, "text.parse_math": True}
+            with matplotlib.rc_context(settings):
+                return function(*args, **kwargs)
 
     return draw  # type: ignore[return-value]
 

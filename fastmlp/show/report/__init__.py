@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...files import write
 from ...nn import Module
-from . import embed, network, numbers, plates
+from . import embed, network, numbers, plates, targets
 from .embed import MOST_PARAMETERS as MOST_PARAMETERS
 from .embed import MOST_WRONG as MOST_WRONG
 
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...training.diagnosis import Diagnosis
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
+    from ...training.multilabel import MultilabelEvaluation
+    from ...training.regression import RegressionEvaluation
     from ...training.watch import Watch
 
 SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
@@ -35,7 +37,7 @@ def write_report(
     path: str | os.PathLike[str],
     model: Module,
     history: History,
-    evaluation: Evaluation | None,
+    evaluation: Evaluation | RegressionEvaluation | MultilabelEvaluation | None,
     data: Dataset | None,
     config: Mapping[str, Any],
     diagnosis: Diagnosis | None,
@@ -47,7 +49,7 @@ def write_report(
     model       the trained network. One of fastmlp's own layers up to MOST_PARAMETERS numbers is embedded and
                 predicts in the page; for another the page says why it does not
     history     what `fit` returned
-    evaluation  of the test set, or None where there is none
+    evaluation  of the test set, what `evaluate` returned; or None where there is none
     data        the Dataset that was evaluated; without a test set the one trained on, or None. Its rows are drawn
                 where they are images; the canvas is there where they are square
     config      name -> value, shown as it is
@@ -65,7 +67,7 @@ def write_report(
         raise TypeError(f"write_report: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
     for argument, value, needed, kind in (
         ("history", history, "column", "the History that fit returned"),
-        ("evaluation", evaluation, "confusion", "the Evaluation that evaluate returned, or None"),
+        ("evaluation", evaluation, "rows", "the Evaluation that evaluate returned, or None"),
         ("data", data, "features", "a fastmlp.data.Dataset, or None"),
         ("config", config, "items", "names with their values"),
         ("diagnosis", diagnosis, "sentence", "what diagnose returned, or None"),
@@ -79,16 +81,29 @@ def write_report(
     target = Path(path)
     if target.is_dir():
         target = target / "report.html"
-    page = embed.contents(model, evaluation, data)
+    e: Any = evaluation
+    kind = getattr(data if e is None else e, "kind", "classes")
+    page = embed.contents(model, e, data)
     rows = network.rows(model)
     heading = numbers.title(rows, config, data)
+    tested: list[numbers.Tile] = []
+    each: list[tuple[str, str, str]] = []
+    if e is not None and kind == "numbers":
+        tested = targets.number_tiles(e)
+        each = [("columns", "Columns", targets.columns(e)), ("residuals", "Residuals", targets.worst_numbers(e))]
+    elif e is not None and kind == "labels":
+        tested = targets.label_tiles(e)
+        each = [("labels", "Labels", targets.labels(e)), ("wrong", "Wrong rows", targets.worst_labels(e))]
+    elif e is not None:
+        tested = numbers.class_tiles(e)
+        each = [("classes", "Classes", numbers.classes(e))]
+        each.append(("wrong", f"Wrong {plates.things(page)}", plates.wrong(page, e)))
     sections = [
-        ("numbers", "Numbers", numbers.tiles(history, evaluation)),
+        ("numbers", "Numbers", numbers.tiles(history, tested)),
         ("draw", "Draw", plates.canvas(page)),
-        ("plots", "Plots", plates.plots(figures or {}, history, evaluation, watch)),
-        ("classes", "Classes", numbers.classes(evaluation)),
-        ("wrong", f"Wrong {plates.things(page)}", plates.wrong(page, evaluation)),
-        ("network", "Network", network.section(rows, data)),
+        ("plots", "Plots", plates.plots(figures or {}, history, e, watch)),
+        *each,
+        ("network", "Network", network.section(rows, data, kind)),
         ("epochs", "Epochs", numbers.epochs(history, diagnosis)),
         ("configuration", "Configuration", numbers.configuration(config)),
     ]
@@ -99,10 +114,10 @@ def write_report(
         style=(own / "style.css").read_text("utf-8"),
         script="\n".join([embed.forward_script(model), *((own / name).read_text("utf-8") for name in SCRIPTS)]),
         navigation="".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown),
-        summary=numbers.summary(history, config, evaluation),
+        summary=numbers.summary(history, config, e),
         diagnosis=numbers.verdict(diagnosis),
         sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
         run=embed.json_text(page),
     )
-    write(target, text)
+    write(target, text.encode("utf-8", "replace"))  # half a character, of a file's name, has no bytes
     return target

@@ -10,6 +10,9 @@ const percent = (p) => {
   return p < 1 && p >= 0.9995 ? ">99.9 %" : `${(100 * p).toFixed(1)} %`; // 100 % would not be true
 };
 
+/** The name of a class: its number where it has none. */
+const named = (c) => (run.names ? run.names[c] : c);
+
 /** Show what the network makes of a row of pixels; `words` say where it is from. Returns the sentence. */
 let show = () => "";
 
@@ -35,7 +38,7 @@ if (layers) {
     const most = probabilities ? Math.max(...probabilities) : NaN;
     lines.forEach(({ line, name, fill, value }, i) => {
       const c = order[i], p = probabilities ? probabilities[c] : null;
-      name.textContent = c;
+      name.textContent = named(c);
       line.dataset.class = c;
       line.classList.toggle("first", p !== null && p === most);
       fill.style.width = Number.isFinite(p) ? `${100 * p}%` : "0";
@@ -79,7 +82,7 @@ if (layers) {
     if (strips.open) inside(outputs);
     const best = probabilities.indexOf(Math.max(...probabilities));
     const sentence =
-      best < 0 ? "The weights are not finite: there is no prediction." : `It is a ${best}, ${percent(probabilities[best])} sure.`;
+      best < 0 ? "The weights are not finite: there is no prediction." : `It is a ${named(best)}, ${percent(probabilities[best])} sure.`;
     source.textContent = words || explained;
     seen.setAttribute("aria-label", words || "Your drawing, prepared");
     return sentence;

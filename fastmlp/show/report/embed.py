@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import words
 from ...files import for_json
 from ...graph import Array
 from ...nn import LAYERS, Layer, Module, Sequential, features_of
@@ -17,7 +18,7 @@ from .network import outputs_of
 
 if TYPE_CHECKING:
     from ...data import Dataset
-    from ...training.metrics import Evaluation
+    from ...training.evaluation import Evaluation
 
 MOST_WRONG = 600  # wrong rows in a page; the worst come first
 MOST_WRONG_NUMBERS = 1_000_000  # of their pixels
@@ -35,8 +36,22 @@ def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None)
     page["classes"] = None if data is None else data.classes
     page["whole"] = data is not None and data.features.dtype == np.uint8
     page["net"], page["no_canvas"] = packed(model, shape, data)
-    page["wrong"] = None if evaluation is None else wrong_rows(evaluation, data, shape, black, white)
+    page["names"] = class_names(evaluation, data, page["net"])
+    page["wrong"] = None
+    if evaluation is not None and getattr(evaluation, "kind", "classes") == "classes":
+        page["wrong"] = wrong_rows(evaluation, data, shape, black, white)
     return page
+
+
+def class_names(evaluation: Any, data: Dataset | None, net: dict[str, Any] | None) -> list[str] | None:
+    """The name of each class, as the evaluation or the data have them; None where classes are 0 .. C - 1."""
+    values = getattr(evaluation, "classes_", None)
+    if values is None and data is not None:
+        values = getattr(data, "classes_", None)
+    if values is None or (values.dtype.kind in "iu" and np.array_equal(values, np.arange(len(values)))):
+        return None
+    count = max(len(values), net["classes"] if net else 0, getattr(evaluation, "classes", 0))
+    return list(words.names(values.tolist(), count))
 
 
 def forward_script(model: Module) -> str:
@@ -81,6 +96,8 @@ def packed(model: Module, shape: tuple[int, int] | None, data: Dataset | None) -
         return None, f"an image is {shape[0]} × {shape[1]} pixels, and the canvas is for squares of 8 to 128"
     if data is None or features != data.n_features:
         return None, "the data are not those of the network"
+    if data.kind in ("numbers", "labels"):
+        return None, f"the targets are {data.kind}, and the canvas is for classes"
     flat: list[Array] = []
     entries: list[dict[str, Any]] = []
     start = 0

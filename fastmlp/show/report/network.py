@@ -25,7 +25,11 @@ class Row:
     parameters: int
 
 
-SOFTMAX = "pₖ = exp(zₖ) / Σⱼ exp(zⱼ)"
+LAST = {  # what becomes of the outputs, by the kind of the targets: a word, its equation, what comes out
+    "classes": ("softmax", "pₖ = exp(zₖ) / Σⱼ exp(zⱼ)", "probabilities"),
+    "probabilities": ("softmax", "pₖ = exp(zₖ) / Σⱼ exp(zⱼ)", "probabilities"),
+    "labels": ("sigmoid", "pₖ = 1 / (1 + exp(−zₖ))", "a probability for each label"),
+}
 
 
 def rows(model: Module) -> list[Row]:
@@ -49,8 +53,11 @@ def outputs_of(module: Module, inputs: int) -> int:
     return next((m.out_features for m in reversed(list(module.modules())) if isinstance(m, Linear)), inputs)
 
 
-def section(layers: list[Row], data: Dataset | None) -> str:
-    """The picture in two widths, of which the page's style shows one, and the sum of parameters."""
+def section(layers: list[Row], data: Dataset | None, kind: str = "classes") -> str:
+    """The picture in two widths, of which the page's style shows one, and the sum of parameters.
+
+    kind: of the targets, which says what becomes of the outputs.
+    """
     total = sum(row.parameters for row in layers)
     entry = "x, one row"
     if data is not None:
@@ -59,14 +66,14 @@ def section(layers: list[Row], data: Dataset | None) -> str:
         entry = f"x: {shape} {data.features.dtype}{scale}"
     return (
         "<h2>Network</h2>\n<figure class='net'>\n"
-        + drawing(layers, entry, 860, 360)
-        + drawing(layers, entry, 340, 110)
+        + drawing(layers, entry, 860, 360, kind)
+        + drawing(layers, entry, 340, 110, kind)
         + f"<figcaption>A bar is a vector, its length the number of values, by its square root; a funnel is a product "
         f"with a matrix of weights. {total:,} parameters in all.</figcaption>\n</figure>"
     )
 
 
-def drawing(layers: list[Row], entry: str, width: int, funnel: int) -> str:
+def drawing(layers: list[Row], entry: str, width: int, funnel: int, kind: str = "classes") -> str:
     """The SVG: bars and funnels in the left `funnel` units, words at their right."""
     wide = width > 500
     longest = max([row.inputs for row in layers] + [row.outputs for row in layers] + [1])
@@ -119,17 +126,20 @@ def drawing(layers: list[Row], entry: str, width: int, funnel: int) -> str:
                 marks.append(f'<path class="line" d="M{x:.1f} {y + 5:.1f}V{y + height - 5:.1f}"/>')
         words(row.kind, row.equation, detail, height)
         y += height
-        bar(row.outputs, "")
-    height = 38.0 if wide else 50.0
-    outputs = layers[-1].outputs if layers else 1
-    a = half(outputs)
-    marks.append(f'<rect class="each" x="{middle - a:.1f}" y="{y:.1f}" width="{2 * a:.1f}" height="{height}"/>')
-    words("softmax", SOFTMAX, "", height)
-    y += height
-    bar(outputs, "probabilities", "bar last")
+        bar(row.outputs, "the prediction" if row is layers[-1] and kind not in LAST else "")
     said = "; ".join(f"{row.kind} {row.equation}, {row.inputs} to {row.outputs}" for row in layers)
-    kind = "wide" if wide else "narrow"
+    if kind in LAST:
+        word, equation, result = LAST[kind]
+        height = 38.0 if wide else 50.0
+        outputs = layers[-1].outputs if layers else 1
+        a = half(outputs)
+        marks.append(f'<rect class="each" x="{middle - a:.1f}" y="{y:.1f}" width="{2 * a:.1f}" height="{height}"/>')
+        words(word, equation, "", height)
+        y += height
+        bar(outputs, result, "bar last")
+        said += f"; {word}"
+    shown = "wide" if wide else "narrow"
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {y + 2:.0f}" width="{width}" height="{y + 2:.0f}" role="img" '
-        f'aria-label="{escape(f"The layers: {said}; softmax.")}">\n' + "\n".join(marks) + "\n</svg>\n"
+        f'<svg class="{shown}" viewBox="0 0 {width} {y + 2:.0f}" width="{width}" height="{y + 2:.0f}" role="img" '
+        f'aria-label="{escape(f"The layers: {said}.")}">\n' + "\n".join(marks) + "\n</svg>\n"
     )

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import words
+from ...words import of_class, short
+
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...training.diagnosis import Diagnosis
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
     from .network import Row
 
 NONE = "–"  # where there is no number
 MOST_CLASSES = 1000  # lines of the table of classes
+MOST_NAME = 40  # columns of a name
+
+Tile = tuple[str, str, str]  # what it is, the figure, a note
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -55,10 +61,10 @@ def title(rows: Iterable[Row], config: Mapping[str, Any], data: Dataset | None) 
     widths = [row for row in rows if row.kind == "Linear"]
     sizes = "-".join(str(n) for n in [w.inputs for w in widths[:1]] + [w.outputs for w in widths]) or "network"
     name = PurePath(str(config["data"])).name if config.get("data") else (data.name if data is not None else None)
-    return escape(f"{sizes} on {name}" if name else sizes)
+    return escape(f"{sizes} on {words.line(name)}" if name else sizes)
 
 
-def summary(history: History, config: Mapping[str, Any], evaluation: Evaluation | None) -> str:
+def summary(history: History, config: Mapping[str, Any], evaluation: Any) -> str:
     """One line under the title: how it was trained."""
     parts = [f"{len(history)} epoch{'s' * (len(history) != 1)}"]
     if len(history):
@@ -92,20 +98,24 @@ def rows_an_epoch(history: History) -> int:
     return round(history[-1].samples_per_second * history[-1].seconds)
 
 
-def tiles(history: History, evaluation: Evaluation | None) -> str:
-    """The figures of the run, large."""
-    shown: list[tuple[str, str, str]] = []
-    if evaluation is not None:
-        right = round(evaluation.accuracy * evaluation.rows)
-        shown.append(("Test accuracy", percent(evaluation.accuracy), f"{right:,} of {evaluation.rows:,} rows right"))
-        shown.append(("Test loss", decimal(evaluation.loss), "cross-entropy, nats a row"))
-        if np.asarray(evaluation.probabilities).shape[1] > 3:
-            shown.append(("Top-3 accuracy", percent(evaluation.top3_accuracy), "the truth is among the first three"))
-        note = "mean gap between confidence and accuracy"
-        shown.append(("Calibration error", percent(evaluation.calibration_error), note))
+def class_tiles(e: Evaluation) -> list[Tile]:
+    """The figures of an evaluation of classes, large."""
+    right, loss = e.rows - len(e.wrong), getattr(e, "loss_name", "CrossEntropyLoss")
+    weighted = ", weighted" * (getattr(e, "sample_weight", None) is not None)
+    shown = [("Test accuracy", percent(e.accuracy), f"{right:,} of {e.rows:,} rows right{weighted}")]
+    shown.append(("Test loss", decimal(e.loss), "cross-entropy, nats a row" if loss == "CrossEntropyLoss" else loss))
+    if np.asarray(e.probabilities).shape[1] > 3:
+        shown.append(("Top-3 accuracy", percent(e.top3_accuracy), "the truth is among the first three"))
+    note = "mean gap between confidence and accuracy"
+    return [*shown, ("Calibration error", percent(e.calibration_error), note)]
+
+
+def tiles(history: History, tested: list[Tile]) -> str:
+    """The figures of the run, large; `tested` are those of the test set."""
+    shown = list(tested)
     if len(history):
         last = history[-1]
-        score = escape(history.score_name)
+        score = words.score(history.score_name)
         if math.isfinite(last.validation_score) or math.isfinite(last.validation_loss):
             note = f"loss {decimal(last.validation_loss)}, last epoch"
             shown.append((f"Validation {score}", scored(history, last.validation_score), note))
@@ -122,14 +132,10 @@ def tiles(history: History, evaluation: Evaluation | None) -> str:
         )
         shown.append(("Speed", f"{speed:,.0f}", "samples a second, the median epoch"))
     cells = "\n".join(
-        f"<div><dt>{name}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
         for name, value, note in shown
     )
-    missing = (
-        ""
-        if evaluation is not None
-        else '<p class="note">There was no test set; these are the numbers of the training.</p>'
-    )
+    missing = "" if tested else '<p class="note">There was no test set; these are the numbers of the training.</p>'
     return f"<h2>Numbers</h2>\n{missing}\n" + (f'<dl class="tiles">\n{cells}\n</dl>' if cells else "")
 
 
@@ -165,9 +171,10 @@ def classes(evaluation: Evaluation | None) -> str:
         others = np.where(predicted[first:end] == c, 0, rows[first:end])
         worst = int(others.argmax()) if len(others) else -1
         some = worst >= 0 and others[worst]
-        taken = f"{predicted[first + worst]} ({others[worst]:,} times)" if some else NONE
-        cells = [str(c), *(percent(float(column[c])) for column in (evaluation.precision, evaluation.recall))]
-        cells += [percent(float(evaluation.f1[c])), f"{int(evaluation.support[c]):,}", f"{int(others.sum()):,}", taken]
+        taken = f"{_named(evaluation, predicted[first + worst])} ({others[worst]:,} times)" if some else NONE
+        scores = (evaluation.precision, evaluation.recall, evaluation.f1)
+        cells = [_named(evaluation, c), *(percent(float(column[c])) for column in scores)]
+        cells += [f"{int(rows[first:end].sum()):,}", f"{int(others.sum()):,}", taken]
         body.append(("marked" if c == weakest and others.sum() else "", cells))
     caption = (
         "Precision: of the rows predicted as this class, the share that is. Recall: of its rows, the share that was "
@@ -177,6 +184,11 @@ def classes(evaluation: Evaluation | None) -> str:
         caption += f" Of {len(weakness):,} classes the {len(shown):,} with the lowest F1 are shown."
     header = ("class", "precision", "recall", "F1", "rows", "wrong", "most often taken for")
     return "<h2>Classes</h2>\n" + table(caption, header, body, "Numbers of each class")
+
+
+def _named(evaluation: Evaluation, c: int) -> str:
+    """The name of a class, as HTML."""
+    return escape(short(of_class(evaluation, c), MOST_NAME))
 
 
 def epochs(history: History, diagnosis: Diagnosis | None) -> str:
@@ -194,7 +206,7 @@ def epochs(history: History, diagnosis: Diagnosis | None) -> str:
         if epoch.epoch == best:
             cells[0] += ' <span class="tag">best</span>'
         body.append(("marked" if epoch.epoch == best else "", cells))
-    score, unit = escape(history.score_name), f", in {history.unit}" * bool(history.unit)
+    score, unit = escape(words.score(history.score_name)), f", in {history.unit}" * bool(history.unit)
     header = ["epoch", "train loss", f"train {score}"]
     header += ["validation loss", f"validation {score}"] * held_out + ["seconds", "samples / s"]
     caption = f"Losses are means over rows{unit}. " + (

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import words
+from ...words import of_class, short
 from .numbers import decimal, percent, scored
 
 if TYPE_CHECKING:
+    from ...training.evaluation import Evaluation
     from ...training.history import History
-    from ...training.metrics import Evaluation
     from ...training.watch import Watch
 
 CAPTIONS = {  # how to read the plot, by the name of its function
@@ -38,9 +40,16 @@ CAPTIONS = {  # how to read the plot, by the name of its function
     "together; spreads that shrink towards the input are vanishing gradients.",
     "update_ratio": "How far a step moves the weights, relative to their size. Around 0.001 is usual; far below, the "
     "learning rate is too small, far above, too large.",
+    "predicted_vs_true": "Each row by its true number and the predicted one. On the dashed line they are the same; a "
+    "cloud that is flatter than the line says that the network keeps to the middle.",
+    "residuals": "What the network says too much or too little, over what it says, and how often. A cloud without a "
+    "shape around 0 is what is left of noise; a bend or a funnel is something that the network missed.",
+    "label_scores": "Precision, recall and F1 of each label, in brackets the rows that have it. A dot at the right of "
+    "the square: the network gives the label too seldom; at its left, too often.",
     "reliability": "Accuracy of the rows at each confidence. On the diagonal a confidence of 80 % is right in 80 of "
     "100 cases; below it the network is too sure of itself.",
 }
+MOST_NAME = 40  # columns of a name
 WIDE = 1.9  # width over height from which a plot gets a whole row
 
 
@@ -78,7 +87,9 @@ def caption_of(name: str, history: History) -> str:
     if history.score_name == "accuracy":
         return CAPTIONS.get(name, "")
     return (
-        "" if name == "accuracy_curve" else CAPTIONS.get(name, "").replace("and accuracy", f"and {history.score_name}")
+        ""
+        if name == "accuracy_curve"
+        else CAPTIONS.get(name, "").replace("and accuracy", f"and {escape(words.score(history.score_name))}")
     )
 
 
@@ -100,14 +111,21 @@ def facts(name: str, history: History, evaluation: Evaluation | None) -> str:
         return f"{text}, in {len(history)} epochs."
     if name == "accuracy_curve" and len(history):
         ends = [scored(history, epoch.train_score) for epoch in (history[0], history[-1])]
-        return f"Training {history.score_name} from {ends[0]} to {ends[1]}."
+        return f"Training {words.score(history.score_name)} from {ends[0]} to {ends[1]}."
     if name == "confusion_matrix" and evaluation is not None:
         counts = np.asarray(evaluation.confusion_counts)
         wrong = counts[counts[:, 0] != counts[:, 1]]
         if len(wrong):
             true, predicted, rows = wrong[wrong[:, 2].argmax()]
-            return f"Most often, {rows} times, {true} is taken for {predicted}."
+            names = [short(of_class(evaluation, c), MOST_NAME) for c in (true, predicted)]
+            return f"Most often, {rows} times, {names[0]} is taken for {names[1]}."
         return "No row is off the diagonal."
+    e: Any = evaluation
+    if name in ("predicted_vs_true", "residuals") and hasattr(e, "r2"):
+        return f"R² {decimal(e.r2)}, RMSE {decimal(e.rmse)}, mean absolute error {decimal(e.mae)}, {e.rows:,} rows."
+    if name == "label_scores" and hasattr(e, "macro"):
+        low = int(np.argmin(e.f1))
+        return f"Macro F1 {percent(e.macro.f1)}; lowest is that of {e.names[low]}, {percent(float(e.f1[low]))}."
     if name == "reliability" and evaluation is not None:
         return f"The expected calibration error is {percent(evaluation.calibration_error)}."
     return ""
@@ -145,10 +163,12 @@ and centred by its mass in {side} × {side}, as MNIST does.</p>
 
 
 def things(page: Mapping[str, Any]) -> str:
-    """What a row is, in a word: square images of ten classes are most likely digits."""
+    """What a row is, in a word: square images of ten classes without names are most likely digits."""
     if page["shape"] is None:
         return "rows"
-    return "digits" if page["classes"] == 10 and page["shape"][0] == page["shape"][1] else "images"
+    return (
+        "digits" if page["classes"] == 10 and not page["names"] and page["shape"][0] == page["shape"][1] else "images"
+    )
 
 
 def wrong(page: Mapping[str, Any], evaluation: Evaluation | None) -> str:
@@ -168,7 +188,8 @@ def wrong(page: Mapping[str, Any], evaluation: Evaluation | None) -> str:
         share += " Choose one to see the network's probabilities above."
 
     def options(values: list[int]) -> str:
-        return "".join(f'<option value="{value}">{value}</option>' for value in sorted(set(values)))
+        classes = [(c, escape(short(of_class(evaluation, c), MOST_NAME))) for c in sorted(set(values))]
+        return "".join(f'<option value="{c}">{name}</option>' for c, name in classes)
 
     return f"""{head}<p>{share}</p>
 <form class="controls" id="wrong-controls">

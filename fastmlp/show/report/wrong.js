@@ -25,8 +25,8 @@ if (wrong && wrong.total) {
     }
     const text = document.createElement("span");
     text.innerHTML = '<b class="bad"></b> true <b></b><small></small>';
-    text.children[0].textContent = `predicted ${wrong.predicted[i]}`;
-    text.children[1].textContent = wrong.true[i];
+    text.children[0].textContent = `predicted ${named(wrong.predicted[i])}`;
+    text.children[1].textContent = named(wrong.true[i]);
     text.children[2].textContent = `${percent(wrong.probability[i])} · row\u00a0${wrong.index[i]}`;
     inside.append(text);
     if (layers) {
@@ -34,7 +34,7 @@ if (wrong && wrong.total) {
       inside.tabIndex = -1;
       inside.addEventListener("click", () => {
         const scaled = grey.length ? Float32Array.from(grey, (v) => run.black + (v / 255) * (run.white - run.black)) : null;
-        run.choose(scaled, `Row ${wrong.index[i]}: a ${wrong.true[i]} that was predicted as ${wrong.predicted[i]}.`);
+        run.choose(scaled, `Row ${wrong.index[i]}: a ${named(wrong.true[i])} that was predicted as ${named(wrong.predicted[i])}.`);
         byId("draw").scrollIntoView({ block: "start" });
         byId("draw").focus({ preventScroll: true });
       });

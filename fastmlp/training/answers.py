@@ -1,0 +1,69 @@
+"""What a model answers for all rows of a data set, kept batch by batch and judged by the kind of its targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..graph import Array
+from ..machine import check_memory
+from ..nn import LOSSES, CrossEntropyLoss, Loss
+from .evaluation import Evaluation
+from .metrics import softmax
+from .multilabel import MultilabelEvaluation
+from .regression import RegressionEvaluation
+
+USUAL = {"numbers": "mse_loss", "labels": "binary_cross_entropy_with_logits"}  # the loss where none is named; LOSSES
+
+
+def usual_loss(kind: str) -> Loss:
+    """The loss for targets of a kind, where none is named: cross-entropy for classes and probabilities."""
+    made: Any = LOSSES[USUAL[kind]] if kind in USUAL else CrossEntropyLoss
+    return made()
+
+
+class Answers:
+    """The answers of a model to `data`: `keep` each batch of outputs, then `judged` is the evaluation."""
+
+    def __init__(self, data: Dataset, loss: Loss, classes_: Array | None = None) -> None:
+        self.data, self.loss, self.classes_ = data, loss, classes_
+        self.kept: Array = np.empty((0, 0))
+        self.predicted: Array = np.empty(0)
+
+    def keep(self, first: int, z: Array) -> None:
+        """The outputs z of the rows from `first` on. Error: MemoryError where those of all rows have no room."""
+        kind, (rows, columns) = self.data.kind, z.shape
+        if first == 0:
+            what = {"numbers": "numbers", "labels": "labels"}.get(kind, "classes")
+            kept = "predictions" if kind == "numbers" else "probabilities"
+            what = f"evaluate: the {kept} of {len(self.data):,} rows and {columns:,} {what}"
+            check_memory(what, len(self.data) * columns * z.dtype.itemsize, "evaluate a part of the rows, data[:n]")
+            self.kept = np.empty((len(self.data), columns), z.dtype)
+            shape = (len(self.data), columns) if kind == "labels" else len(self.data)
+            self.predicted = np.empty(shape, bool if kind == "labels" else np.int64)
+        part = slice(first, first + rows)
+        if kind == "numbers":
+            self.kept[part] = z
+        elif kind == "labels":
+            self.kept[part], self.predicted[part] = sigmoid(z), z > 0
+        else:
+            self.kept[part], self.predicted[part] = softmax(z), z.argmax(axis=1)
+
+    def judged(self, loss: float, score: float) -> Any:
+        """The evaluation, of the kind of the targets; loss and score are those of all rows."""
+        data, name = self.data, type(self.loss).__name__
+        names, weights = getattr(data, "target_names", None), getattr(data, "sample_weight", None)
+        if data.kind == "numbers":
+            return RegressionEvaluation(loss, data.targets, self.kept, names, weights, name)
+        if data.kind == "labels":
+            return MultilabelEvaluation(loss, data.targets, self.kept, self.predicted, names, weights, name)
+        labels = data.targets if data.kind == "classes" else data.targets.argmax(axis=1)
+        return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights)
+
+
+def sigmoid(logits: Array) -> Array:
+    """p = 1 / (1 + e⁻ᶻ), of the same type; never NaN where z is a number."""
+    with np.errstate(over="ignore"):  # e⁻ᶻ that is infinite gives 0, and is meant to
+        return 1 / (1 + np.exp(-logits))
