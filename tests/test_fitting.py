@@ -93,7 +93,7 @@ def test_whole_numbers_are_looked_up_where_training_has_them_from_0_on():
     accuracy = (fm.predict(model, X) == K)[part].mean()
     assert fm.evaluate(model, Dataset(X[part], K[part])).accuracy == accuracy
     with pytest.raises(
-        ValueError, match=r"evaluate: data has the class 3 in row \d+; the classes are 0, 1, 2, as model"
+        ValueError, match=r"evaluate: data has the class 3 in row \d+; the classes are 0 .. 2, as model"
     ):
         fm.evaluate(model, Dataset(X, K + 1))
     model.classes_ = np.array([1, 2, 3])

@@ -155,7 +155,9 @@ def with_gradients():
 
 def peer_loss(name, chosen, columns=OUTPUTS, **more):
     options = contract_losses.options(name, chosen, columns) | more
-    tensors = {option: torch.tensor(value).double() for option, value in options.items() if isinstance(value, list)}
+    tensors = {
+        option: torch.tensor(value, dtype=torch.float64) for option, value in options.items() if isinstance(value, list)
+    }
     return named(contract.LOSSES[name].peer)(**options | tensors)
 
 

@@ -283,7 +283,7 @@ def refuse_unknown(distinct: Array, numbers: Array, at: Array, class_values: Arr
 
 def in_words(class_values: Array, most: int = 8) -> str:
     """The values in a sentence: 'ann', 'bob'; -1, 1; 0 .. 9."""
-    if is_plain(class_values) and len(class_values) > 3:
+    if is_plain(class_values) and len(class_values) > 2:
         return f"0 .. {len(class_values) - 1}"
     shown = ", ".join(repr(value) for value in class_values[:most].tolist())
     return shown + f", ... ({len(class_values):,})" * (len(class_values) > most)

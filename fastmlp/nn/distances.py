@@ -281,14 +281,14 @@ def _pinball_numbers(quantiles: Array, targets: Array, weights: Array | None = N
         (w * np.maximum(q * (t - best), (q - 1) * (t - best))).sum()
         for t in targets.T
         for q in quantiles
-        for best in [np.quantile(t, q) if weights is None else _weighted_quantile(t, q, weights)]
+        for best in [_weighted_quantile(t, q, w)]
     ]
     each = np.repeat(targets, len(quantiles), axis=1)
     return np.array([len(quantiles), *quantiles, *per_spread(np.array(lost), w, each)])
 
 
 def _weighted_quantile(t: Array, q: float, weights: Array) -> Any:
-    """The least of t such that those up to it have a share q of the weights."""
+    """The least of t such that those up to it have a share q of the weights: no number has a smaller pinball loss."""
     order = np.argsort(t, kind="stable")
     reached = np.cumsum(weights[order])
     return t[order[min(int(np.searchsorted(reached, q * reached[-1])), len(t) - 1)]]

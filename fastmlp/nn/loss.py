@@ -196,7 +196,10 @@ class Loss(Module):
         terms, z = np.zeros((3, len(z))), kernel_array(z)
         terms[2] = 1
         self.score.kernel(z, targets, terms, score_numbers, z.shape[1], 0, len(z))
-        return (terms[1], terms[2]) if weights is None else (terms[1] * weights, terms[2] * weights)
+        if weights is None:
+            return terms[1], terms[2]
+        with np.errstate(invalid="ignore"):  # 0 times an infinite error is NaN here as in the loop
+            return terms[1] * weights, terms[2] * weights
 
     def measure(self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None) -> Measured:
         """The loss of rows, whatever the reduction, and their score.    z: (N, C)  targets: (N, T) float64"""
