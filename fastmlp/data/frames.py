@@ -130,7 +130,7 @@ def _column(series: Any, what: str, name: str) -> Array:
     array, of = None, f", column {name}" * bool(name)
     if not missing.any():
         try:
-            array = _values(series)
+            array = np.asarray(series.to_numpy())
         except Exception as error:  # a type that the library has no NumPy type for
             why = str(error).partition("\n")[0]
             raise ValueError(f"{what}{of} has the type {series.dtype}; NumPy can make no array of it: {why}") from error
@@ -141,13 +141,6 @@ def _column(series: Any, what: str, name: str) -> Array:
             f"{what} has a missing value in row {int(np.argmax(missing))}{of}; fill it, or leave the row out"
         )
     return array
-
-
-def _values(series: Any) -> Array:
-    """As NumPy has them; the nullable types of pandas name the type that is theirs without the gaps."""
-    dtype = getattr(series.dtype, "numpy_dtype", None)
-    values: Array = series.to_numpy() if dtype is None else series.to_numpy(dtype=dtype)
-    return np.asarray(values)
 
 
 def _categories(series: Any) -> Array | None:

@@ -57,6 +57,8 @@ class Answers:
         if data.kind == "labels":
             return MultilabelEvaluation(loss, data.targets, self.kept, self.predicted, names, weights, name)
         labels = data.targets if data.kind == "classes" else data.targets.argmax(axis=1)
+        if data.kind == "probabilities" and self.classes_ is None and names:
+            self.classes_ = np.array(names)
         return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights, name)
 
 
