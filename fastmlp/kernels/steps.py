@@ -91,16 +91,16 @@ class Loss(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """scale, update: addresses.   option: (slots, n) float64   counts: (slots,) steps so far
+    """scale, update: addresses.   option: (steps or 1, slots, n) float64   counts: (slots,) steps so far
 
-    rates: (steps or 1, slots), the learning rate of each step
+    option[0] is of the step `first`, option[s, slot, 0] the learning rate; one row is of all steps
     """
 
     scale: int
     update: int
     option: Any
+    first: int
     counts: Any
-    rates: Any
 
 
 class Buffers(NamedTuple):
@@ -189,14 +189,8 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
-        option = rule.option[slot]
-        forms.call_scale(
-            rule.scale,
-            option,
-            rule.rates[min(step, rule.rates.shape[0] - 1), slot],
-            rule.counts[slot] + step + 1,
-            scale,
-        )
+        option = rule.option[min(step - rule.first, rule.option.shape[0] - 1), slot]
+        forms.call_scale(rule.scale, option, option[0], rule.counts[slot] + step + 1, scale)
         if row.form == LINEAR and which == 0:
             forms.call_linear_weight(
                 row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,

@@ -149,13 +149,13 @@ class Engine(OfThisProcess):
         """Train on the rows `order` of a Dataset in batches of `sizes`; returns (mean loss, score).
 
         on_chunk(rows, mean loss so far, score so far) is called after each chunk. rates: (steps, groups), the learning
-        rate of each step for each parameter group; None for those that stand in the groups. The model's and the
-        optimizer's arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early:
-        that of whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held
-        before the epoch.
+        rate of each step for each parameter group, or (steps, groups, 2) with the momentum, as `Optimizer.set_rates`
+        takes them; None for what stands in the groups. The model's and the optimizer's arrays hold the result when this
+        returns, and also when an exception, such as Ctrl-C, ends it early: that of whole steps. Where the exception
+        comes from a kernel, its step is not whole: they hold what they held before the epoch.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
-        if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
+        if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
         batches, sums = self._batches(data, order, bounds), np.zeros(3)
         self.sums = sums
@@ -217,12 +217,11 @@ class Engine(OfThisProcess):
         self, threads: int, gate: Array, batches: steps.Batches, rates: Array | None, first: int, last: int
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
-        slot_rates = np.ascontiguousarray(self.options[:, 0][None] if rates is None else rates[:, self.groups])
         weights, loss = self.weights, self.loss
         return (
             threads, self.patience, gate, self.net, batches,
             steps.Loss(*self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows),
-            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates),
+            steps.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts),
             steps.Buffers(weights.p, *self.arrays, weights.state, self.act, self.dact),
             steps.Own(
                 weights.own_p, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch, self.pieces,
@@ -230,6 +229,19 @@ class Engine(OfThisProcess):
             ),
             first, last, self.sums,
         )  # fmt: skip
+
+    def _options(self, rates: Array | None, first: int, last: int) -> Array:
+        """(steps, slots, n): the options of each of the steps [first, last), or of all of them, (1, slots, n)."""
+        if rates is None:
+            return self.options[None]
+        options = np.repeat(self.options[None], last - first, axis=0)
+        given = rates[first:last, self.groups].reshape(last - first, len(self.groups), -1)
+        options[:, :, 0] = given[:, :, 0]
+        place = self.optimizer.momentum_place()
+        if given.shape[2] > 1 and place is not None:
+            moved = ~np.isnan(given[:, :, 1])
+            options[:, :, place][moved] = given[:, :, 1][moved]
+        return options
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""

@@ -58,8 +58,7 @@ def epoch(
     numbers = loss.score.numbers(float_targets(data)[order])
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
-            for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
-                group["lr"] = float(rate)
+            optimizer.set_rates(rates[step])
         with nullcontext() if step else kernels.announce_compiling(say):
             z = model(x)
             value = loss(z, targets)
