@@ -6,7 +6,9 @@
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
-from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
+from .rates import Rates
+from .schedule import Schedule
+from .schedules import SCHEDULES, CosineAnnealingLR, StepLR
 from .sgd import SGD
 
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}

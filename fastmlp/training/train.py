@@ -41,7 +41,7 @@ def fit(
     callbacks: Iterable[Callable[[Module, History], Any]] = (),
     loss: Loss | None = None,
     schedule: Schedule | None = None,
-    schedule_every: str = "epoch",
+    schedule_every: str | None = None,
     start_epoch: int | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
@@ -65,9 +65,11 @@ def fit(
                 where nothing is held out, one whose attribute `needs_accuracy` is True where the loss has another
                 score. All are refused before the first step where they do not take these arguments
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
-    schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
-    schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
-                epochs, those before this call too
+    schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts. A line says
+                what it does
+    schedule_every  "epoch" or "step": what the schedule counts; None for what it counts of itself, a step for
+                OneCycleLR, an epoch for the others. A schedule without a length of its own goes over all epochs, those
+                before this call too
     start_epoch  how many epochs are done already, which says in what order the rows of the next ones come and which
                 masks dropout draws; `optimizer.epochs` where None
 
@@ -139,7 +141,7 @@ def fit(
     if classes and (missing := _missing(data.labels[rows], classes)):
         report.say(missing)
     _seed_dropout(model, seed, done * len(sizes))
-    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
+    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done)
     optimizer.epochs = done
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
@@ -148,8 +150,9 @@ def fit(
             model.train()
         training = _modes(model)
         stack.callback(report.close)
-        if line := data.advice():
-            report.say(line)
+        for line in (data.advice(), rates.words()):
+            if line:
+                report.say(line)
         with kernels.announce_compiling(report.say):
             trainer = stack.enter_context(door.Trainer(model, optimizer, loss, data, max(sizes), n_threads, report.say))
             for callback in callbacks:
@@ -170,6 +173,7 @@ def fit(
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
             history.add(epoch, (mean, score), held, seconds, len(rows), trainer.ran_on)
             report.row(history[-1])
+            rates.after(epoch)
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
                 report.say(f"stopped: the training loss is {mean} in epoch {epoch}; try a smaller learning rate")
