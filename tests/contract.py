@@ -304,6 +304,16 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         twin=lambda start, done, total, o: oracles.step_lr(start, done, o.step_size, o.gamma),
         peer="torch.optim.lr_scheduler.StepLR",
     ),
+    "MultiStepLR": ScheduleEntry(
+        options={
+            "plain": {"milestones": [3, 7]},
+            "slower": {"milestones": [1, 9, 20], "gamma": 0.5},
+            "in any order": {"milestones": [6, 2, 6]},
+            "from the first": {"milestones": [0]},
+        },
+        twin=lambda start, done, total, o: oracles.multi_step_lr(start, done, o.milestones, o.gamma),
+        peer="torch.optim.lr_scheduler.MultiStepLR",
+    ),
     "CosineAnnealingLR": ScheduleEntry(
         options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
         twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),

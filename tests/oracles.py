@@ -249,6 +249,15 @@ def step_lr(start: float, done: int, step_size: int, gamma: float) -> float:
     return rate
 
 
+def multi_step_lr(start: float, done: int, milestones, gamma: float) -> float:
+    """Times gamma after each of the milestones."""
+    rate = start
+    for t in range(done + 1):
+        for _ in range(list(milestones).count(t)):
+            rate = rate * gamma
+    return rate
+
+
 # ---------------------------------------------------------------- updates
 
 

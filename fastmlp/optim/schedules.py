@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Iterable
 
 from .. import check
 from .schedule import Schedule
@@ -23,6 +25,23 @@ class StepLR(Schedule):
     def rate(self, start: float, done: int, total: int) -> float:
         """As the class says."""
         return start * self.gamma ** (done // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """rate = start γ^m after t epochs or steps, m the milestones of at most t.    γ gamma
+
+    milestones  in any order; one that is there twice counts twice
+    Error: ValueError for a milestone below 0, a gamma below 0.
+    Source: PyTorch's documentation of torch.optim.lr_scheduler.MultiStepLR.
+    """
+
+    def __init__(self, milestones: Iterable[int], gamma: float = 0.1) -> None:
+        self.milestones, self.gamma = checked_milestones("MultiStepLR", milestones), gamma
+        check.number("MultiStepLR: gamma", gamma, 0)
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """As the class says."""
+        return start * self.gamma ** bisect_right(sorted(self.milestones), done)
 
 
 class CosineAnnealingLR(Schedule):
@@ -50,4 +69,21 @@ class CosineAnnealingLR(Schedule):
         return self.eta_min + (start - self.eta_min) * half
 
 
-SCHEDULES: dict[str, type[Schedule]] = {schedule.__name__: schedule for schedule in (StepLR, CosineAnnealingLR)}
+def checked_milestones(name: str, milestones: Iterable[int]) -> list[int]:
+    """Milestones as a list of whole numbers. Error: ValueError for another."""
+    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+        raise ValueError(f"{name}: milestones is {milestones!r}; it must be a list of whole numbers, [30, 80]")
+    found = list(milestones)
+    for milestone in found:
+        check.whole(f"{name}: a milestone", milestone, 0)
+    return [int(milestone) for milestone in found]
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    schedule.__name__: schedule
+    for schedule in (
+        StepLR,
+        MultiStepLR,
+        CosineAnnealingLR,
+    )
+}
