@@ -314,6 +314,11 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         twin=lambda start, done, total, o: oracles.multi_step_lr(start, done, o.milestones, o.gamma),
         peer="torch.optim.lr_scheduler.MultiStepLR",
     ),
+    "ExponentialLR": ScheduleEntry(
+        options={"slow": {"gamma": 0.95}, "fast": {"gamma": 0.5}, "up": {"gamma": 1.1}},
+        twin=lambda start, done, total, o: oracles.exponential_lr(start, done, o.gamma),
+        peer="torch.optim.lr_scheduler.ExponentialLR",
+    ),
     "CosineAnnealingLR": ScheduleEntry(
         options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
         twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),

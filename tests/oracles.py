@@ -258,6 +258,14 @@ def multi_step_lr(start: float, done: int, milestones, gamma: float) -> float:
     return rate
 
 
+def exponential_lr(start: float, done: int, gamma: float) -> float:
+    """Times gamma after each epoch or step."""
+    rate = start
+    for _ in range(done):
+        rate = rate * gamma
+    return rate
+
+
 # ---------------------------------------------------------------- updates
 
 

@@ -44,6 +44,22 @@ class MultiStepLR(Schedule):
         return start * self.gamma ** bisect_right(sorted(self.milestones), done)
 
 
+class ExponentialLR(Schedule):
+    """rate = start γ^t after t epochs or steps.    γ gamma
+
+    Error: ValueError for a gamma below 0.
+    Source: PyTorch's documentation of torch.optim.lr_scheduler.ExponentialLR.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        check.number("ExponentialLR: gamma", gamma, 0)
+        self.gamma = gamma
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """As the class says."""
+        return start * self.gamma**done
+
+
 class CosineAnnealingLR(Schedule):
     """rate = η + (start - η)(1 + cos(π t / T_max)) / 2  after t epochs or steps.    η eta_min
 
@@ -84,6 +100,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     for schedule in (
         StepLR,
         MultiStepLR,
+        ExponentialLR,
         CosineAnnealingLR,
     )
 }
