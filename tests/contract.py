@@ -319,6 +319,18 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         twin=lambda start, done, total, o: oracles.exponential_lr(start, done, o.gamma),
         peer="torch.optim.lr_scheduler.ExponentialLR",
     ),
+    "LinearLR": ScheduleEntry(
+        options={
+            "plain": {},
+            "down": {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 31},
+            "all": {"start_factor": 0.5, "end_factor": 0.1, "total_iters": None},
+        },
+        twin=lambda start, done, total, o: oracles.linear_lr(
+            start, done, o.start_factor, o.end_factor, o.total_iters or total
+        ),
+        peer="torch.optim.lr_scheduler.LinearLR",
+        peer_options=lambda o, total: dict(o) | ({"total_iters": total} if o.get("total_iters", 5) is None else {}),
+    ),
     "CosineAnnealingLR": ScheduleEntry(
         options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
         twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),

@@ -266,6 +266,11 @@ def exponential_lr(start: float, done: int, gamma: float) -> float:
     return rate
 
 
+def linear_lr(start: float, done: int, start_factor: float, end_factor: float, total_iters: int) -> float:
+    """In equal steps from one factor of the rate to the other, and there it stays."""
+    return start * float(np.linspace(start_factor, end_factor, total_iters + 1)[min(done, total_iters)])
+
+
 # ---------------------------------------------------------------- updates
 
 

@@ -74,6 +74,8 @@ def test_a_rate_set_by_hand_is_gone_on_with_as_the_peer_does(name, chosen, hands
 PAIRS = [
     (("StepLR", "plain"), ("CosineAnnealingLR", "floor")),
     (("CosineAnnealingLR", "plain"), ("MultiStepLR", "slower")),
+    (("LinearLR", "plain"), ("CosineAnnealingLR", "short")),
+    (("ExponentialLR", "slow"), ("LinearLR", "down")),
 ]
 
 

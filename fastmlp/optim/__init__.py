@@ -8,7 +8,7 @@ from .base import Optimizer
 from .lion import Lion
 from .rates import Rates
 from .schedule import Schedule
-from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, MultiStepLR, StepLR
+from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
 from .sgd import SGD
 
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
@@ -21,6 +21,7 @@ __all__ = [
     "AdamW",
     "CosineAnnealingLR",
     "ExponentialLR",
+    "LinearLR",
     "Lion",
     "MultiStepLR",
     "Optimizer",

@@ -44,6 +44,35 @@ class MultiStepLR(Schedule):
         return start * self.gamma ** bisect_right(sorted(self.milestones), done)
 
 
+class LinearLR(Schedule):
+    """rate = start (a + (b - a) min(t, total_iters) / total_iters)  after t epochs or steps.    a, b the factors
+
+    A warm-up as it is, LinearLR(), a third of the rate to all of it in five; LinearLR(1.0, 0.0, None) falls in a line.
+    start_factor  above 0 and at most 1    end_factor  in 0..1
+    total_iters   epochs or steps from the one to the other; all of the training where None
+    Error: ValueError for arguments out of range.
+    Source: PyTorch's documentation of torch.optim.lr_scheduler.LinearLR.
+    """
+
+    def __init__(self, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int | None = 5) -> None:
+        if not (check.is_number(start_factor) and 0 < start_factor <= 1):
+            raise ValueError(f"LinearLR: start_factor is {start_factor!r}; it must be a number above 0 and at most 1")
+        if not (check.is_number(end_factor) and 0 <= end_factor <= 1):
+            raise ValueError(f"LinearLR: end_factor is {end_factor!r}; it must be a number in 0..1")
+        if total_iters is not None:
+            check.whole("LinearLR: total_iters", total_iters, 1, ", or None")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+
+    def lacks(self) -> str:
+        """total_iters, where it was left out."""
+        return "" if self.total_iters else "total_iters"
+
+    def rate(self, start: float, done: int, total: int) -> float:
+        """As the class says."""
+        length = self.total_iters or total
+        return start * (self.start_factor + (self.end_factor - self.start_factor) * min(done, length) / length)
+
+
 class ExponentialLR(Schedule):
     """rate = start γ^t after t epochs or steps.    γ gamma
 
@@ -102,5 +131,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
         MultiStepLR,
         ExponentialLR,
         CosineAnnealingLR,
+        LinearLR,
     )
 }
