@@ -107,12 +107,15 @@ class ScheduleEntry:
     options       as of a layer
     twin          (start, done, total, options) -> rate
     peer          the name of the class
+    momentum      (done, total, options) -> momentum, or None where these options leave it; False for a schedule of
+                  rates alone
     peer_options  (options, total) -> the peer's
     """
 
     options: Mapping[str, Options] | None = None
     twin: Callable[[float, int, int, Any], float] | None = None
     peer: str | None = None
+    momentum: Callable[[int, int, Any], float | None] | bool = False
     peer_options: Callable[[Options, int], Options] = lambda options, total: options
 
 
@@ -298,6 +301,21 @@ RULES: dict[str, RuleEntry] = {
     ),
 }  # fmt: skip
 
+
+def _cycle(first: float, peak: float, last: float, done: int, total: int, o: Any) -> float:
+    steps = o.total_steps or (o.epochs or 0) * (o.steps_per_epoch or 0) or total
+    return oracles.one_cycle(first, peak, last, done, steps, o.pct_start, o.anneal_strategy == "cos", o.three_phase)
+
+
+def _cycle_rate(start: float, done: int, total: int, o: Any) -> float:
+    low = o.max_lr / o.div_factor
+    return _cycle(low, o.max_lr, low / o.final_div_factor, done, total, o)
+
+
+def _cycle_momentum(done: int, total: int, o: Any) -> float | None:
+    return _cycle(o.max_momentum, o.base_momentum, o.max_momentum, done, total, o) if o.cycle_momentum else None
+
+
 SCHEDULES: dict[str, ScheduleEntry] = {
     "StepLR": ScheduleEntry(
         options={"plain": {"step_size": 3}, "each": {"step_size": 1, "gamma": 0.9}, "up": {"step_size": 7, "gamma": 2}},
@@ -336,6 +354,20 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),
         peer="torch.optim.lr_scheduler.CosineAnnealingLR",
         peer_options=lambda options, total: {"T_max": total} | dict(options),
+    ),
+    "OneCycleLR": ScheduleEntry(
+        options={
+            "plain": {"max_lr": 0.4},
+            "lines": {"max_lr": 0.05, "total_steps": 70, "anneal_strategy": "linear", "pct_start": 0.45},
+            "three": {"max_lr": 0.3, "three_phase": True, "pct_start": 0.35, "div_factor": 10.0},
+            "product": {"max_lr": 0.2, "epochs": 9, "steps_per_epoch": 8, "final_div_factor": 100.0},
+            "slow": {"max_lr": 0.1, "base_momentum": 0.5, "max_momentum": 0.7},
+            "rate alone": {"max_lr": 0.1, "cycle_momentum": False},
+        },
+        twin=_cycle_rate,
+        momentum=_cycle_momentum,
+        peer="torch.optim.lr_scheduler.OneCycleLR",
+        peer_options=lambda o, total: dict(o) if "epochs" in o else {"total_steps": total} | dict(o),
     ),
 }
 

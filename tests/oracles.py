@@ -271,6 +271,20 @@ def linear_lr(start: float, done: int, start_factor: float, end_factor: float, t
     return start * float(np.linspace(start_factor, end_factor, total_iters + 1)[min(done, total_iters)])
 
 
+def one_cycle(first, peak, last, done: int, steps: int, pct_start: float, cosine: bool, three_phase: bool) -> float:
+    """Through the corners of the cycle: in a line, or in half a wave of a cosine from one to the next."""
+    rise = pct_start * steps - 1
+    corners, heights = [0.0, rise, steps - 1.0], [first, peak, last]
+    if three_phase:
+        corners[2:2], heights = [2 * rise], [first, peak, first, last]
+    if rise < 0:  # a cycle of so few steps begins behind its first corner
+        corners, heights = corners[1:], heights[1:]
+    at = sum(corner < done for corner in corners[1:-1])
+    share = (done - corners[at]) / (corners[at + 1] - corners[at])
+    share = np.sin(np.pi * share / 2) ** 2 if cosine else share
+    return float((1 - share) * heights[at] + share * heights[at + 1])
+
+
 # ---------------------------------------------------------------- updates
 
 

@@ -19,6 +19,7 @@ SCHEDULES = {
     "steps": {"schedule": optim.StepLR(2, 0.5)},
     "cosine of a length": {"schedule": optim.CosineAnnealingLR(10), "schedule_every": "epoch"},
     "every step": {"schedule": optim.StepLR(5, 0.9), "schedule_every": "step"},
+    "a cycle of a length": {"schedule": optim.OneCycleLR(0.2, total_steps=40)},
 }
 
 

@@ -11,7 +11,7 @@ torch = pytest.importorskip(
 )
 from test_peers_contract import peer_schedule  # noqa: E402
 
-LONG = 60
+LONG, TOTAL = 60, 61  # steps made, and of a schedule whose length is left out
 # PyTorch multiplies the last rate each time: LONG roundings of 1e-16, and near the foot of a cosine, where 1 + cos is
 # small, as many as 1 / (1 + cos) times that.
 SAME = {"rel": 1e-12, "abs": 1e-15}
@@ -29,7 +29,7 @@ def rules(name="sgd"):
             peer([{"params": [theirs[0]]}, {"params": [theirs[1]], "lr": 0.02}], **options))  # fmt: skip
 
 
-def made(name, chosen, optimizer, total=LONG):
+def made(name, chosen, optimizer, total=TOTAL):
     """The schedule with an optimizer; a length that the options leave out is given."""
     options = contract.SCHEDULES[name].options[chosen]
     return fm.optim.SCHEDULES[name](optimizer, **contract.SCHEDULES[name].peer_options(dict(options), total))
@@ -61,14 +61,14 @@ def loop(pairs, ours, theirs, hands=()):
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_a_loop_has_the_rates_of_the_peer(name, chosen, rule):
     ours, theirs = rules(rule)
-    loop([(made(name, chosen, ours), peer_schedule(name, chosen, theirs, LONG))], ours, theirs)
+    loop([(made(name, chosen, ours), peer_schedule(name, chosen, theirs, TOTAL))], ours, theirs)
 
 
 @every_schedule
 @pytest.mark.parametrize("hands", [(0,), (7, 8, 30)])
 def test_a_rate_set_by_hand_is_gone_on_with_as_the_peer_does(name, chosen, hands):
     ours, theirs = rules()
-    loop([(made(name, chosen, ours), peer_schedule(name, chosen, theirs, LONG))], ours, theirs, hands)
+    loop([(made(name, chosen, ours), peer_schedule(name, chosen, theirs, TOTAL))], ours, theirs, hands)
 
 
 PAIRS = [
@@ -82,4 +82,11 @@ PAIRS = [
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_two_schedules_of_one_optimizer_multiply_each_other(pair):
     ours, theirs = rules()
-    loop([(made(*one, ours), peer_schedule(*one, theirs, LONG)) for one in pair], ours, theirs)
+    loop([(made(*one, ours), peer_schedule(*one, theirs, TOTAL)) for one in pair], ours, theirs)
+
+
+def test_each_group_has_the_peak_and_the_momentum_of_the_peers():
+    ours, theirs = rules("adam")
+    options = {"max_lr": [0.4, 0.1], "total_steps": TOTAL, "base_momentum": [0.8, 0.7], "max_momentum": [0.9, 0.95]}
+    peer = torch.optim.lr_scheduler.OneCycleLR(theirs, **options)
+    loop([(fm.optim.OneCycleLR(ours, **options), peer)], ours, theirs)

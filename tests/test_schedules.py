@@ -285,6 +285,91 @@ def test_fit_without_a_schedule_says_nothing_of_rates(capsys):
     assert lines(capsys) == []
 
 
+# --- one cycle -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cycle_counts_steps_and_takes_the_rate_of_the_optimizer_as_its_peak():
+    """The whole training is one cycle, over both calls; SGD had no momentum."""
+    model, seen = net(), []
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    rates_of = optim.Rates(optimizer, optim.OneCycleLR(pct_start=0.25), None, 4, 3)
+    for epoch in range(1, 5):
+        seen.append(rates_of.of_epoch(epoch))
+        assert seen[-1].shape == (3, 1, 2)
+        assert [optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]] == seen[-1][-1, 0].tolist()
+        optimizer.epochs = epoch
+        rates_of = optim.Rates(optimizer, optim.OneCycleLR(pct_start=0.25), None, 4, 3, epoch)
+    found = np.concatenate(seen)[:, 0]
+    assert found[0] == pytest.approx([0.02, 0.95])
+    assert found[2] == pytest.approx([0.5, 0.85])  # a quarter of 12 steps is 3, and the third has the peak
+    assert found[-1] == pytest.approx([0.02 / 1e4, 0.95])
+    assert found[:, 0].argmax() == 2
+
+
+def test_each_group_has_its_peak():
+    optimizer = rule(kind=optim.Adam)
+    schedule = optim.OneCycleLR(optimizer, [0.4, 0.1], 9, pct_start=4 / 9, max_momentum=[0.95, 0.8])
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.95, 0.999), (0.8, 0.999)]
+    for _ in range(3):
+        schedule.step()
+    assert rates(optimizer) == [0.4, 0.1]
+    assert [group["betas"][0] for group in optimizer.param_groups] == pytest.approx([0.85, 0.85])
+
+
+def test_a_cycle_ends():
+    """The step after the last leaves the rate; PyTorch goes a step beyond the cycle, with "linear" below 0."""
+    for strategy in ("cos", "linear"):
+        optimizer = rule()
+        schedule = optim.OneCycleLR(optimizer, 0.5, 4, anneal_strategy=strategy)
+        for _ in range(4):
+            schedule.step()
+        assert rates(optimizer) == pytest.approx([0.5 / 25 / 1e4] * 2)
+        with pytest.raises(ValueError, match="OneCycleLR: its 4 steps are done; total_steps must be as long as"):
+            schedule.step()
+        assert schedule.last_epoch == 4
+    model = net()
+    with pytest.raises(ValueError, match="OneCycleLR: its 4 steps are done"):
+        fit(model, optim.SGD(model.parameters()), 3, schedule=optim.OneCycleLR(0.1, 4))
+
+
+def test_a_phase_without_a_length_is_at_its_end():
+    """A tenth of 10 steps is one, the first, which PyTorch divides by 0."""
+    assert optim.OneCycleLR(0.5, 10, pct_start=0.1).rate(0.1, 0, 0) == 0.5
+    assert optim.OneCycleLR(0.5, 1).rate(0.1, 0, 0) == pytest.approx(0.5 / 25 / 1e4)
+
+
+def test_a_rule_without_momentum_has_no_cycle_of_it():
+    model = net()
+    optimizer = ByOption(model.parameters(), lr=0.1)
+    for use in (
+        lambda: fit(model, optimizer, 1, schedule=optim.OneCycleLR(0.1)),
+        lambda: optim.OneCycleLR(optimizer, 0.1, 9),
+    ):
+        with pytest.raises(ValueError, match="OneCycleLR: cycle_momentum needs a momentum, and ByOption has neither"):
+            use()
+    fit(model, optimizer, 1, schedule=optim.OneCycleLR(0.1, cycle_momentum=False))
+
+
+CYCLES = {
+    "a list of another length": ({"max_lr": [0.1, 0.2]}, "max_lr has 2 numbers; it must have one for each of the 1"),
+    "no momentum": ({"base_momentum": 0.0}, "base_momentum is 0.0; it must be a number above 0 and below 1"),
+    "epochs alone": ({"epochs": 3}, "epochs is given without steps_per_epoch; the steps are their product"),
+    "a share above 1": ({"pct_start": 30}, "pct_start is 30; it must be a number in 0..1"),
+    "a strategy": ({"anneal_strategy": "exp"}, "anneal_strategy is 'exp'; it must be 'cos' or 'linear'"),
+    "a factor of 0": ({"div_factor": 0}, "div_factor is 0; it must be a number above 0"),
+    "a rate below 0": ({"max_lr": -1.0}, "max_lr is -1.0; it must be a finite number of at least 0"),
+    "no steps": ({"total_steps": 0}, "total_steps is 0; it must be a whole number of at least 1, or None"),
+}
+
+
+@pytest.mark.parametrize("case", CYCLES)
+def test_a_cycle_that_cannot_be_is_refused(case):
+    options, words = CYCLES[case]
+    model = net()
+    with pytest.raises(ValueError, match="OneCycleLR: " + words):
+        fit(model, optim.SGD(model.parameters()), 1, schedule=optim.OneCycleLR(**{"max_lr": 0.1} | options))
+
+
 # --- options of a step -----------------------------------------------------------------------------------------------
 
 

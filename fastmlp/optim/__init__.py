@@ -6,6 +6,7 @@
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
+from .onecycle import OneCycleLR
 from .rates import Rates
 from .schedule import Schedule
 from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
@@ -24,6 +25,7 @@ __all__ = [
     "LinearLR",
     "Lion",
     "MultiStepLR",
+    "OneCycleLR",
     "Optimizer",
     "Rates",
     "Schedule",

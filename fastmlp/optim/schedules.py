@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from .. import check
+from .onecycle import OneCycleLR
 from .schedule import Schedule
 
 
@@ -132,5 +133,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
         ExponentialLR,
         CosineAnnealingLR,
         LinearLR,
+        OneCycleLR,
     )
 }
