@@ -101,9 +101,9 @@ class OneCycleLR(Schedule):
         pairs = zip(_each(self.max_momentum, groups), _each(self.base_momentum, groups), strict=True)
         return [self._between(most, least, most, done, total) for most, least in pairs]
 
-    def follow(self, rates: list[float], starts: list[float], done: int) -> list[float]:
+    def follow(self, rates: list[float], starts: list[float], done: int, total: int) -> list[float]:
         """What somebody else has set is forgotten, as in PyTorch: its rates are of its own."""
-        return self.of_groups(starts, done, 0)
+        return self.of_groups(starts, done, total)
 
     def _length(self, total: int) -> int:
         """The steps of the cycle."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import check
@@ -67,14 +67,14 @@ class Schedule:
         """The momentum of so many groups, where the schedule moves it too; None leaves it as it is."""
         return None
 
-    def follow(self, rates: list[float], starts: list[float], done: int) -> list[float]:
+    def follow(self, rates: list[float], starts: list[float], done: int, total: int) -> list[float]:
         """The rates after `done`, where somebody else has set those before to `rates`: PyTorch's chainable form.
 
         The distance from `floor` is multiplied by what the schedule multiplies its own by in this epoch or step. So two
         schedules of one optimizer multiply each other.
         """
-        before = self.of_groups(starts, done - 1, 0) if done else starts
-        after, floor = self.of_groups(starts, done, 0), self.floor
+        before = self.of_groups(starts, done - 1, total) if done else starts
+        after, floor = self.of_groups(starts, done, total), self.floor
         return [
             floor + (rate - floor) * ((a - floor) / (b - floor)) if b != floor else rate + a - b
             for rate, b, a in zip(rates, before, after, strict=True)
@@ -101,7 +101,7 @@ class Schedule:
         moved = [m or rate != left for m, rate, left in zip(self._moved, before, self._last_lr, strict=True)]
         rates = self.of_groups(self.base_lrs, done, 0)
         if any(moved):
-            follow = self.follow(before, self.base_lrs, done)
+            follow = self.follow(before, self.base_lrs, done, 0)
             rates = [f if m else rate for m, f, rate in zip(moved, follow, rates, strict=True)]
         self._moved = moved
         self._set(done, rates)
@@ -132,11 +132,11 @@ class Schedule:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{self._name}: optimizer is {optimizer!r}; it must be one of fastmlp.optim")
         check.whole(f"{self._name}: last_epoch", last_epoch, -1)
+        self.optimizer, self.last_epoch = optimizer, int(last_epoch)
         if lacks := self.lacks():
             raise ValueError(f"{self._name}: {lacks} is missing; with an optimizer it must be given, nobody knows it")
         if needs := self.needs(optimizer):
             raise ValueError(f"{self._name}: {needs}")
-        self.optimizer, self.last_epoch = optimizer, int(last_epoch)
         if last_epoch >= 0 and len(optimizer.schedule_rates) != len(optimizer.param_groups):
             raise ValueError(
                 f"{self._name}: last_epoch is {last_epoch}, and the optimizer has had no schedule; load its state first"
@@ -182,6 +182,16 @@ def first_rates(optimizer: Optimizer) -> list[float]:
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     before = optimizer.schedule_rates if len(optimizer.schedule_rates) == len(rates) else [[r, r] for r in rates]
     return [start if rate == left else rate for rate, (start, left) in zip(rates, before, strict=True)]
+
+
+def checked_milestones(name: str, milestones: Iterable[int]) -> list[int]:
+    """Milestones as a list of whole numbers. Error: ValueError for another."""
+    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+        raise ValueError(f"{name}: milestones is {milestones!r}; it must be a list of whole numbers, [30, 80]")
+    found = list(milestones)
+    for milestone in found:
+        check.whole(f"{name}: a milestone", milestone, 0)
+    return [int(milestone) for milestone in found]
 
 
 def _with_optimizer(init: Callable[..., None]) -> Callable[..., None]:

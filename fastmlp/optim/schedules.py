@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .. import check
 from .onecycle import OneCycleLR
-from .schedule import Schedule
+from .schedule import Schedule, checked_milestones
 
 
 class StepLR(Schedule):
@@ -113,16 +113,6 @@ class CosineAnnealingLR(Schedule):
         """As the class says."""
         half = (1 + math.cos(math.pi * done / (self.T_max or total))) / 2
         return self.eta_min + (start - self.eta_min) * half
-
-
-def checked_milestones(name: str, milestones: Iterable[int]) -> list[int]:
-    """Milestones as a list of whole numbers. Error: ValueError for another."""
-    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
-        raise ValueError(f"{name}: milestones is {milestones!r}; it must be a list of whole numbers, [30, 80]")
-    found = list(milestones)
-    for milestone in found:
-        check.whole(f"{name}: a milestone", milestone, 0)
-    return [int(milestone) for milestone in found]
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
