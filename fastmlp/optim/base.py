@@ -254,10 +254,10 @@ class Optimizer:
             group["momentum"] = momentum
 
     def set_rates(self, rates: Array) -> None:
-        """Give the groups the rates of a step: (groups,), or (groups, 2) with a momentum each, NaN for the same."""
+        """Give the groups the rates of a step: (groups,), or (groups, 2) with a momentum each."""
         for group, given in zip(self.param_groups, rates.reshape(len(rates), -1), strict=True):
             group["lr"] = float(given[0])
-            if len(given) > 1 and not np.isnan(given[1]):
+            if len(given) > 1:
                 self.set_momentum(group, float(given[1]))
 
     def try_out(self, group: Group) -> None:

@@ -71,21 +71,32 @@ class Rates:
     def of_epoch(self, epoch: int) -> Array | None:
         """The rates of the steps of an epoch, counted from 1; None where the groups hold them.
 
-        (steps, groups), or (steps, groups, 2) with the momentum of a schedule that moves it, NaN where it does not.
+        (steps, groups), or (steps, groups, 2) with the momentum where the schedule moves it.
         The groups hold the last ones when this returns.
         """
         if self.schedule is None:
             return None
         first = (epoch - 1) * self.unit
         rates = np.array([self._at(done) for done in range(first, first + self.unit)])
-        if np.isnan(rates[:, :, 1]).all():
-            rates = rates[:, :, 0]
+        rates = self._with_momenta(rates)
         self.optimizer.set_rates(rates[-1])
         left = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.optimizer.schedule_rates = [list(pair) for pair in zip(self.start, left, strict=True)]
         if self.schedule.optimizer is not None:
             self.schedule.note(self.start, left)
         return rates if self.every == "step" else None
+
+    def _with_momenta(self, rates: Array) -> Array:
+        """(steps, groups, 2) where a momentum is moved, those that are not being that of the step before; else
+        (steps, groups).
+        """
+        place = self.optimizer.momentum_place()
+        if place is None or np.isnan(rates[:, :, 1]).all():
+            return np.ascontiguousarray(rates[:, :, 0])
+        momenta = np.array([self.optimizer.option_numbers(group)[place] for group in self.optimizer.param_groups])
+        for row in rates:
+            momenta = row[:, 1] = np.where(np.isnan(row[:, 1]), momenta, row[:, 1])
+        return rates
 
     def words(self) -> str:
         """A line: the rates at the start of this call, in the middle and at the end; an empty text for none."""
@@ -104,7 +115,7 @@ class Rates:
             self.schedule.go_to(epoch * self.unit + self.ahead)
 
     def _at(self, done: int) -> Array:
-        """(groups, 2): rate and momentum after so many epochs or steps; a momentum of NaN stays as it is."""
+        """(groups, 2): rate and momentum after so many epochs or steps, NaN for one that stays as it is."""
         assert self.schedule is not None
         name, total = type(self.schedule).__name__, self.epochs * self.unit
         try:

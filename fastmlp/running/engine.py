@@ -239,8 +239,7 @@ class Engine(OfThisProcess):
         options[:, :, 0] = given[:, :, 0]
         place = self.optimizer.momentum_place()
         if given.shape[2] > 1 and place is not None:
-            moved = ~np.isnan(given[:, :, 1])
-            options[:, :, place][moved] = given[:, :, 1][moved]
+            options[:, :, place] = given[:, :, 1]
         return options
 
     def _read_optimizer(self) -> None:
