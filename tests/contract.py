@@ -14,7 +14,7 @@ An entry's fields without a default here must be given; they are None only so th
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
@@ -316,6 +316,40 @@ def _cycle_momentum(done: int, total: int, o: Any) -> float | None:
     return _cycle(o.max_momentum, o.base_momentum, o.max_momentum, done, total, o) if o.cycle_momentum else None
 
 
+PARTS: dict[fm.optim.Schedule, tuple[str, Options]] = {}  # what a part of a SequentialLR was made of
+
+
+def _part(name: str, **options: Any) -> fm.optim.Schedule:
+    made = fm.optim.SCHEDULES[name](**options)
+    PARTS[made] = name, options
+    return made
+
+
+def _lengths(milestones: Sequence[int], total: int) -> list[int]:
+    ends = [0, *milestones, max(total, *milestones, 0) if milestones else total]
+    return [end - ends[k] for k, end in enumerate(ends[1:])]
+
+
+def _in_turn(start: float, done: int, total: int, o: Any) -> float:
+    own = done
+    for part, length in zip(o.schedulers, _lengths(o.milestones, total), strict=True):
+        if own < length or part is o.schedulers[-1]:
+            name, options = PARTS[part]
+            known = SimpleNamespace(**defaults(fm.optim.SCHEDULES[name]) | dict(options))
+            return SCHEDULES[name].twin(start, own, length, known)
+        own -= length
+    raise AssertionError("a training has an end")
+
+
+def _parts_for_the_peer(o: Options, total: int) -> Options:
+    """(name, options) in place of each part."""
+    parts = []
+    for part, length in zip(o["schedulers"], _lengths(o["milestones"], total), strict=True):
+        name, options = PARTS[part]
+        parts.append((name, SCHEDULES[name].peer_options(options, length)))
+    return {"schedulers": parts, "milestones": list(o["milestones"])}
+
+
 SCHEDULES: dict[str, ScheduleEntry] = {
     "StepLR": ScheduleEntry(
         options={"plain": {"step_size": 3}, "each": {"step_size": 1, "gamma": 0.9}, "up": {"step_size": 7, "gamma": 2}},
@@ -368,6 +402,27 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         momentum=_cycle_momentum,
         peer="torch.optim.lr_scheduler.OneCycleLR",
         peer_options=lambda o, total: dict(o) if "epochs" in o else {"total_steps": total} | dict(o),
+    ),
+    "SequentialLR": ScheduleEntry(
+        options={
+            "warm up": {"schedulers": [_part("LinearLR"), _part("CosineAnnealingLR", T_max=20)], "milestones": [5]},
+            "left out": {
+                "schedulers": [_part("LinearLR", total_iters=None), _part("CosineAnnealingLR")],
+                "milestones": [7],
+            },
+            "three": {
+                "schedulers": [
+                    _part("ExponentialLR", gamma=0.8),
+                    _part("MultiStepLR", milestones=[2, 5]),
+                    _part("LinearLR", start_factor=1.0, end_factor=0.1, total_iters=9),
+                ],
+                "milestones": [4, 18],
+            },
+            "one": {"schedulers": [_part("StepLR", step_size=3)], "milestones": []},
+        },
+        twin=_in_turn,
+        peer="torch.optim.lr_scheduler.SequentialLR",
+        peer_options=_parts_for_the_peer,
     ),
 }
 

@@ -254,7 +254,11 @@ def test_each_rule_makes_the_steps_of_its_peer_where_gradients_are_far_apart(nam
 
 def peer_schedule(name, chosen, optimizer, total):
     entry = contract.SCHEDULES[name]
-    return named(entry.peer)(optimizer, **entry.peer_options(dict(entry.options[chosen]), total))
+    options = dict(entry.peer_options(dict(entry.options[chosen]), total))
+    if "schedulers" in options:
+        parts = [(named(contract.SCHEDULES[part].peer), given) for part, given in options["schedulers"]]
+        options["schedulers"] = [kind(optimizer, **given) for kind, given in parts]
+    return named(entry.peer)(optimizer, **options)
 
 
 @pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))

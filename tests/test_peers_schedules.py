@@ -29,10 +29,14 @@ def rules(name="sgd"):
             peer([{"params": [theirs[0]]}, {"params": [theirs[1]], "lr": 0.02}], **options))  # fmt: skip
 
 
-def made(name, chosen, optimizer, total=TOTAL):
-    """The schedule with an optimizer; a length that the options leave out is given."""
-    options = contract.SCHEDULES[name].options[chosen]
-    return fm.optim.SCHEDULES[name](optimizer, **contract.SCHEDULES[name].peer_options(dict(options), total))
+def made(name, chosen, optimizer, parts_too=True):
+    """The schedule with an optimizer, as its parts are or not; a length that the options leave out is given."""
+    entry = contract.SCHEDULES[name]
+    options = dict(entry.peer_options(dict(entry.options[chosen]), TOTAL))
+    if "schedulers" in options:
+        parts = [(fm.optim.SCHEDULES[part], given) for part, given in options["schedulers"]]
+        options["schedulers"] = [kind(*[optimizer] * parts_too, **given) for kind, given in parts]
+    return fm.optim.SCHEDULES[name](optimizer, **options)
 
 
 def assert_same(ours, theirs, at):
@@ -90,3 +94,10 @@ def test_each_group_has_the_peak_and_the_momentum_of_the_peers():
     options = {"max_lr": [0.4, 0.1], "total_steps": TOTAL, "base_momentum": [0.8, 0.7], "max_momentum": [0.9, 0.95]}
     peer = torch.optim.lr_scheduler.OneCycleLR(theirs, **options)
     loop([(fm.optim.OneCycleLR(ours, **options), peer)], ours, theirs)
+
+
+@pytest.mark.parametrize("chosen", contract.SCHEDULES["SequentialLR"].options)
+def test_parts_may_lack_the_optimizer(chosen):
+    ours, theirs = rules()
+    pair = made("SequentialLR", chosen, ours, parts_too=False), peer_schedule("SequentialLR", chosen, theirs, TOTAL)
+    loop([pair], ours, theirs, hands=(2, 9, 20))

@@ -43,6 +43,13 @@ def bits(model):
     return {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
+class OnGraph(nn.Sequential):
+    """On the graph."""
+
+    def forward(self, x: fm.Tensor) -> fm.Tensor:
+        return super().forward(x)
+
+
 class Halving(optim.Schedule):
     """Somebody's own, without a constructor."""
 
@@ -368,6 +375,93 @@ def test_a_cycle_that_cannot_be_is_refused(case):
     model = net()
     with pytest.raises(ValueError, match="OneCycleLR: " + words):
         fit(model, optim.SGD(model.parameters()), 1, schedule=optim.OneCycleLR(**{"max_lr": 0.1} | options))
+
+
+# --- one after the other ---------------------------------------------------------------------------------------------
+
+
+def test_a_length_left_out_goes_to_the_next_milestone_or_to_the_end():
+    model = net()
+    optimizer, seen = optim.SGD(model.parameters(), lr=1.0), []
+    schedule = optim.SequentialLR([optim.LinearLR(0.5, total_iters=None), optim.CosineAnnealingLR()], [2])
+    look = lambda model, history: seen.append(rates(optimizer)[0])  # noqa: E731
+    fit(model, optimizer, 3, schedule=schedule, callbacks=[look])
+    assert seen == [0.5, 0.75, 1.0]
+    fit(model, optimizer, 3, schedule=schedule, callbacks=[look])  # now there are 6, and 4 of them are the cosine's
+    assert seen[3:] == pytest.approx([(1 + np.cos(np.pi * t / 4)) / 2 for t in (1, 2, 3)])
+
+
+IN_TURN = {  # with what the momentum is after each of three epochs of three steps
+    "the cycle last": (lambda: optim.SequentialLR([optim.LinearLR(), optim.OneCycleLR(0.1)], [4]), [0.3, None, 0.95]),
+    "the cycle first": (lambda: optim.SequentialLR([optim.OneCycleLR(0.1), optim.LinearLR()], [4]), [None, 0.95, 0.95]),
+}
+
+
+@pytest.mark.parametrize("case", IN_TURN)
+def test_a_cycle_moves_the_momentum_in_its_turn_alone(case):
+    """Engine and graph to the bit. Before its turn the momentum is the rule's own, after it what it has left."""
+    make, expected = IN_TURN[case]
+    found, momenta = [], []
+    for graph in (False, True):
+        model = net()
+        model = OnGraph(*model) if graph else model
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.3)
+        assert make().schedule_every == "step"
+        look = lambda model, history, o=optimizer: momenta.append(o.param_groups[0]["momentum"])  # noqa: E731
+        history = fit(model, optimizer, 3, schedule=make(), callbacks=[look])
+        assert history[-1].ran_on == ("graph" if graph else "engine")
+        found.append(bits(model))
+    assert found[0] == found[1]
+    assert momenta[:3] == momenta[3:]
+    assert all(e is None or m == pytest.approx(e) for m, e in zip(momenta, expected * 2, strict=True))
+
+
+def test_before_its_turn_in_an_epoch_the_momentum_is_that_of_the_epoch_before():
+    optimizer = rule(momentum=0.3)
+    rates_of = optim.Rates(optimizer, optim.SequentialLR([optim.LinearLR(), optim.OneCycleLR(0.1)], [4]), None, 3, 3)
+    assert rates_of.of_epoch(1).shape == (3, 2)
+    second = rates_of.of_epoch(2)
+    assert second[:, :, 1].tolist()[:2] == [[0.3, 0.3], [0.95, 0.95]]
+    assert [group["momentum"] for group in optimizer.param_groups] == second[-1, :, 1].tolist()
+
+
+SEQUENCES = {
+    "no schedule": (lambda: optim.SequentialLR([optim.StepLR(2), 3], [1]), TypeError, "schedulers holds 3; it must"),
+    "none": (lambda: optim.SequentialLR([], []), ValueError, r"milestones is \[\] for 0 schedules"),
+    "too few": (lambda: optim.SequentialLR([optim.StepLR(2)] * 2, []), ValueError, r"milestones is \[\] for 2 sched"),
+    "falling": (lambda: optim.SequentialLR([optim.StepLR(2)] * 3, [5, 4]), ValueError, r"\[5, 4\] for 3 .* must rise"),
+    "a text": (lambda: optim.SequentialLR([optim.StepLR(2)] * 2, "5"), ValueError, "milestones is '5'; it must be a"),
+    "below 0": (lambda: optim.SequentialLR([optim.StepLR(2)] * 2, [-5]), ValueError, "a milestone is -5; it must be"),
+    "others": (
+        lambda: optim.SequentialLR(rule(), [optim.StepLR(rule(), 2), optim.StepLR(2)], [5]), ValueError,
+        "SequentialLR: StepLR was made with an optimizer; SequentialLR must be made with the same one",
+    ),
+    "the last has no length": (
+        lambda: optim.SequentialLR(rule(), [optim.LinearLR(), optim.CosineAnnealingLR()], [5]), ValueError,
+        "SequentialLR: T_max of CosineAnnealingLR is missing; with an optimizer it must be given",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_a_sequence_that_cannot_be_is_refused(case):
+    make, error, words = SEQUENCES[case]
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_fit_refuses_parts_with_an_optimizer_in_a_sequence_without():
+    model = net()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    parts = [optim.LinearLR(optimizer), optim.StepLR(2)]
+    with pytest.raises(
+        ValueError, match="SequentialLR: LinearLR was made with an optimizer; SequentialLR must be made"
+    ):
+        fit(model, optimizer, 1, schedule=optim.SequentialLR(parts, [5]))
+    schedule = optim.SequentialLR(optimizer, parts, [5])
+    fit(model, optimizer, 2, schedule=schedule)
+    assert schedule.last_epoch == 2
+    assert rates(optimizer) == pytest.approx([0.1 * (1 / 3 + 2 / 3 * 2 / 5)])
 
 
 # --- options of a step -----------------------------------------------------------------------------------------------

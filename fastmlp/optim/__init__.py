@@ -10,6 +10,7 @@ from .onecycle import OneCycleLR
 from .rates import Rates
 from .schedule import Schedule
 from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
+from .sequential import SequentialLR
 from .sgd import SGD
 
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
@@ -29,5 +30,6 @@ __all__ = [
     "Optimizer",
     "Rates",
     "Schedule",
+    "SequentialLR",
     "StepLR",
 ]

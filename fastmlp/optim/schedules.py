@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from .. import check
 from .onecycle import OneCycleLR
 from .schedule import Schedule, checked_milestones
+from .sequential import SequentialLR
 
 
 class StepLR(Schedule):
@@ -124,5 +125,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
         CosineAnnealingLR,
         LinearLR,
         OneCycleLR,
+        SequentialLR,
     )
 }
