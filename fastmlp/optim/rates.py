@@ -22,12 +22,20 @@ class Rates:
     every   what the schedule counts, "epoch" or "step"; what it counts of itself where None
     epochs  all of the training, those of earlier calls too, and of these `done` are made
     steps   of an epoch
+    held_out  whether rows are: what a schedule that watches a metric looks at
     A group whose rate is still the one that a schedule left goes on from where that schedule began; one whose rate was
     set since begins there.
     """
 
     def __init__(
-        self, optimizer: Optimizer, schedule: Schedule | None, every: str | None, epochs: int, steps: int, done: int = 0
+        self,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        every: str | None,
+        epochs: int,
+        steps: int,
+        done: int = 0,
+        held_out: bool = False,
     ) -> None:
         if schedule is not None and not isinstance(schedule, Schedule):
             kinds = ", ".join(SCHEDULES)
@@ -43,24 +51,37 @@ class Rates:
         self.least = float(np.finfo(np.float32 if narrow else np.float64).tiny)  # what is below it is 0 to the kernels
         self.unit = 1 if self.every == "epoch" else steps  # an epoch, as the schedule counts
         if schedule is not None:
-            check.takes(f"fit: schedule {type(schedule).__name__}.rate", schedule.rate, "start", "done", "total")
+            name = type(schedule).__name__
+            check.takes(f"fit: schedule {name}.rate", schedule.rate, "start", "done", "total")
             if needs := schedule.needs(optimizer):
-                raise ValueError(f"fit: schedule {type(schedule).__name__}: {needs}")
+                raise ValueError(f"fit: schedule {name}: {needs}")
+            if schedule.optimizer not in (None, optimizer):
+                raise ValueError(
+                    f"fit: schedule {name} was made with another optimizer; make it with the one that fit gets, or "
+                    "without any"
+                )
+            if schedule.watches:
+                self._begin_to_watch(schedule, held_out)
+                return
             if schedule.optimizer is not None:
                 self._take_over(schedule)
             self._look_ahead()
 
     def _take_over(self, schedule: Schedule) -> None:
         """Go on with a schedule that has an optimizer from where it is."""
-        if schedule.optimizer is not self.optimizer:
-            raise ValueError(
-                f"fit: schedule {type(schedule).__name__} was made with another optimizer; make it with the one that "
-                "fit gets, or without any"
-            )
         rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         known = zip(rates, schedule.get_last_lr(), schedule.base_lrs, strict=True)
         self.start = [start if rate == left else rate for rate, left, start in known]
         self.ahead = schedule.last_epoch - self.done * self.unit
+
+    def _begin_to_watch(self, schedule: Schedule, held_out: bool) -> None:
+        """A new training begins anew, another goes on; a schedule that has an optimizer goes on as it is."""
+        name = type(schedule).__name__
+        if self.every != "epoch":
+            raise ValueError(f"fit: schedule_every is {self.every!r}; it must be 'epoch' for {name}, which watches one")
+        self.column = schedule.column(held_out)
+        if self.done == 0 and schedule.optimizer is None:
+            schedule.reset()
 
     def _look_ahead(self) -> None:
         """Refuse a schedule that gives no rate, before the first step: of every epoch, of steps the first and last."""
@@ -74,7 +95,7 @@ class Rates:
         (steps, groups), or (steps, groups, 2) with the momentum where the schedule moves it.
         The groups hold the last ones when this returns.
         """
-        if self.schedule is None:
+        if self.schedule is None or self.schedule.watches:
             return None
         first = (epoch - 1) * self.unit
         rates = np.array([self._at(done) for done in range(first, first + self.unit)])
@@ -102,6 +123,9 @@ class Rates:
         """A line: the rates at the start of this call, in the middle and at the end; an empty text for none."""
         if self.schedule is None or self.done == self.epochs:
             return ""
+        if self.schedule.watches:
+            rates = np.array([group["lr"] for group in self.optimizer.param_groups])
+            return f"{type(self.schedule).__name__} watches {self.column}: learning rate {_short(rates)} at the start"
         first, last = self.done * self.unit, self.epochs * self.unit - 1
         places = {last: "at the end", (first + last + 1) // 2: "in the middle", first: "at the start"}
         said = [
@@ -109,10 +133,27 @@ class Rates:
         ]
         return f"{type(self.schedule).__name__}, {self.every} by {self.every}: learning rate {', '.join(said)}"
 
-    def after(self, epoch: int) -> None:
-        """An epoch is made: a schedule with an optimizer goes to where a loop would leave it."""
-        if self.schedule is not None and self.schedule.optimizer is not None:
-            self.schedule.go_to(epoch * self.unit + self.ahead)
+    def after(self, epoch: int, measured: object) -> str:
+        """An epoch is made, and this was measured; a line where that changes the rates.
+
+        A schedule with an optimizer goes to where a loop would leave it.
+        """
+        schedule = self.schedule
+        if schedule is not None and schedule.watches:
+            return self._watch(schedule, getattr(measured, self.column))
+        if schedule is not None and schedule.optimizer is not None:
+            schedule.go_to(epoch * self.unit + self.ahead)
+        return ""
+
+    def _watch(self, schedule: Schedule, metric: float) -> str:
+        groups = self.optimizer.param_groups
+        before = np.array([float(group["lr"]) for group in groups])
+        bad = schedule.watch(metric, groups)
+        after = np.array([float(group["lr"]) for group in groups])
+        if not bad or (before == after).all():
+            return ""
+        epochs = f"{bad} epochs" if bad > 1 else "an epoch"
+        return f"{self.column} is no better for {epochs}: learning rate from {_short(before)} to {_short(after)}"
 
     def _at(self, done: int) -> Array:
         """(groups, 2): rate and momentum after so many epochs or steps, NaN for one that stays as it is."""

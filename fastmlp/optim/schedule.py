@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import check
-from .base import Optimizer
+from .base import Group, Optimizer
 
 
 class Schedule:
@@ -26,6 +26,8 @@ class Schedule:
     A subclass has `rate`, and says nothing of optimizers:
     schedule_every  what it counts in `fit` where that argument does not say: "epoch" or "step"
     floor           the rate's distance from it is what the schedule multiplies; see `follow`
+    watches         whether it has no `rate`, and changes the rates where it sees how an epoch went: see
+                    `ReduceLROnPlateau`
     `total` is how many epochs or steps the training has: a length that was left out is all of it. In a loop of one's
     own nobody knows, and it is 0.
     Errors: TypeError for what is no optimizer, ValueError for a length that is left out in a loop of one's own.
@@ -33,7 +35,7 @@ class Schedule:
 
     schedule_every: str = "epoch"
     floor: float = 0.0
-    watches: bool = False  # whether it needs to know how an epoch went
+    watches: bool = False
     optimizer: Optimizer | None = None
     last_epoch: int
     base_lrs: list[float]
@@ -88,6 +90,17 @@ class Schedule:
         """What the schedule needs of an optimizer that this one lacks, in a sentence; an empty text for nothing."""
         return ""
 
+    def reset(self) -> None:
+        """Forget what it has seen of a training, where it `watches`."""
+
+    def watch(self, metric: float, groups: list[Group]) -> int:
+        """See the metric of an epoch; how long it has been no better if that changes the groups' rates, else 0."""
+        return 0
+
+    def column(self, held_out: bool) -> str:
+        """The column of the history that it watches in `fit`."""
+        return ("validation" if held_out else "train") + "_loss"
+
     # --- a loop of one's own ---
 
     def step(self) -> None:
@@ -129,14 +142,9 @@ class Schedule:
 
     def _bind(self, optimizer: Any, last_epoch: int) -> None:
         """Take an optimizer, and set its first rates, or those after `last_epoch` epochs or steps."""
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self._name}: optimizer is {optimizer!r}; it must be one of fastmlp.optim")
+        self._accept(optimizer)
         check.whole(f"{self._name}: last_epoch", last_epoch, -1)
-        self.optimizer, self.last_epoch = optimizer, int(last_epoch)
-        if lacks := self.lacks():
-            raise ValueError(f"{self._name}: {lacks} is missing; with an optimizer it must be given, nobody knows it")
-        if needs := self.needs(optimizer):
-            raise ValueError(f"{self._name}: {needs}")
+        self.last_epoch = int(last_epoch)
         if last_epoch >= 0 and len(optimizer.schedule_rates) != len(optimizer.param_groups):
             raise ValueError(
                 f"{self._name}: last_epoch is {last_epoch}, and the optimizer has had no schedule; load its state first"
@@ -146,7 +154,17 @@ class Schedule:
         self._last_lr = [float(group["lr"]) for group in optimizer.param_groups] if last_epoch >= 0 else self.base_lrs
         self.step()
 
-    def _groups(self, what: str) -> list[dict[str, Any]]:
+    def _accept(self, optimizer: Any) -> None:
+        """Refuse what is no optimizer, and one that the schedule cannot work with."""
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{self._name}: optimizer is {optimizer!r}; it must be one of fastmlp.optim")
+        self.optimizer = optimizer
+        if lacks := self.lacks():
+            raise ValueError(f"{self._name}: {lacks} is missing; with an optimizer it must be given, nobody knows it")
+        if needs := self.needs(optimizer):
+            raise ValueError(f"{self._name}: {needs}")
+
+    def _groups(self, what: str) -> list[Group]:
         """The optimizer's groups, as many as it began with."""
         if self.optimizer is None:
             raise ValueError(f"{self._name}: {what} needs an optimizer; make it with one, {self._name}(optimizer, ...)")

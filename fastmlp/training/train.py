@@ -141,7 +141,7 @@ def fit(
     if classes and (missing := _missing(data.labels[rows], classes)):
         report.say(missing)
     _seed_dropout(model, seed, done * len(sizes))
-    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done)
+    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done, held_out is not None)
     optimizer.epochs = done
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
@@ -173,7 +173,8 @@ def fit(
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
             history.add(epoch, (mean, score), held, seconds, len(rows), trainer.ran_on)
             report.row(history[-1])
-            rates.after(epoch)
+            if line := rates.after(epoch, history[-1]):
+                report.say(line)
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
                 report.say(f"stopped: the training loss is {mean} in epoch {epoch}; try a smaller learning rate")
