@@ -1,7 +1,8 @@
 """The contract of every declared kind: how it is built, with which options, its slow twin and its peer.
 
 `nn.LAYERS`, `nn.LOSSES`, `optim.RULES` and `optim.SCHEDULES` say what there is. A new kind needs an entry in a table
-here and a twin in `oracles`; `gaps` names what is missing, and the tests run over the tables:
+here, schedules in `contract_schedules`, and a twin in `oracles`; `gaps` names what is missing, and the tests run over
+the tables:
 
     test_contract_layers      twin, gradients, NaN, explain, report, page, files
     test_contract_losses      twin, gradients, NaN, score, explain
@@ -14,13 +15,14 @@ An entry's fields without a default here must be given; they are None only so th
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import oracles
+from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry
 from hypothesis import strategies as st
 from strategies import off_kinks
 
@@ -30,6 +32,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 Options = Mapping[str, Any]
+__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry"]  # from there
 PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 
@@ -98,25 +101,6 @@ class RuleEntry:
     twin: Callable[[Any, Any, dict[str, Any], Any, int], tuple[Any, dict[str, Any]]] | None = None
     peer: str | None = None
     peer_options: Callable[[Options], Options] = dict
-
-
-@dataclass(frozen=True)
-class ScheduleEntry:
-    """A declared schedule.
-
-    options       as of a layer
-    twin          (start, done, total, options) -> rate
-    peer          the name of the class
-    momentum      (done, total, options) -> momentum, or None where these options leave it; False for a schedule of
-                  rates alone
-    peer_options  (options, total) -> the peer's
-    """
-
-    options: Mapping[str, Options] | None = None
-    twin: Callable[[float, int, int, Any], float] | None = None
-    peer: str | None = None
-    momentum: Callable[[int, int, Any], float | None] | bool = False
-    peer_options: Callable[[Options, int], Options] = lambda options, total: options
 
 
 def _activation(kind: type[fm.nn.Layer]) -> Callable[..., fm.nn.Layer]:
@@ -302,131 +286,6 @@ RULES: dict[str, RuleEntry] = {
 }  # fmt: skip
 
 
-def _cycle(first: float, peak: float, last: float, done: int, total: int, o: Any) -> float:
-    steps = o.total_steps or (o.epochs or 0) * (o.steps_per_epoch or 0) or total
-    return oracles.one_cycle(first, peak, last, done, steps, o.pct_start, o.anneal_strategy == "cos", o.three_phase)
-
-
-def _cycle_rate(start: float, done: int, total: int, o: Any) -> float:
-    low = o.max_lr / o.div_factor
-    return _cycle(low, o.max_lr, low / o.final_div_factor, done, total, o)
-
-
-def _cycle_momentum(done: int, total: int, o: Any) -> float | None:
-    return _cycle(o.max_momentum, o.base_momentum, o.max_momentum, done, total, o) if o.cycle_momentum else None
-
-
-PARTS: dict[fm.optim.Schedule, tuple[str, Options]] = {}  # what a part of a SequentialLR was made of
-
-
-def _part(name: str, **options: Any) -> fm.optim.Schedule:
-    made = fm.optim.SCHEDULES[name](**options)
-    PARTS[made] = name, options
-    return made
-
-
-def _lengths(milestones: Sequence[int], total: int) -> list[int]:
-    ends = [0, *milestones, max(total, *milestones, 0) if milestones else total]
-    return [end - ends[k] for k, end in enumerate(ends[1:])]
-
-
-def _in_turn(start: float, done: int, total: int, o: Any) -> float:
-    own = done
-    for part, length in zip(o.schedulers, _lengths(o.milestones, total), strict=True):
-        if own < length or part is o.schedulers[-1]:
-            name, options = PARTS[part]
-            known = SimpleNamespace(**defaults(fm.optim.SCHEDULES[name]) | dict(options))
-            return SCHEDULES[name].twin(start, own, length, known)
-        own -= length
-    raise AssertionError("a training has an end")
-
-
-def _parts_for_the_peer(o: Options, total: int) -> Options:
-    """(name, options) in place of each part."""
-    parts = []
-    for part, length in zip(o["schedulers"], _lengths(o["milestones"], total), strict=True):
-        name, options = PARTS[part]
-        parts.append((name, SCHEDULES[name].peer_options(options, length)))
-    return {"schedulers": parts, "milestones": list(o["milestones"])}
-
-
-SCHEDULES: dict[str, ScheduleEntry] = {
-    "StepLR": ScheduleEntry(
-        options={"plain": {"step_size": 3}, "each": {"step_size": 1, "gamma": 0.9}, "up": {"step_size": 7, "gamma": 2}},
-        twin=lambda start, done, total, o: oracles.step_lr(start, done, o.step_size, o.gamma),
-        peer="torch.optim.lr_scheduler.StepLR",
-    ),
-    "MultiStepLR": ScheduleEntry(
-        options={
-            "plain": {"milestones": [3, 7]},
-            "slower": {"milestones": [1, 9, 20], "gamma": 0.5},
-            "in any order": {"milestones": [6, 2, 6]},
-            "from the first": {"milestones": [0]},
-        },
-        twin=lambda start, done, total, o: oracles.multi_step_lr(start, done, o.milestones, o.gamma),
-        peer="torch.optim.lr_scheduler.MultiStepLR",
-    ),
-    "ExponentialLR": ScheduleEntry(
-        options={"slow": {"gamma": 0.95}, "fast": {"gamma": 0.5}, "up": {"gamma": 1.1}},
-        twin=lambda start, done, total, o: oracles.exponential_lr(start, done, o.gamma),
-        peer="torch.optim.lr_scheduler.ExponentialLR",
-    ),
-    "LinearLR": ScheduleEntry(
-        options={
-            "plain": {},
-            "down": {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 31},
-            "all": {"start_factor": 0.5, "end_factor": 0.1, "total_iters": None},
-        },
-        twin=lambda start, done, total, o: oracles.linear_lr(
-            start, done, o.start_factor, o.end_factor, o.total_iters or total
-        ),
-        peer="torch.optim.lr_scheduler.LinearLR",
-        peer_options=lambda o, total: dict(o) | ({"total_iters": total} if o.get("total_iters", 5) is None else {}),
-    ),
-    "CosineAnnealingLR": ScheduleEntry(
-        options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
-        twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),
-        peer="torch.optim.lr_scheduler.CosineAnnealingLR",
-        peer_options=lambda options, total: {"T_max": total} | dict(options),
-    ),
-    "OneCycleLR": ScheduleEntry(
-        options={
-            "plain": {"max_lr": 0.4},
-            "lines": {"max_lr": 0.05, "total_steps": 70, "anneal_strategy": "linear", "pct_start": 0.45},
-            "three": {"max_lr": 0.3, "three_phase": True, "pct_start": 0.35, "div_factor": 10.0},
-            "product": {"max_lr": 0.2, "epochs": 9, "steps_per_epoch": 8, "final_div_factor": 100.0},
-            "slow": {"max_lr": 0.1, "base_momentum": 0.5, "max_momentum": 0.7},
-            "rate alone": {"max_lr": 0.1, "cycle_momentum": False},
-        },
-        twin=_cycle_rate,
-        momentum=_cycle_momentum,
-        peer="torch.optim.lr_scheduler.OneCycleLR",
-        peer_options=lambda o, total: dict(o) if "epochs" in o else {"total_steps": total} | dict(o),
-    ),
-    "SequentialLR": ScheduleEntry(
-        options={
-            "warm up": {"schedulers": [_part("LinearLR"), _part("CosineAnnealingLR", T_max=20)], "milestones": [5]},
-            "left out": {
-                "schedulers": [_part("LinearLR", total_iters=None), _part("CosineAnnealingLR")],
-                "milestones": [7],
-            },
-            "three": {
-                "schedulers": [
-                    _part("ExponentialLR", gamma=0.8),
-                    _part("MultiStepLR", milestones=[2, 5]),
-                    _part("LinearLR", start_factor=1.0, end_factor=0.1, total_iters=9),
-                ],
-                "milestones": [4, 18],
-            },
-            "one": {"schedulers": [_part("StepLR", step_size=3)], "milestones": []},
-        },
-        twin=_in_turn,
-        peer="torch.optim.lr_scheduler.SequentialLR",
-        peer_options=_parts_for_the_peer,
-    ),
-}
-
-
 # --- what is missing -------------------------------------------------------------------------------------------------
 
 
@@ -602,14 +461,19 @@ def train(
     epochs: int = 2,
     chunk: int | None = None,
     rates: Callable[[int], Any] = lambda epoch: None,
+    after: Callable[[fm.nn.Module, float, float], Any] = lambda model, loss, score: None,
 ) -> dict[str, np.ndarray]:
-    """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups)."""
+    """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups).
+
+    after  called with the model, the loss and the score of each epoch
+    """
     sizes = batch_sizes(len(data), batch)
     orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(epochs)]
     results = []
     if how == "graph":
         for epoch, order in enumerate(orders, 1):
             results.append(nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch)))
+            after(model, *results[-1])
     else:
         threads, pace = (3, Changing(3)) if how == "changing" else (how, Fixed(how))
         with Engine(model, rule, data.n_features, max(sizes), threads, pace, chunk, loss=loss) as engine:
@@ -617,6 +481,7 @@ def train(
                 rates_of_steps = rates(epoch)  # changes the groups' rates, which the engine takes over then
                 engine.refresh()
                 results.append(engine.epoch(data, order, sizes, rates=rates_of_steps))
+                after(model, *results[-1])
     state = {name: np.copy(array) for name, array in model.state_dict().items()}
     for i, values in rule.state.items():
         state |= {f"{i}.{name}": np.copy(value) for name, value in values.items()}

@@ -285,6 +285,25 @@ def one_cycle(first, peak, last, done: int, steps: int, pct_start: float, cosine
     return float((1 - share) * heights[at] + share * heights[at + 1])
 
 
+def reduce_on_plateau(start, metrics, mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps):
+    """The rate after each metric: PyTorch's documentation, with the metrics turned so that less is better."""
+    rate, rates, best, bad, resting = start, [], None, 0, 0
+    for metric in metrics:
+        margin = threshold * (1 if threshold_mode == "abs" or best is None else best)
+        if best is None or (metric < best - margin if mode == "min" else metric > best + margin):
+            best, bad = metric, 0
+        else:
+            bad += 1
+        if resting:
+            resting, bad = resting - 1, 0
+        if bad > patience:
+            resting, bad = cooldown, 0
+            lower = max(rate * factor, min_lr)
+            rate = lower if rate - lower > eps else rate
+        rates.append(rate)
+    return rates
+
+
 # ---------------------------------------------------------------- updates
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import fastmlp as fm
 
-CASES = contract.cases(contract.SCHEDULES)
+CASES = contract.cases(contract.OF_DONE)
 LONG = 60  # epochs or steps, past every length in the table
 
 every_schedule = pytest.mark.parametrize(("name", "chosen"), CASES)
@@ -127,11 +127,55 @@ def test_fit_trains_with_the_rates_of_the_twin(name, chosen, every):
         np.testing.assert_allclose(array, nets[1].state_dict()[name], rtol=1e-11, atol=1e-13)  # 30 steps of roundings
 
 
-@every_schedule
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
 def test_arguments_are_kept_by_their_names(name, chosen):
     schedule = made(name, chosen)
     for option, value in contract.SCHEDULES[name].options[chosen].items():
         assert getattr(schedule, option) == value
+
+
+# --- what watches a metric -------------------------------------------------------------------------------------------
+
+METRICS = np.random.default_rng(2).uniform(0.9, 1.1, LONG) * np.linspace(1, 0.5, LONG)  # one an epoch, up and down
+watching = pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.WATCHING))
+
+
+def twin_of(name, chosen, start, metrics):
+    known = contract.options_of(contract.SCHEDULES, fm.optim.SCHEDULES, name, chosen)
+    return contract.SCHEDULES[name].twin(start, metrics, known)
+
+
+@watching
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_watches_has_the_rates_of_the_twin(name, chosen, turned):
+    """In a loop of one's own, for groups with rates of their own."""
+    metrics, seen = METRICS[::-1] if turned else METRICS, []
+    optimizer = fm.optim.SGD([{"params": [fm.Parameter(np.ones(2))], "lr": lr} for lr in (0.1, 3.0)])
+    schedule = fm.optim.SCHEDULES[name](optimizer, **contract.SCHEDULES[name].options[chosen])
+    for metric in metrics:
+        schedule.step(metric)
+        seen.append(schedule.get_last_lr())
+    np.testing.assert_array_equal(np.array(seen).T, [twin_of(name, chosen, start, metrics) for start in (0.1, 3.0)])
+    assert seen[-1] != [0.1, 3.0]
+
+
+@watching
+@pytest.mark.parametrize("validation", [None, 0.3])
+def test_fit_watches_what_is_held_out_or_the_training(name, chosen, validation):
+    """In two calls, with the rates that the twin has for what the history tells, of rows without anything to learn."""
+    data = fm.Dataset(np.zeros((60, 7), np.float32), np.arange(60) % 4)
+    model = contract.Net(7, (("Linear", "plain", 5), ("Tanh", "plain", 1), ("Linear", "plain", 4)), 0).make(np.float32)
+    rule, schedule = fm.optim.SGD(model.parameters(), lr=1.0), made(name, chosen)
+    column = ("train" if validation is None else "validation") + ("_score" if schedule.mode == "max" else "_loss")
+    seen, metrics = [], []
+    for epochs in (13, 17):
+        look = lambda model, history: seen.append(rule.param_groups[0]["lr"])  # noqa: E731
+        history = fm.fit(
+            model, data, validation, rule, epochs, 10, schedule=schedule, callbacks=[look], progress=False
+        )  # fmt: skip
+        metrics += history.column(column)
+    assert seen == twin_of(name, chosen, 1.0, metrics)
+    assert seen[-1] < 1
 
 
 @pytest.mark.parametrize("every", ["epoch", "step"])

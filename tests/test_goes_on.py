@@ -22,6 +22,7 @@ SCHEDULES = {
     "one after the other": {
         "schedule": optim.SequentialLR([optim.LinearLR(), optim.CosineAnnealingLR(9)], [4]), "schedule_every": "step",
     },
+    "a plateau": {"schedule": optim.ReduceLROnPlateau(factor=0.5, patience=0, threshold=0.2)},
     "a cycle of a length": {"schedule": optim.OneCycleLR(0.2, total_steps=40)},
 }  # fmt: skip
 

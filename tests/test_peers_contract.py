@@ -261,7 +261,7 @@ def peer_schedule(name, chosen, optimizer, total):
     return named(entry.peer)(optimizer, **options)
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
 @pytest.mark.parametrize("total", [20, STEPS])
 def test_each_schedule_has_the_rates_of_its_peer(name, chosen, total):
     schedule = fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
@@ -272,7 +272,7 @@ def test_each_schedule_has_the_rates_of_its_peer(name, chosen, total):
         optimizer.step(), peer.step()
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
 @pytest.mark.parametrize(("every", "epochs"), [("epoch", 10), ("step", 10)])
 @pytest.mark.parametrize("rule", [("sgd", "momentum"), ("adam", "plain")], ids=str)
 def test_fit_with_each_schedule_trains_as_its_peer(name, chosen, every, epochs, rule):

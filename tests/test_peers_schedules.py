@@ -15,7 +15,7 @@ LONG, TOTAL = 60, 61  # steps made, and of a schedule whose length is left out
 # PyTorch multiplies the last rate each time: LONG roundings of 1e-16, and near the foot of a cosine, where 1 + cos is
 # small, as many as 1 / (1 + cos) times that.
 SAME = {"rel": 1e-12, "abs": 1e-15}
-every_schedule = pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+every_schedule = pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
 
 
 def rules(name="sgd"):
@@ -101,3 +101,19 @@ def test_parts_may_lack_the_optimizer(chosen):
     ours, theirs = rules()
     pair = made("SequentialLR", chosen, ours, parts_too=False), peer_schedule("SequentialLR", chosen, theirs, TOTAL)
     loop([pair], ours, theirs, hands=(2, 9, 20))
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.WATCHING))
+@pytest.mark.parametrize("metrics", ["noise", "falling", "with gaps"])
+def test_what_watches_reduces_where_the_peer_does(name, chosen, metrics):
+    seen = np.random.default_rng(1).uniform(0.9, 1.1, LONG) * np.linspace(1, 0.5 if metrics == "falling" else 1, LONG)
+    if metrics == "with gaps":
+        seen[[0, 9, 10]] = np.nan, np.inf, -3
+    ours, theirs = rules()
+    mine, peer = made(name, chosen, ours), peer_schedule(name, chosen, theirs, TOTAL)
+    for at, metric in enumerate(seen):
+        theirs.step()
+        mine.step(metric), peer.step(metric)
+        assert_same(ours, theirs, at)
+        for own in ("best", "num_bad_epochs", "cooldown_counter", "last_epoch"):
+            assert getattr(mine, own) == getattr(peer, own)

@@ -7,6 +7,7 @@ from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
 from .onecycle import OneCycleLR
+from .plateau import ReduceLROnPlateau
 from .rates import Rates
 from .schedule import Schedule
 from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
@@ -29,6 +30,7 @@ __all__ = [
     "OneCycleLR",
     "Optimizer",
     "Rates",
+    "ReduceLROnPlateau",
     "Schedule",
     "SequentialLR",
     "StepLR",

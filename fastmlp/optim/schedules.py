@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from .. import check
 from .onecycle import OneCycleLR
+from .plateau import ReduceLROnPlateau
 from .schedule import Schedule, checked_milestones
 from .sequential import SequentialLR
 
@@ -126,5 +127,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
         LinearLR,
         OneCycleLR,
         SequentialLR,
+        ReduceLROnPlateau,
     )
 }
