@@ -61,7 +61,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)",
     )
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
-    add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
+    schedule_help = "of the learning rate, from --lr on; of OneCycleLR, --lr is the peak (default: none)"
+    add("--schedule", choices=SCHEDULES, default=None, help=schedule_help)
+    every_help = "what the schedule counts (default: epoch; OneCycleLR: step)"
+    add("--schedule-every", choices=("epoch", "step"), default=None, help=every_help)
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
     add("--weight-decay", type=real(0), default=None, metavar="X", help="weight decay (default: 0; adamw: 0.01)")
     add("--dropout", type=real(0, 1), default=0.0, metavar="P", help="probability to drop a hidden value")
@@ -104,6 +107,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.momentum and options.optimizer != "sgd":
         parser.error(f"argument --momentum: {options.optimizer} has none; it goes with --optimizer sgd")
+    if options.schedule_every and not options.schedule:
+        parser.error("argument --schedule-every: there is no schedule; it goes with --schedule")
     if options.batch_norm and options.norm:
         parser.error(f"argument --norm: --batch-norm is --norm batch; give one of them, not {options.norm} too")
     options.norm = "batch" if options.batch_norm else options.norm
@@ -160,6 +165,7 @@ def train_model(
         progress="table" if options.no_progress else True,
         callbacks=[keep, *callbacks],
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
+        schedule_every=options.schedule_every,
     )
 
 
