@@ -78,7 +78,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--loss", type=named_loss, default=None, metavar="NAME", help=loss_help)
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
-    add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
+    schedule_help = "of the learning rate, from --lr on; of OneCycleLR, --lr is the peak (default: none)"
+    add("--schedule", choices=SCHEDULES, default=None, help=schedule_help)
+    every_help = "what the schedule counts (default: epoch; OneCycleLR: step)"
+    add("--schedule-every", choices=("epoch", "step"), default=None, help=every_help)
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
     add("--weight-decay", type=real(0), default=None, metavar="X", help="weight decay (default: 0; adamw: 0.01)")
     clip_norm_help = "most that the norm of all gradients together may be (default: any)"
@@ -127,6 +130,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.momentum and options.optimizer != "sgd":
         parser.error(f"argument --momentum: {options.optimizer} has none; it goes with --optimizer sgd")
+    if options.schedule_every and not options.schedule:
+        parser.error("argument --schedule-every: there is no schedule; it goes with --schedule")
     if options.batch_norm and options.norm:
         parser.error(f"argument --norm: --batch-norm is --norm batch; give one of them, not {options.norm} too")
     options.norm = "batch" if options.batch_norm else options.norm
@@ -187,6 +192,7 @@ def train_model(
         callbacks=[keep, *callbacks],
         loss=loss,
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
+        schedule_every=options.schedule_every,
         clip_norm=options.clip_norm,
         clip_value=options.clip_value,
         average=options.average,

@@ -1,8 +1,8 @@
 """The contract of every declared kind: how it is built, with which options, its slow twin and its peer.
 
 `nn.LAYERS`, `nn.LOSSES`, `optim.RULES` and `optim.SCHEDULES` say what there is. A new kind needs an entry in a table
-here and a twin in `oracles`, a loss in `contract_losses` and `oracles_losses`; `gaps` names what is missing, and the
-tests run over the tables:
+here and a twin in `oracles`, a loss in `contract_losses` and `oracles_losses`, a schedule in `contract_schedules`;
+`gaps` names what is missing, and the tests run over the tables:
 
     test_contract_layers      twin, gradients, NaN, explain, report, page, files
     test_contract_losses      twin, gradients, NaN, score, explain
@@ -28,6 +28,7 @@ from contract_layers import normal as _normal
 from contract_losses import LOSSES, targets
 from contract_losses import LossEntry as LossEntry
 from contract_losses import loss as loss
+from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry
 from hypothesis import strategies as st
 from strategies import off_kinks
 
@@ -37,6 +38,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 PEERS = ("torch", "optax", "sklearn")  # packages that peers are of; `test_peers_contract` knows how each is called
+__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry"]  # from there
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
@@ -56,22 +58,6 @@ class RuleEntry:
     twin: Callable[[Any, Any, dict[str, Any], Any, int], tuple[Any, dict[str, Any]]] | None = None
     peer: str | None = None
     peer_options: Callable[[Options], Options] = dict
-
-
-@dataclass(frozen=True)
-class ScheduleEntry:
-    """A declared schedule.
-
-    options       as of a layer
-    twin          (start, done, total, options) -> rate
-    peer          the name of the class
-    peer_options  (options, total) -> the peer's
-    """
-
-    options: Mapping[str, Options] | None = None
-    twin: Callable[[float, int, int, Any], float] | None = None
-    peer: str | None = None
-    peer_options: Callable[[Options, int], Options] = lambda options, total: options
 
 
 def _prelu(s, x, dy) -> LayerTwin:
@@ -243,20 +229,6 @@ RULES: dict[str, RuleEntry] = {
         },
     ),
 }  # fmt: skip
-
-SCHEDULES: dict[str, ScheduleEntry] = {
-    "StepLR": ScheduleEntry(
-        options={"plain": {"step_size": 3}, "each": {"step_size": 1, "gamma": 0.9}, "up": {"step_size": 7, "gamma": 2}},
-        twin=lambda start, done, total, o: oracles.step_lr(start, done, o.step_size, o.gamma),
-        peer="torch.optim.lr_scheduler.StepLR",
-    ),
-    "CosineAnnealingLR": ScheduleEntry(
-        options={"plain": {}, "short": {"T_max": 17}, "floor": {"T_max": 40, "eta_min": 1e-4}},
-        twin=lambda start, done, total, o: oracles.cosine_annealing(start, done, o.T_max or total, o.eta_min),
-        peer="torch.optim.lr_scheduler.CosineAnnealingLR",
-        peer_options=lambda options, total: {"T_max": total} | dict(options),
-    ),
-}
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------
@@ -437,14 +409,19 @@ def train(
     epochs: int = 2,
     chunk: int | None = None,
     rates: Callable[[int], Any] = lambda epoch: None,
+    after: Callable[[fm.nn.Module, float, float], Any] = lambda model, loss, score: None,
 ) -> dict[str, np.ndarray]:
-    """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups)."""
+    """Every number that training changes, by name, and the losses and scores. rates: epoch -> (steps, groups).
+
+    after  called with the model, the loss and the score of each epoch
+    """
     sizes = batch_sizes(len(data), batch)
     orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(epochs)]
     results = []
     if how == "graph":
         for epoch, order in enumerate(orders, 1):
             results.append(nodes.epoch(model, rule, loss, data, order, sizes, lambda *_: None, rates(epoch)))
+            after(model, *results[-1])
     else:
         threads, pace = (3, Changing(3)) if how == "changing" else (how, Fixed(how))
         width = data.targets.size // len(data)
@@ -453,6 +430,7 @@ def train(
                 rates_of_steps = rates(epoch)  # changes the groups' rates, which the engine takes over then
                 engine.refresh()
                 results.append(engine.epoch(data, order, sizes, rates=rates_of_steps))
+                after(model, *results[-1])
     state = {name: np.copy(array) for name, array in model.state_dict().items()}
     for i, values in rule.state.items():
         state |= {f"{i}.{name}": np.copy(value) for name, value in values.items()}

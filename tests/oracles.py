@@ -352,6 +352,61 @@ def step_lr(start: float, done: int, step_size: int, gamma: float) -> float:
     return rate
 
 
+def multi_step_lr(start: float, done: int, milestones, gamma: float) -> float:
+    """Times gamma after each of the milestones."""
+    rate = start
+    for t in range(done + 1):
+        for _ in range(list(milestones).count(t)):
+            rate = rate * gamma
+    return rate
+
+
+def exponential_lr(start: float, done: int, gamma: float) -> float:
+    """Times gamma after each epoch or step."""
+    rate = start
+    for _ in range(done):
+        rate = rate * gamma
+    return rate
+
+
+def linear_lr(start: float, done: int, start_factor: float, end_factor: float, total_iters: int) -> float:
+    """In equal steps from one factor of the rate to the other, and there it stays."""
+    return start * float(np.linspace(start_factor, end_factor, total_iters + 1)[min(done, total_iters)])
+
+
+def one_cycle(first, peak, last, done: int, steps: int, pct_start: float, cosine: bool, three_phase: bool) -> float:
+    """Through the corners of the cycle: in a line, or in half a wave of a cosine from one to the next."""
+    rise = pct_start * steps - 1
+    corners, heights = [0.0, rise, steps - 1.0], [first, peak, last]
+    if three_phase:
+        corners[2:2], heights = [2 * rise], [first, peak, first, last]
+    if rise < 0:  # a cycle of so few steps begins behind its first corner
+        corners, heights = corners[1:], heights[1:]
+    at = sum(corner < done for corner in corners[1:-1])
+    share = (done - corners[at]) / (corners[at + 1] - corners[at])
+    share = np.sin(np.pi * share / 2) ** 2 if cosine else share
+    return float((1 - share) * heights[at] + share * heights[at + 1])
+
+
+def reduce_on_plateau(start, metrics, mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps):
+    """The rate after each metric: PyTorch's documentation, with the metrics turned so that less is better."""
+    rate, rates, best, bad, resting = start, [], None, 0, 0
+    for metric in metrics:
+        margin = threshold * (1 if threshold_mode == "abs" or best is None else best)
+        if best is None or (metric < best - margin if mode == "min" else metric > best + margin):
+            best, bad = metric, 0
+        else:
+            bad += 1
+        if resting:
+            resting, bad = resting - 1, 0
+        if bad > patience:
+            resting, bad = cooldown, 0
+            lower = max(rate * factor, min_lr)
+            rate = lower if rate - lower > eps else rate
+        rates.append(rate)
+    return rates
+
+
 # ---------------------------------------------------------------- updates
 
 

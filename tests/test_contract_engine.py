@@ -122,18 +122,39 @@ def test_one_number_a_row_may_come_without_an_axis():
             assert contract.differing(*states) == []
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
-@pytest.mark.parametrize("every", ["epoch", "step"])
-def test_every_schedule_has_the_same_bits(name, chosen, every):
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
+@pytest.mark.parametrize(("every", "rule_of"), [("epoch", "adam"), ("step", "adam"), ("step", "sgd")])
+def test_every_schedule_has_the_same_bits(name, chosen, every, rule_of):
+    """Plain SGD gets a momentum from a schedule that moves it."""
     loss, first = contract.loss("cross_entropy", "plain"), None
     data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2)
     for how in contract.HOWS:
         model = plain().make(np.float32)
-        rule = contract.optimizer(model, "adam", "plain")
+        rule = contract.optimizer(model, rule_of, "plain")
         schedule = fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
         rates = fm.optim.Rates(rule, schedule, every, 3, len(contract.batch_sizes(ROWS, 16)))
         state = contract.train(how, model, rule, loss, data, epochs=3, chunk=2, rates=rates.of_epoch)
         state["rates"] = np.array([group["lr"] for group in rule.param_groups])
+        first = first or state
+        assert contract.differing(state, first) == [], how
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.WATCHING))
+def test_what_watches_has_the_same_bits(name, chosen):
+    """With the losses that engine and graph have found themselves."""
+    loss, first = contract.loss("cross_entropy", "plain"), None
+    data = contract.data_set(loss, 21, 5, ROWS, np.float32, 2)
+    for how in contract.HOWS:
+        model, seen = plain().make(np.float32), []
+        rule = contract.optimizer(model, "adam", "plain")
+        schedule = fm.optim.SCHEDULES[name](rule, **contract.SCHEDULES[name].options[chosen])
+
+        def look(model, mean, score, schedule=schedule, seen=seen):
+            schedule.step(mean if schedule.mode == "min" else score)
+            seen.append(schedule.get_last_lr())
+
+        state = contract.train(how, model, rule, loss, data, epochs=14, chunk=2, after=look)
+        state["rates"] = np.array(seen)
         first = first or state
         assert contract.differing(state, first) == [], how
 

@@ -6,7 +6,7 @@ import pytest
 
 import fastmlp as fm
 
-CASES = contract.cases(contract.SCHEDULES)
+CASES = contract.cases(contract.OF_DONE)
 LONG = 60  # epochs or steps, past every length in the table
 
 every_schedule = pytest.mark.parametrize(("name", "chosen"), CASES)
@@ -17,8 +17,15 @@ def made(name, chosen):
 
 
 def expected(name, chosen, start, done, total):
-    known = contract.defaults(fm.optim.SCHEDULES[name]) | dict(contract.SCHEDULES[name].options[chosen])
-    return contract.SCHEDULES[name].twin(start, done, total, contract.SimpleNamespace(**known))
+    known = contract.options_of(contract.SCHEDULES, fm.optim.SCHEDULES, name, chosen)
+    return contract.SCHEDULES[name].twin(start, done, total, known)
+
+
+def expected_momentum(name, chosen, done, total):
+    """None where the schedule leaves it."""
+    known = contract.options_of(contract.SCHEDULES, fm.optim.SCHEDULES, name, chosen)
+    momentum = contract.SCHEDULES[name].momentum
+    return momentum(done, total, known) if momentum else None
 
 
 # --- complete --------------------------------------------------------------------------------------------------------
@@ -53,6 +60,9 @@ def test_rates_are_those_of_the_twin(name, chosen, start, total):
         assert isinstance(rate, float)
         # a power against a product of as many factors: a rounding each
         assert abs(rate - expected(name, chosen, start, done, total)) <= 1e-13 * max(start, rate)
+        momentum = expected_momentum(name, chosen, done, total)
+        momenta = schedule.momenta_of_groups(2, done, total)
+        assert momenta is None if momentum is None else momenta == pytest.approx([momentum] * 2, rel=1e-13)
 
 
 @every_schedule
@@ -70,17 +80,22 @@ def test_fit_leaves_the_rates_of_the_twin_in_the_groups(name, chosen, every):
     loss = contract.loss("cross_entropy", "plain")
     data = contract.data_set(loss, 7, 4, 50, np.float32, 0)
     model = contract.Net(7, (("Linear", "plain", 5), ("Tanh", "plain", 1), ("Linear", "plain", 4)), 0).make(np.float32)
-    rule = contract.optimizer(model, "sgd", "plain")
-    starts, seen = [group["lr"] for group in rule.param_groups], []
+    rule = contract.optimizer(model, "sgd", "momentum")
+    starts, before = ([group[option] for group in rule.param_groups] for option in ("lr", "momentum"))
+    seen, momenta = [], []
 
     def look(model, history):
         seen.append([group["lr"] for group in rule.param_groups])
+        momenta.append([group["momentum"] for group in rule.param_groups])
 
     options = {"schedule": made(name, chosen), "schedule_every": every, "callbacks": [look]}
     fm.fit(model, data, optimizer=rule, epochs=10, batch_size=10, progress=False, **options)
     total, last = (10, range(10)) if every == "epoch" else (50, range(4, 50, 5))
     wanted = [[expected(name, chosen, start, done, total) for start in starts] for done in last]
     np.testing.assert_allclose(seen, wanted, rtol=1e-13)  # as above
+    moved = [expected_momentum(name, chosen, done, total) for done in last]
+    wanted = [before if momentum is None else [momentum] * 2 for momentum in moved]
+    np.testing.assert_allclose(momenta, wanted, rtol=1e-13)
 
 
 @every_schedule
@@ -100,9 +115,10 @@ def test_fit_trains_with_the_rates_of_the_twin(name, chosen, every):
             for step in range(30):
                 epoch, batch = divmod(step, 5)
                 rows = np.random.default_rng((3, epoch + 1)).permutation(50)[10 * batch : 10 * batch + 10]
-                rule.param_groups[0]["lr"] = expected(
-                    name, chosen, 0.1, epoch if every == "epoch" else step, total
-                )  # fmt: skip
+                done = epoch if every == "epoch" else step
+                rule.param_groups[0]["lr"] = expected(name, chosen, 0.1, done, total)
+                if (momentum := expected_momentum(name, chosen, done, total)) is not None:
+                    rule.param_groups[0]["momentum"] = momentum
                 model.zero_grad()
                 fm.ops.cross_entropy(model(fm.Tensor(data.features[rows])), data.labels[rows]).backward()
                 rule.step()
@@ -111,11 +127,55 @@ def test_fit_trains_with_the_rates_of_the_twin(name, chosen, every):
         np.testing.assert_allclose(array, nets[1].state_dict()[name], rtol=1e-11, atol=1e-13)  # 30 steps of roundings
 
 
-@every_schedule
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
 def test_arguments_are_kept_by_their_names(name, chosen):
     schedule = made(name, chosen)
     for option, value in contract.SCHEDULES[name].options[chosen].items():
         assert getattr(schedule, option) == value
+
+
+# --- what watches a metric -------------------------------------------------------------------------------------------
+
+METRICS = np.random.default_rng(2).uniform(0.9, 1.1, LONG) * np.linspace(1, 0.5, LONG)  # one an epoch, up and down
+watching = pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.WATCHING))
+
+
+def twin_of(name, chosen, start, metrics):
+    known = contract.options_of(contract.SCHEDULES, fm.optim.SCHEDULES, name, chosen)
+    return contract.SCHEDULES[name].twin(start, metrics, known)
+
+
+@watching
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_watches_has_the_rates_of_the_twin(name, chosen, turned):
+    """In a loop of one's own, for groups with rates of their own."""
+    metrics, seen = METRICS[::-1] if turned else METRICS, []
+    optimizer = fm.optim.SGD([{"params": [fm.Parameter(np.ones(2))], "lr": lr} for lr in (0.1, 3.0)])
+    schedule = fm.optim.SCHEDULES[name](optimizer, **contract.SCHEDULES[name].options[chosen])
+    for metric in metrics:
+        schedule.step(metric)
+        seen.append(schedule.get_last_lr())
+    np.testing.assert_array_equal(np.array(seen).T, [twin_of(name, chosen, start, metrics) for start in (0.1, 3.0)])
+    assert seen[-1] != [0.1, 3.0]
+
+
+@watching
+@pytest.mark.parametrize("validation", [None, 0.3])
+def test_fit_watches_what_is_held_out_or_the_training(name, chosen, validation):
+    """In two calls, with the rates that the twin has for what the history tells, of rows without anything to learn."""
+    data = fm.Dataset(np.zeros((60, 7), np.float32), np.arange(60) % 4)
+    model = contract.Net(7, (("Linear", "plain", 5), ("Tanh", "plain", 1), ("Linear", "plain", 4)), 0).make(np.float32)
+    rule, schedule = fm.optim.SGD(model.parameters(), lr=1.0), made(name, chosen)
+    column = ("train" if validation is None else "validation") + ("_score" if schedule.mode == "max" else "_loss")
+    seen, metrics = [], []
+    for epochs in (13, 17):
+        look = lambda model, history: seen.append(rule.param_groups[0]["lr"])  # noqa: E731
+        history = fm.fit(
+            model, data, validation, rule, epochs, 10, schedule=schedule, callbacks=[look], progress=False
+        )  # fmt: skip
+        metrics += history.column(column)
+    assert seen == twin_of(name, chosen, 1.0, metrics)
+    assert seen[-1] < 1
 
 
 @pytest.mark.parametrize("every", ["epoch", "step"])

@@ -19,7 +19,12 @@ SCHEDULES = {
     "steps": {"schedule": optim.StepLR(2, 0.5)},
     "cosine of a length": {"schedule": optim.CosineAnnealingLR(10), "schedule_every": "epoch"},
     "every step": {"schedule": optim.StepLR(5, 0.9), "schedule_every": "step"},
-}
+    "one after the other": {
+        "schedule": optim.SequentialLR([optim.LinearLR(), optim.CosineAnnealingLR(9)], [4]), "schedule_every": "step",
+    },
+    "a plateau": {"schedule": optim.ReduceLROnPlateau(factor=0.5, patience=0, threshold=0.2)},
+    "a cycle of a length": {"schedule": optim.OneCycleLR(0.2, total_steps=40)},
+}  # fmt: skip
 
 
 class Own(nn.Sequential):

@@ -140,7 +140,7 @@ OPTIMIZERS = {
     "names for numbers": (lambda: adam().load_state_dict(state_of(state={"a": {}})), ValueError, "another form"),
     "gamma as a text": (lambda: optim.StepLR(3, gamma="0.1"), ValueError, "StepLR: gamma is '0.1'"),
     "gamma below 0": (lambda: optim.StepLR(3, gamma=-1), ValueError, "StepLR: gamma is -1"),
-    "an optimizer as step_size": (lambda: optim.StepLR(sgd(), 3), ValueError, "StepLR: step_size is SGD("),
+    "a rule's name as step_size": (lambda: optim.StepLR("sgd", 3), ValueError, "StepLR: step_size is 'sgd'"),
 }  # fmt: skip
 
 RUNNING = {

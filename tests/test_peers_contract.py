@@ -347,10 +347,14 @@ def test_each_rule_makes_the_steps_of_its_peer_where_gradients_are_far_apart(nam
 
 def peer_schedule(name, chosen, optimizer, total):
     entry = contract.SCHEDULES[name]
-    return named(entry.peer)(optimizer, **entry.peer_options(dict(entry.options[chosen]), total))
+    options = dict(entry.peer_options(dict(entry.options[chosen]), total))
+    if "schedulers" in options:
+        parts = [(named(contract.SCHEDULES[part].peer), given) for part, given in options["schedulers"]]
+        options["schedulers"] = [kind(optimizer, **given) for kind, given in parts]
+    return named(entry.peer)(optimizer, **options)
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
 @pytest.mark.parametrize("total", [20, STEPS])
 def test_each_schedule_has_the_rates_of_its_peer(name, chosen, total):
     schedule = fm.optim.SCHEDULES[name](**contract.SCHEDULES[name].options[chosen])
@@ -361,7 +365,7 @@ def test_each_schedule_has_the_rates_of_its_peer(name, chosen, total):
         optimizer.step(), peer.step()
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.OF_DONE))
 @pytest.mark.parametrize(("every", "epochs"), [("epoch", 10), ("step", 10)])
 @pytest.mark.parametrize("rule", [("sgd", "momentum"), ("adam", "plain")], ids=str)
 def test_fit_with_each_schedule_trains_as_its_peer(name, chosen, every, epochs, rule):

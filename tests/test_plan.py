@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp.kernels import steps
+from fastmlp.kernels import layout
 from fastmlp.running.engine import Engine
 from fastmlp.running.plan import ALONE_NUMBERS, Plan
 from fastmlp.running.verify import verify
@@ -178,4 +178,4 @@ def test_the_engine_trusts_no_plan_with_a_fault(monkeypatch):
 
 
 def test_every_form_is_in_the_plan():
-    assert set(plan().rows["form"]) == {steps.ELEMENTWISE, steps.RANDOM, steps.NORM, steps.LINEAR}
+    assert set(plan().rows["form"]) == {layout.ELEMENTWISE, layout.RANDOM, layout.NORM, layout.LINEAR}

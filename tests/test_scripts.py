@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "train.py"
 FILES = ["config.json", "history.csv", "metrics.json", "model.safetensors", "test.result"]
 OPTIONS = [
-    "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "momentum", "weight_decay", "clip_norm",
+    "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "schedule_every", "momentum",
+    "weight_decay", "clip_norm",
     "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "validation", "patience",
     "monitor", "seed", "threads", "out", "name", "force", "no_plots", "no_report", "open", "save_wrong_digits",
     "tensorboard", "no_progress",
@@ -237,6 +238,8 @@ VARIANTS = [
     (["--validation", "1"], {"validation": 1}),
     (["--validation", ".5"], {"validation": 0.5}),
     (["--lr", "1e-2"], {"lr": 0.01}),
+    (["--schedule", "CosineAnnealingLR", "--schedule-every", "step"], {"schedule_every": "step"}),
+    (["--schedule", "ReduceLROnPlateau"], {"schedule": "ReduceLROnPlateau", "schedule_every": None}),
     (["--batch-size", "1000"], {"batch_size": 1000}),
     (["--batch-size", "199", "--batch-norm"], {"batch_size": 199}),
     (["--threads", "1"], {"threads": 1}),
@@ -570,6 +573,18 @@ def test_a_wrong_command_line_is_refused_in_a_line(train, arguments):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_momentum_goes_with_sgd_alone(train, optimizer):
     assert_one_line(train("--momentum", "0.9", "--optimizer", optimizer), "--momentum", "sgd")
+
+
+def test_the_first_lines_say_the_rates(train):
+    """--lr is the peak of a cycle, which counts steps: 4 an epoch."""
+    run = train("--schedule", "OneCycleLR", "--lr", "0.05", "--epochs", "3")
+    said = (
+        "OneCycleLR, step by step: learning rate 0.002 at the start (step 1), 0.0324 in the middle (step 7), 2e-07 at"
+    )
+    assert [line for line in run.lines if "learning rate" in line] == [f"{said} the end (step 12)"]
+    assert_one_line(train("--schedule-every", "step"), "--schedule-every", "it goes with --schedule")
+    run = train("--schedule", "ReduceLROnPlateau", "--schedule-every", "step")
+    assert_one_line(run, "schedule_every is 'step'", "ReduceLROnPlateau")
 
 
 def test_a_run_folder_that_is_not_empty_is_left_alone(train, tmp_path):

@@ -18,9 +18,9 @@ SCALES = 8  # numbers that `scale` may hand to `update`
 @inner
 def prepare(rule, slot, step, scale):
     """The options of a parameter; `scale` gets what the rule makes of them for a step of the epoch."""
-    rate = rule.rates[min(step, rule.rates.shape[0] - 1), slot]
-    call_scale(rule.scale, rule.option[slot], rate, rule.counts[slot] + step + 1, scale)
-    return rule.option[slot]
+    option = rule.option[min(step - rule.first, rule.option.shape[0] - 1), slot]
+    call_scale(rule.scale, option, option[0], rule.counts[slot] + step + 1, scale)
+    return option
 
 
 @inner

@@ -7,7 +7,12 @@ from .adam import Adam, AdamW
 from .averaging import AVERAGES, EMA, SWA, Average
 from .base import Optimizer
 from .lion import Lion
-from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
+from .onecycle import OneCycleLR
+from .plateau import ReduceLROnPlateau
+from .rates import Rates
+from .schedule import Schedule
+from .schedules import SCHEDULES, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
+from .sequential import SequentialLR
 from .sgd import SGD
 
 RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
@@ -23,9 +28,15 @@ __all__ = [
     "AdamW",
     "Average",
     "CosineAnnealingLR",
+    "ExponentialLR",
+    "LinearLR",
     "Lion",
+    "MultiStepLR",
+    "OneCycleLR",
     "Optimizer",
     "Rates",
+    "ReduceLROnPlateau",
     "Schedule",
+    "SequentialLR",
     "StepLR",
 ]

@@ -239,6 +239,29 @@ class Optimizer:
                 raise ValueError(f"{self._name}: {name} of a group is {value!r}; it must be a number") from None
         return found
 
+    def momentum_place(self) -> int | None:
+        """Where `option_numbers` has the momentum that a schedule may move: β₁ of betas, or momentum; None without."""
+        place = 0
+        for name, value in self.defaults.items():
+            if name == ("betas" if "betas" in self.defaults else "momentum"):
+                return place
+            place += len(value) if isinstance(value, tuple | list) else 1
+        return None
+
+    def set_momentum(self, group: Group, momentum: float) -> None:
+        """Give a group another momentum, as a schedule has it."""
+        if "betas" in self.defaults:
+            group["betas"] = (momentum, *group["betas"][1:])
+        else:
+            group["momentum"] = momentum
+
+    def set_rates(self, rates: Array) -> None:
+        """Give the groups the rates of a step: (groups,), or (groups, 2) with a momentum each."""
+        for group, given in zip(self.param_groups, rates.reshape(len(rates), -1), strict=True):
+            group["lr"] = float(given[0])
+            if len(given) > 1:
+                self.set_momentum(group, float(given[1]))
+
     def try_out(self, group: Group) -> None:
         """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""
         if trial.of_package(type(self)) or not self.runs_on_engine() or not group["params"]:

@@ -20,7 +20,7 @@ from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
-from ..kernels import forms, steps
+from ..kernels import forms, layout, steps
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
 from ..machine import check_memory
@@ -90,7 +90,7 @@ class Engine(OfThisProcess):
         shapes = self.weights.p.shape, self.weights.own_p.shape
         self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
         shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
-        self.average = steps.Average(np.zeros(0), *(zeros(shape, dtype) for shape in shapes))
+        self.average = layout.Average(np.zeros(0), *(zeros(shape, dtype) for shape in shapes))
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -102,7 +102,7 @@ class Engine(OfThisProcess):
         self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
         self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, kernels.SCALES))
         self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
-        self.net = steps.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
+        self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
         rule, pair, keep = type(optimizer), self.loss.kernels, (clipping.keep_scale, clipping.keep_gradient)
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
         self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
@@ -176,13 +176,13 @@ class Engine(OfThisProcess):
         """Train on the rows `order` of a Dataset in batches of `sizes`; returns (mean loss, score).
 
         on_chunk(rows, mean loss so far, score so far) is called after each chunk. rates: (steps, groups), the learning
-        rate of each step for each parameter group; None for those that stand in the groups. The model's and the
-        optimizer's arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early:
-        that of whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held
-        before the epoch.
+        rate of each step for each parameter group, or (steps, groups, 2) with the momentum, as `Optimizer.set_rates`
+        takes them; None for what stands in the groups. The model's and the optimizer's arrays hold the result when this
+        returns, and also when an exception, such as Ctrl-C, ends it early: that of whole steps. Where the exception
+        comes from a kernel, its step is not whole: they hold what they held before the epoch.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
-        if rates is not None and rates.shape != (len(sizes), len(self.optimizer.param_groups)):
+        if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
         batches, sums = self._batches(data, order, bounds), np.zeros(5)
         if self.averaging is not None:
@@ -204,7 +204,7 @@ class Engine(OfThisProcess):
             self._write_back()
         return mean()
 
-    def _batches(self, data: Dataset, order: Array, bounds: Array) -> steps.Batches:
+    def _batches(self, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
         """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
         check_rows("fit", data, int(self.plan.rows[0]["inputs"]))
         check_targets("fit", self.loss, data, self.plan.columns)
@@ -218,9 +218,9 @@ class Engine(OfThisProcess):
         weights, scored = weights_of("fit", data, self.row_weights)
         self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])
         counts = weight_table(self.loss, targets, weights, scored)
-        return steps.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
+        return layout.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
 
-    def _chunk(self, batches: steps.Batches, rates: Array | None) -> None:
+    def _chunk(self, batches: layout.Batches, rates: Array | None) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
 
         The threads wait for each other at gates, so none may be missing. They are all there before one begins, and a
@@ -247,31 +247,31 @@ class Engine(OfThisProcess):
             own[1:threads] = own[0]
 
     def _arguments(
-        self, threads: int, gate: Array, batches: steps.Batches, rates: Array | None, first: int, last: int
+        self, threads: int, gate: Array, batches: layout.Batches, rates: Array | None, first: int, last: int
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
-        slot_rates = np.ascontiguousarray(self.options[:, 0][None] if rates is None else rates[:, self.groups])
         weights, loss = self.weights, self.loss
         return (
             threads, self.patience, gate, self.net, batches,
-            steps.Loss(
+            layout.Loss(
                 *self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows,
                 loss.factor(self.plan.columns),
             ),
-            steps.Rule(*self.rule_at, self.options, self.counts, slot_rates), self._clip(), self.average,
-            steps.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
-            steps.Own(
+            layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts),
+            self._clip(), self.average,
+            layout.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
+            layout.Own(
                 weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
                 self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
             ),
             first, last, self.sums,
         )  # fmt: skip
 
-    def _clip(self) -> steps.Clip:
+    def _clip(self) -> layout.Clip:
         """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and the norm's."""
         slots = len(self.plan.slots)
-        keep = steps.Rule(*self.keep_at, np.full((slots, 1), self.clip.value), self.counts, np.zeros((1, slots)))
-        return steps.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
+        keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts)
+        return layout.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
 
     def _averages(self) -> list[tuple[Slot, Array, Array]]:
         """(slot, flat buffer, array) of the average of each parameter, where there is one."""
@@ -281,6 +281,18 @@ class Engine(OfThisProcess):
         flat = self.average.a, self.average.own_a
         arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
         return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
+
+    def _options(self, rates: Array | None, first: int, last: int) -> Array:
+        """(steps, slots, n): the options of each of the steps [first, last), or of all of them, (1, slots, n)."""
+        if rates is None:
+            return self.options[None]
+        options = np.repeat(self.options[None], last - first, axis=0)
+        given = rates[first:last, self.groups].reshape(last - first, len(self.groups), -1)
+        options[:, :, 0] = given[:, :, 0]
+        place = self.optimizer.momentum_place()
+        if given.shape[2] > 1 and place is not None:
+            options[:, :, place] = given[:, :, 1]
+        return options
 
     def _read_optimizer(self) -> None:
         """Options and state of every parameter, into the engine's buffers."""

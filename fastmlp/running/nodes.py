@@ -73,8 +73,7 @@ def epoch(
 
     for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
         if rates is not None:
-            for group, rate in zip(optimizer.param_groups, rates[step], strict=True):
-                group["lr"] = float(rate)
+            optimizer.set_rates(rates[step])
         rows = order[start : start + len(targets)]
         w, scores_w = (None if given is None else given[rows] for given in (weights, scored))
         with nullcontext() if step else kernels.announce_compiling(say):

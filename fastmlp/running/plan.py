@@ -16,12 +16,12 @@ import numpy as np
 from .. import kernels
 from ..graph import FLOATS, Array, Parameter
 from ..graph.operation import kernel_array
-from ..kernels import forms, steps
+from ..kernels import forms, layout
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
 
 ALONE_NUMBERS = 1 << 15  # a last layer of at most so many weights is computed by every thread
-FORMS = {"elementwise": steps.ELEMENTWISE, "random": steps.RANDOM, "norm": steps.NORM, "linear": steps.LINEAR}
+FORMS = {"elementwise": layout.ELEMENTWISE, "random": layout.RANDOM, "norm": layout.NORM, "linear": layout.LINEAR}
 ADDRESSES = {  # a form's kernels: what they do -> the arguments they have; those of a "norm" differ by what they do
     "elementwise": {"forward": "elementwise_forward", "evaluate": "elementwise_forward",
                     "backward": "elementwise_backward"},
@@ -144,7 +144,7 @@ class Plan(OfThisProcess):
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
         self.lanes, self.tiles = kernels.lanes(self.dtype), kernels.tiles(self.dtype)
-        self.rows = np.zeros(len(layers), steps.ROW)
+        self.rows = np.zeros(len(layers), layout.ROW)
         self.numbers = np.zeros((len(layers), max(1, *(len(layer.numbers) for layer in layers))))
         self.slots: list[Slot] = []
         self.sizes = dict.fromkeys(("p", "own_p", "act", "own_act", "dact", "own_dact", "state"), 0)
@@ -155,7 +155,7 @@ class Plan(OfThisProcess):
         self.columns = features
         for i in range(len(layers)):
             self._lower(i)
-        self.slot_rows = np.zeros(len(self.slots), steps.SLOT)
+        self.slot_rows = np.zeros(len(self.slots), layout.SLOT)
         for one, slot in zip(self.slot_rows, self.slots, strict=True):
             one["at"], one["alone"], one["columns"] = slot.at, slot.alone, slot.shape[0]
             one["width"] = slot.copies if slot.copies > 1 else -(-slot.shape[0] // self.lanes) * self.lanes
@@ -193,7 +193,7 @@ class Plan(OfThisProcess):
         below = False
         for row in self.rows:
             row["trains"] = self.slot_rows["trained"][row["slot"] : row["slot"] + row["parameters"]].any()
-            made_on_the_way = row["form"] != steps.LINEAR and not row["weights"]  # its own gradients, by its backward
+            made_on_the_way = row["form"] != layout.LINEAR and not row["weights"]  # its own gradients, by its backward
             row["sends"] = below or bool(row["trains"] and made_on_the_way)
             below = below or bool(row["trains"])
 
@@ -242,9 +242,9 @@ class Plan(OfThisProcess):
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
         for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
             changes = sends_by_rows(above) != row["by_rows"]
-            row["waits_back"] = not row["alone"] and (row["form"] == steps.LINEAR or changes)
+            row["waits_back"] = not row["alone"] and (row["form"] == layout.LINEAR or changes)
         last = self.rows[-1]  # its dy is made by the loss, after which all have waited
-        last["waits_back"] = last["form"] == steps.LINEAR and not last["alone"]
+        last["waits_back"] = last["form"] == layout.LINEAR and not last["alone"]
 
     def _kernels(self, row: Any, layer: Layer) -> None:
         """The addresses of the layer's kernels, compiled or loaded now."""
@@ -304,7 +304,7 @@ def _leading(layer: Any) -> bool:
 
 def sends_by_rows(row: Any) -> bool:
     """Whether each thread makes rows of the gradient that a layer sends down, or columns."""
-    return bool(row["by_rows"] and row["form"] != steps.LINEAR)
+    return bool(row["by_rows"] and row["form"] != layout.LINEAR)
 
 
 class Weights(OfThisProcess):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import forms, steps
+from ..kernels import forms, layout
 from .plan import ADDRESSES, Plan, gradient_rows, sends_by_rows
 
 
@@ -48,9 +48,9 @@ def verify(plan: Plan) -> None:
         else:
             require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
             require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
-            require(i, row["waits"] or (row["form"] != steps.LINEAR and row["by_rows"] == below["by_rows"]) or
+            require(i, row["waits"] or (row["form"] != layout.LINEAR and row["by_rows"] == below["by_rows"]) or
                     below["alone"], "it does not wait for its input")  # fmt: skip
-        linear, above = row["form"] == steps.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
+        linear, above = row["form"] == layout.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
         others = linear or (above is not None and sends_by_rows(above) != row["by_rows"])
         require(i, row["waits_back"] or row["alone"] or not others, "it does not wait for its gradient")
         for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
@@ -69,7 +69,7 @@ def verify(plan: Plan) -> None:
             require(i, placed and (counts or not one["trained"]), "a parameter that passes over all find elsewhere")
         trains_below = any(earlier["trains"] for earlier in plan.rows[:i])
         require(i, row["sends"] or not trains_below, "a layer below is trained, and gets no gradient")
-        if row["form"] == steps.NORM:
+        if row["form"] == layout.NORM:
             require(i, not row["alone"], "a norm is alone")
             absent = int(row["weight_rows"] - row["parameters"])
             require(i, 0 <= absent <= len(layer.absent), "a number of rows of weights is odd")

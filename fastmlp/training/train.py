@@ -45,7 +45,7 @@ def fit(
     callbacks: Iterable[Callable[[Module, History], Any]] = (),
     loss: Loss | None = None,
     schedule: Schedule | None = None,
-    schedule_every: str = "epoch",
+    schedule_every: str | None = None,
     start_epoch: int | None = None,
     class_weight: str | Mapping[Any, float] | None = None,
     clip_norm: float | None = None,
@@ -75,9 +75,11 @@ def fit(
     loss        one of `nn`, which says the targets that it takes; where None, cross-entropy for classes and
                 probabilities, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. Floats that are all whole become
                 classes where it takes those alone, with a line that says so
-    schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts
-    schedule_every  "epoch" or "step": what the schedule counts. A schedule without a length of its own goes over all
-                epochs, those before this call too
+    schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts. A line says
+                what it does
+    schedule_every  "epoch" or "step": what the schedule counts; None for what it counts of itself, a step for
+                OneCycleLR, an epoch for the others. A schedule without a length of its own goes over all epochs, those
+                before this call too
     start_epoch  how many epochs are done already, which says in what order the rows of the next ones come and which
                 masks dropout draws; `optimizer.epochs` where None
     class_weight  how much the rows of a class count in the loss of the training: "balanced", n / (C n_c) as in
@@ -172,7 +174,7 @@ def fit(
             report.say(said)
     model.classes_ = values
     _seed_dropout(model, seed, done * len(sizes))
-    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes))
+    rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done, held_out is not None)
     optimizer.epochs = done
     clip = checked_clip("fit", clip_value, clip_norm, dtype_of(model))
     averaging, optimizer.averaged = None, optimizer.averaged if average is not None else {}
@@ -187,6 +189,7 @@ def fit(
         stack.callback(report.close)
         for line in (
             data.advice(),
+            rates.words(),
             rule.advice(done + epochs, (done + epochs) * len(sizes)) if rule is not None else "",
         ):
             if line:
@@ -214,6 +217,8 @@ def fit(
             held = (math.nan,) * 2 if held_out is None else _measure(model, held_out, loss, n_threads=n_threads)
             history.add(epoch, (mean, score), held, seconds, len(rows), trainer.ran_on)
             report.row(history[-1])
+            if line := rates.after(epoch, history[-1]):
+                report.say(line)
             stop = [_is_true(callback(model, history)) for callback in callbacks]
             if not math.isfinite(mean):
                 report.say(f"stopped: the training loss is {mean} in epoch {epoch}; try a smaller learning rate")

@@ -1,0 +1,167 @@
+"""What the loop of the engine is told: a layer's row of the plan, a parameter's, and tuples of buffers and addresses."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ELEMENTWISE, RANDOM, NORM, LINEAR = range(4)  # the forms of layers
+
+# A layer's row of the plan. Addresses are of compiled kernels, 0 for none; places count numbers in the flat buffers.
+ROW = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "form",  # which of the forms above
+            "forward", "evaluate", "backward", "weights",  # addresses; for LINEAR: of y, y, dx, dw with the update
+            "bias_update",  # address, LINEAR alone
+            "inputs", "columns",  # of the input and the output, without padding
+            "width_in", "width",  # with padding
+            "x", "y", "dx", "dy",  # places of matrices (rows, width); x is -1 for the batch
+            "keeps_x",  # 1 where the backward of an elementwise kind takes x, 0 where it takes y
+            "weight", "bias",  # places of the parameters: a packed weight and its bias, or one row after the other
+            "parameters",  # how many parameters, in the order of their slots from `slot` on
+            "slot",
+            "weight_rows",  # of a NORM: as many, or more where numbers stand in for parameters that are left out
+            "state", "state_rows", "state_width",  # place and shape of the state of a NORM
+            "dweights",  # place of its parameters' gradients, in the same buffer
+            "tied",  # 1 where a parameter is one number for all columns, and a copy of it lies at each
+            "seed", "step", "layer",  # the counters of RANDOM
+            "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
+            "alone",  # 1 where every thread computes all of it
+            "waits", "waits_back",  # 1 where the forward, the backward must wait for the other threads
+            "sends",  # 1 where its backward is to be computed
+            "trains",  # 1 where one of its parameters is trained
+        )
+    ]
+)  # fmt: skip
+# What the passes over all parameters know of one.
+SLOT = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "trained",  # 0 where it is frozen
+            "at", "alone",  # its place, in the buffer of all or in that of each thread
+            "width", "inputs",  # columns with padding, numbers a column: 1 for a vector
+            "columns", "first",  # how many columns count in the norm of all gradients, and where in `squares`
+        )
+    ]
+)  # fmt: skip
+
+
+class Net(NamedTuple):
+    """What does not change while a model trains.
+
+    plan: (layers,) ROW   numbers: (layers, n) float64   slots: (parameters,) SLOT
+    """
+
+    plan: Any
+    numbers: Any
+    slots: Any
+    lanes: int
+    tiles: Any
+
+
+class Batches(NamedTuple):
+    """Where rows come from.
+
+    gather   address of the kernel that makes x of them      source   (address, rows, columns, bytes a row)
+    scale    what features are multiplied by                 targets  (rows, T) float64
+    weights  (rows, 3) float64, what a row counts: its loss, in the divisor of the mean, its score; (0, 3) where all 1
+    order    row numbers; batch s is order[bounds[s] : bounds[s + 1]]
+    """
+
+    gather: int
+    source: Any
+    scale: float
+    targets: Any
+    weights: Any
+    order: Any
+    bounds: Any
+
+
+class Loss(NamedTuple):
+    """Addresses of the pair and the score, their numbers, where a thread keeps what the backward needs.
+
+    factor: 0 for the mean; else what the rows' losses are multiplied by in the sum.
+    """
+
+    forward: int
+    backward: int
+    score: int
+    numbers: Any
+    score_numbers: Any
+    kept_at: int
+    kept_rows: int  # as many times the rows of a batch
+    factor: float
+
+
+class Rule(NamedTuple):
+    """scale, update: addresses.   option: (steps or 1, slots, n) float64   counts: (slots,) steps so far
+
+    option[0] is of the step `first`, option[s, slot, 0] the learning rate; one row is of all steps
+    """
+
+    scale: int
+    update: int
+    option: Any
+    first: int
+    counts: Any
+
+
+class Clip(NamedTuple):
+    """on: whether gradients are kept whole, by the rule `keep`, before they are used.
+
+    norm: the largest of all gradients together, infinity for any.   squares: (columns of all,) float64
+    """
+
+    on: bool
+    keep: Rule
+    norm: float
+    squares: Any
+
+
+class Average(NamedTuple):
+    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]"""
+
+    weights: Any
+    a: Any
+    own_a: Any
+
+
+class Buffers(NamedTuple):
+    """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
+    activations and their gradients.
+    """
+
+    p: Any
+    g: Any
+    m: Any
+    v: Any
+    u: Any
+    state: Any
+    act: Any
+    dact: Any
+
+
+class Own(NamedTuple):
+    """The same for each thread, which is the first index: what it computes alone, and its batch (gathering it twice
+    costs less than fetching half of it from the other core).
+
+    targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
+    the last are 1 where a score is no ratio
+    """
+
+    p: Any
+    g: Any
+    m: Any
+    v: Any
+    u: Any
+    act: Any
+    dact: Any
+    x: Any
+    scratch: Any
+    pieces: Any
+    targets: Any
+    r: Any
+    terms: Any
+    scales: Any
