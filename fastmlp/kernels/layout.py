@@ -1,4 +1,4 @@
-"""What the loop of the engine is told: a layer's row of the plan, a parameter's, and tuples of buffers and addresses."""
+"""What the loop is told: a layer's row of the plan, a parameter's, and tuples of buffers and addresses."""
 
 from typing import Any, NamedTuple
 
