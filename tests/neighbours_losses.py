@@ -3,7 +3,21 @@
 import warnings
 
 import numpy as np
-from neighbours import Package, Row, floats, functional, jax, jnp, keras, optax, quiet, refused, torch
+from neighbours import (
+    Package,
+    Row,
+    floats,
+    functional,
+    jax,
+    jax_slope,
+    jnp,
+    keras,
+    optax,
+    quiet,
+    refused,
+    torch,
+    torch_slope,
+)
 
 import fastmlp as fm
 
@@ -150,10 +164,78 @@ class Masked(Row):
     def each(column):
         return cross_entropy(column, [[-np.inf, 0, 0]], [1])
 
+    def pytorch():
+        return [
+            cross_entropy("pytorch", [[-np.inf, 0, 0]], labels) for labels in ([1], np.eye(3, dtype=np.float32)[1:2])
+        ]
+
+    def fastmlp():
+        return [cross_entropy("fastmlp", [[-np.inf, 0, 0]], labels) for labels in ([1], np.eye(3)[1:2])]
+
     def jax():
         one_hot = jax.nn.one_hot(np.array([1]), 3)
         z = jnp.asarray([[-np.inf, 0, 0]], jnp.float32)
         return cross_entropy("jax", [[-np.inf, 0, 0]], [1]), optax.softmax_cross_entropy(z, one_hot)
+
+
+# --- labels, each with a logit of its own ----------------------------------------------------------------------------
+
+
+def binary(column: str, z: float, label: float):
+    """The loss of one logit and its label."""
+    z, label = floats(z)[None], floats(label)[None]
+    if column == "pytorch":
+        return functional.binary_cross_entropy_with_logits(torch.tensor(z), torch.tensor(label)).item()
+    if column == "jax":
+        return optax.sigmoid_binary_cross_entropy(jnp.asarray(z), label).mean()
+    if column == "keras":
+        return keras.losses.BinaryCrossentropy(from_logits=True)(label, z)
+    return fm.ops.binary_cross_entropy_with_logits(fm.Tensor(z), label).item()
+
+
+class LabelDefault(Row):
+    """a label's loss by default, given the logit 2 and the label 1"""
+
+    columns = ("pytorch", "jax", "fastmlp")
+
+    @staticmethod
+    def each(column):
+        return binary(column, 2, 1)
+
+    def keras():
+        return keras.losses.BinaryCrossentropy()(floats(1)[None], floats(2)[None])
+
+
+class LabelSure(Row):
+    """the logit -20 and the label 0"""
+
+    columns = FOUR
+
+    @staticmethod
+    def each(column):
+        return binary(column, -20, 0)
+
+
+class LabelMasked(Row):
+    """the logit minus infinity and the label 0"""
+
+    columns = FOUR
+
+    @staticmethod
+    def each(column):
+        return binary(column, -np.inf, 0)
+
+
+class LabelWeights(Row):
+    """two labels that lose 0.693, of weights 1 and 3"""
+
+    def pytorch():
+        zeros, ones = torch.zeros(1, 2), torch.ones(1, 2)
+        return functional.binary_cross_entropy_with_logits(zeros, ones, weight=torch.tensor([1.0, 3.0])).item()
+
+    def fastmlp():
+        zeros = fm.Tensor(np.zeros((1, 2), np.float32))
+        return fm.ops.binary_cross_entropy_with_logits(zeros, np.ones((1, 2)), weight=[1, 3]).item()
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -202,11 +284,15 @@ class WeightsDoubled(Row):
 class WeightsAndSmoothing(Row):
     """the same with label smoothing 0.3"""
 
-    columns = ("pytorch", "keras", "fastmlp")
+    columns = ("pytorch", "keras")
 
     @staticmethod
     def each(column):
         return row_loss(column, [1.0, 3.0], 0.3)
+
+    def fastmlp():
+        of_classes = cross_entropy("fastmlp", TWO, [0, 1], {"weight": WEIGHTS, "label_smoothing": 0.3})
+        return of_classes, row_loss("fastmlp", [1.0, 3.0], 0.3)
 
 
 class WeightsAndProbabilities(Row):
@@ -219,6 +305,13 @@ class WeightsAndProbabilities(Row):
     def keras():
         return row_loss("keras", [1.0, 3.0])
 
+    def fastmlp():
+        targets = np.eye(3)[:2]
+        return [
+            cross_entropy("fastmlp", TWO, targets, options)
+            for options in ({"weight": WEIGHTS}, {"sample_weight": [1, 3]})
+        ]
+
 
 class NothingCounts(Row):
     """all weights 0"""
@@ -230,7 +323,7 @@ class NothingCounts(Row):
         return cross_entropy("keras", ONE, [0], {"sample_weight": floats(0)})
 
     def fastmlp():
-        return refused(lambda: cross_entropy("fastmlp", ONE, [0], {"sample_weight": [0.0]}))
+        return cross_entropy("fastmlp", ONE, [0], {"sample_weight": [0.0]})
 
 
 class Smoothing(Row):
@@ -282,6 +375,97 @@ class SquaredError(Row):
 
     def fastmlp():
         return fm.ops.mse_loss(fm.Tensor(floats(2)[None]), floats(0)[None]).item()
+
+
+class SquaresWeighted(Row):
+    """the squared errors 1 and 4, of weights 1 and 3"""
+
+    def pytorch():
+        z, t, weight = torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([1.0, 3.0])
+        squares = functional.mse_loss(z, t, weight=weight)
+        return squares.item(), functional.huber_loss(z, t, delta=10.0, weight=weight).item()
+
+    def keras():
+        return keras.losses.MeanSquaredError()(floats(0, 0)[:, None], floats(1, 2)[:, None], floats(1, 3))
+
+    def sklearn():
+        return metrics.mean_squared_error([0, 0], [1, 2], sample_weight=[1, 3])
+
+    def fastmlp():
+        z, t, weight = fm.Tensor(floats(1, 2)[:, None]), floats(0, 0), [1, 3]
+        squares = fm.ops.mse_loss(z, t, sample_weight=weight)
+        return squares.item(), fm.ops.huber_loss(z, t, delta=10.0, sample_weight=weight).item()
+
+
+class Huber(Row):
+    """Huber's loss of an error of 3, delta 2"""
+
+    def pytorch():
+        three, zero = torch.tensor([3.0]), torch.tensor([0.0])
+        huber = functional.huber_loss(three, zero, delta=2.0)
+        return huber.item(), functional.smooth_l1_loss(three, zero, beta=2.0).item()
+
+    def jax():
+        return optax.huber_loss(jnp.asarray([3.0]), jnp.asarray([0.0]), delta=2.0)
+
+    def keras():
+        return keras.losses.Huber(delta=2.0)(floats(0)[None], floats(3)[None])
+
+    def fastmlp():
+        three, zero = fm.Tensor(floats(3)[None]), floats(0)
+        return fm.ops.huber_loss(three, zero, delta=2.0).item(), fm.ops.smooth_l1_loss(three, zero, beta=2.0).item()
+
+
+class Counts(Row):
+    """Poisson's loss of the output 0.5 and the count 2"""
+
+    def pytorch():
+        return functional.poisson_nll_loss(torch.tensor([0.5]), torch.tensor([2.0])).item()
+
+    def keras():
+        return keras.losses.Poisson()(floats(2)[None], floats(0.5)[None])
+
+    def sklearn():
+        return metrics.mean_poisson_deviance([2.0, 2.0], [0.5, 0.5])
+
+    def fastmlp():
+        half, two = fm.Tensor(floats(0.5)[None]), floats(2)
+        loss = fm.ops.poisson_nll_loss(half, two)
+        return loss.item(), fm.ops.poisson_nll_loss(half, two, log_input=False).item()
+
+
+class AbsoluteMet(Row):
+    """the absolute error where an output meets its target, and where it is NaN"""
+
+    def pytorch():
+        return torch_slope(lambda z: functional.l1_loss(z, torch.zeros(2), reduction="sum"), 0, np.nan)
+
+    def jax():
+        return jax_slope(jnp.abs, 0, np.nan)
+
+    def keras():
+        loss = keras.losses.MeanAbsoluteError(reduction="sum")
+        return jax_slope(lambda z: loss(jnp.zeros((2, 1)), z[:, None]), 0, np.nan)
+
+    def fastmlp():
+        z = fm.Tensor(floats(0, np.nan)[:, None], requires_grad=True)
+        fm.ops.l1_loss(z, floats(0, 0), reduction="sum").backward()
+        return z.grad
+
+
+class PinballMet(Row):
+    """the pinball loss of the quantile 0.9 where an output meets its target"""
+
+    def pytorch():
+        return torch_slope(lambda z: torch.maximum(-0.9 * z, 0.1 * z), 0)
+
+    def jax():
+        return jax_slope(lambda z: jnp.maximum(-0.9 * z, 0.1 * z), 0)
+
+    def fastmlp():
+        z = fm.Tensor(floats(0)[None], requires_grad=True)
+        fm.ops.quantile_loss(z, floats(0), quantiles=0.9).backward()
+        return z.grad
 
 
 class OneColumn(Row):
