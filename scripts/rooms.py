@@ -37,7 +37,7 @@ ROOMS = {
     "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
     "data": Room(
-        "IDX files, `.npz`, arrays and pictures become rows", "check machine", outside="idx2numpy", called="PIL"
+        "IDX files, `.npz`, arrays, frames and pictures become rows", "check machine", outside="idx2numpy", called="PIL"
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"

@@ -65,6 +65,15 @@ def test_booleans_are_two_classes():
     assert fm.predict(model, X).dtype == bool
 
 
+def test_a_model_with_one_output_predicts_no_class():
+    """The largest of one number is number 0: a regression would give 0 for each row."""
+    model, _ = fitted(X[:, 0], outputs=1)
+    with pytest.raises(ValueError, match=r"predict: the model has 1 output, no classes; Predictor\(model\)\(x\) gives"):
+        fm.predict(model, X)
+    model, _ = fitted(["cat"] * len(X), outputs=1)
+    assert set(fm.predict(model, X)) == {"cat"}
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_other_data_are_looked_up_by_the_values(name):
     """A test set that lacks a class, or has its classes in another order, is numbered as the training set was."""

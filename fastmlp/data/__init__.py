@@ -1,8 +1,8 @@
-"""Data: files and arrays become a `Dataset`, rows of features with one class each.
+"""Data: files, arrays and frames become a `Dataset`, rows of features with a target each.
 
 train, test = mnist()                      the copy in the source tree
 train, test = load("folder/or/file.npz")   IDX files of any such set, or arrays
-dataset = Dataset(features, labels)        arrays in memory
+dataset = Dataset(features, targets)       arrays in memory, frames of pandas and polars
 """
 
 from . import images as images

@@ -220,9 +220,11 @@ def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None
     """The class of each row of x, that of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
 
     A value of `model.classes_`, where `fit` has left one there: the number, boolean or string that the data had; else
-    the number of the output. Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`.
+    the number of the output. Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`, and
+    ValueError for a model with one output, which has no class to choose.
     """
-    largest = Predictor(model, n_threads, scale)(x).argmax(axis=-1)
-    if (values := model.classes_) is None:
-        return largest
-    return np.asarray(values)[largest]
+    predictor, values = Predictor(model, n_threads, scale), model.classes_
+    if values is None and predictor.columns == 1:
+        raise ValueError("predict: the model has 1 output, no classes; Predictor(model)(x) gives its numbers")
+    largest = predictor(x).argmax(axis=-1)
+    return largest if values is None else np.asarray(values)[largest]
