@@ -76,7 +76,7 @@ def test_each_step_is_that_of_the_twin(name, chosen, dtype):
             contract.agree(f"parameter {i} after step {t}", parameters[i].data, twins[i])
             for key, expected in states[i].items():
                 contract.agree(f"{key} of {i} after step {t}", rule.state[i][key], expected)
-    kept = set(rule.arrays) if rule.keeps_arrays(rule.param_groups[0]) else set()
+    kept = set(rule.arrays_of(rule.param_groups[0]))
     for state in states:
         assert state.keys() == kept
     counted = {"step"} if rule.counts_steps else set()

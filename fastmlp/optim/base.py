@@ -33,6 +33,8 @@ class Optimizer:
 
     scale, update  its pair of kernels; see `kernels.updates`
     arrays         names in the state of what the kernels call m, v, u, as many as it keeps
+    only_with      array -> the option without which it is not kept; where that is 0 or False, `update` leaves the array
+                   alone, which may be there for another group
     counts_steps   whether the state holds the number of steps, as "step"
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
     A rule that is not of this package is tried before its first step: see `kernels.trial`.
@@ -44,6 +46,7 @@ class Optimizer:
     scale: ClassVar[Kernel]
     update: ClassVar[Kernel]
     arrays: ClassVar[tuple[str, ...]] = ()
+    only_with: ClassVar[Mapping[str, str]] = {}
     counts_steps: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
@@ -83,6 +86,11 @@ class Optimizer:
             )
         if len({*arrays, "step"}) <= len(arrays):
             raise TypeError(f'{name}: arrays is {arrays!r}; the names must differ, and none may be "step"')
+        for name, option in kind.only_with.items():
+            if name not in arrays or option not in defaults:
+                raise TypeError(
+                    f"{self._name}: only_with has {name}: {option}; it must be an array and an option of it"
+                )
         if next(iter(defaults), None) != "lr":
             first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
             raise ValueError(f"{name}: the options {first}; lr must be the first, the kernels take it as option[0]")
@@ -150,11 +158,19 @@ class Optimizer:
                     )
 
     def _checked_state(self, i: int, values: Mapping[str, Any], params: list[Parameter]) -> dict[str, Any]:
-        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted."""
+        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted.
+
+        What `only_with` names may be there without its option, which was on before, and lack where it was just set.
+        """
         allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
-        if values and values.keys() != allowed:
-            names = ", ".join(sorted(allowed))
-            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
+        needed = allowed - self.only_with.keys()
+        if values and not needed <= values.keys() <= allowed:
+            names = " and ".join(
+                f"{must} hold {', '.join(sorted(some))}"
+                for must, some in (("must", needed), ("may", allowed - needed))
+                if some
+            )
+            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it {names}")
         if not 0 <= i < len(params):
             raise ValueError(f"{self._name}: the state has a parameter {i}; the optimizer has 0 .. {len(params) - 1}")
         kept = dict(values)
@@ -241,13 +257,13 @@ class Optimizer:
         """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""
         if trial.of_package(type(self)) or not self.runs_on_engine() or not group["params"]:
             return
-        option, keeps = np.array(self.option_numbers(group)), self.keeps_arrays(group)
+        option, kept = np.array(self.option_numbers(group)), self.arrays_of(group)
         dtypes = {parameter.dtype for parameter in group["params"]}
-        trial.once(type(self), (tuple(option[1:]), keeps, *map(str, dtypes)), lambda: self._try(option, keeps, dtypes))
+        trial.once(type(self), (tuple(option[1:]), kept, *map(str, dtypes)), lambda: self._try(option, kept, dtypes))
 
-    def _try(self, option: Array, keeps: bool, dtypes: set[Any]) -> None:
+    def _try(self, option: Array, kept: tuple[str, ...], dtypes: set[Any]) -> None:
         kind, size = type(self), 5
-        m, v, u = (np.zeros(size if keeps and k < len(kind.arrays) else 0) for k in range(3))
+        m, v, u = ([np.zeros(size if name in kept else 0) for name in self.arrays] + [np.zeros(0)] * 3)[:3]
         for t in (1, 2):  # a first step may be another
             scale, p, g = np.zeros(kernels.SCALES), trial.drawn(size), trial.drawn(size)
             given: dict[str, Any] = {"option": option.copy(), "lr": float(option[0]), "t": t, "scale": scale}
@@ -257,9 +273,9 @@ class Optimizer:
         for dtype in dtypes:
             forms.address(kind.scale, "scale", dtype), forms.address(kind.update, "rule", dtype)
 
-    def keeps_arrays(self, group: Group) -> bool:
-        """Whether the rule keeps its arrays with these options."""
-        return bool(self.arrays)
+    def arrays_of(self, group: Group) -> tuple[str, ...]:
+        """Names of the arrays that the rule keeps with these options."""
+        return tuple(name for name in self.arrays if name not in self.only_with or group[self.only_with[name]])
 
     def steps_made(self, state: Mapping[str, Any]) -> int:
         """How many steps a parameter with this state has made, as far as the rule needs to know."""
@@ -269,10 +285,9 @@ class Optimizer:
         """Let the state be that of a parameter that has made so many steps: arrays that it lacks start at 0."""
         if self.counts_steps:
             state["step"] = steps
-        if self.keeps_arrays(group):
-            for name in self.arrays:
-                if name not in state:
-                    state[name] = np.zeros_like(p)
+        for name in self.arrays_of(group):
+            if name not in state:
+                state[name] = np.zeros_like(p)
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
@@ -280,8 +295,9 @@ class Optimizer:
         self.prepare(state, group, p, t)
         option, scale = self._scaled(group, t)
         flat = p.reshape(-1)
-        kept = [state[name].reshape(-1) for name in self.arrays] if self.keeps_arrays(group) else []
-        m, v, u = (kept + [flat[:0]] * 3)[:3]
+        kept = self.arrays_of(group)
+        arrays = [state[name].reshape(-1) if name in kept else flat[:0] for name in self.arrays]
+        m, v, u = (arrays + [flat[:0]] * 3)[:3]
         type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
 
     def _scaled(self, group: Group, t: int) -> tuple[Array, Array]:

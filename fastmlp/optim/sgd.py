@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class SGD(Optimizer):
 
     scale, update = staticmethod(kernels.sgd_scale), staticmethod(kernels.sgd_update)
     arrays, counts_steps = ("momentum_buffer",), False
+    only_with: ClassVar = {"momentum_buffer": "momentum"}
 
     def __init__(
         self,
@@ -42,10 +43,6 @@ class SGD(Optimizer):
             raise TypeError(f"SGD: nesterov is {group['nesterov']!r}; it must be True or False")
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
-
-    def keeps_arrays(self, group: Group) -> bool:
-        """b, where there is momentum."""
-        return bool(group["momentum"])
 
     def steps_made(self, state: Mapping[str, Any]) -> int:
         """Whether b is there: the first step makes it."""

@@ -25,7 +25,7 @@ from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
 from ..optim import Optimizer
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, verify
+from .plan import OfThisProcess, Plan, Weights, obstacle, put, take, verify
 from .team import Team
 from .trust import batch_bounds, check_rows, check_targets
 
@@ -66,10 +66,11 @@ class Engine(OfThisProcess):
         verify(plan)
         check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
         self.weights = Weights(plan, ceiling)
-        kept = len(optimizer.arrays)
-        m, v, u = (zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3))
+        self.kept = self._kept()
+        kept = [name in self.kept for name in (*optimizer.arrays, "", "", "")[:3]]
+        m, v, u = (zeros(self.weights.p.shape if there else (1,), dtype) for there in kept)
         self.arrays: tuple[Array, Array, Array] = (m, v, u)
-        m, v, u = (zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3))
+        m, v, u = (zeros(self.weights.own_p.shape if there else (ceiling, 1), dtype) for there in kept)
         self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
@@ -96,7 +97,7 @@ class Engine(OfThisProcess):
 
     def sum_of_buffers(self) -> int:
         """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
-        plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
+        plan, sizes, kept = self.plan, self.plan.sizes, len(self._kept())
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
@@ -104,8 +105,16 @@ class Engine(OfThisProcess):
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
 
     def fits(self) -> bool:
-        """Whether model and optimizer still are what it was made from, but for numbers, options and state."""
-        return obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+        """Whether model and optimizer still are what it was made from, but for numbers, options and state.
+
+        An option that makes the rule keep one more array needs another engine.
+        """
+        same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+        return same and self._kept() <= self.kept
+
+    def _kept(self) -> set[str]:
+        """The arrays that the rule keeps for any of its groups: those there is room for."""
+        return {name for group in self.optimizer.param_groups for name in self.optimizer.arrays_of(group)}
 
     def __enter__(self) -> Engine:
         return self
@@ -131,9 +140,9 @@ class Engine(OfThisProcess):
 
         Error: ValueError for state and options that do not fit, and where `fits` says no.
         """
+        self.optimizer.check()
         if not self.fits():
             raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
-        self.optimizer.check()
         self.weights.read()
         self.plan.read_options()
         self._read_optimizer()
@@ -243,13 +252,14 @@ class Engine(OfThisProcess):
             state = optimizer.state.get(number[id(slot.parameter)], {})
             self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
             self.counts[i] = optimizer.steps_made(state)
-            for name, flat in self._flat(slot):
+            for name, flat in self._flat(i):
                 put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
 
-    def _flat(self, slot: Slot) -> list[tuple[str, Array]]:
-        """(name in the optimizer's state, flat buffer) of what the rule keeps for a parameter."""
-        flat = [own[0] for own in self.own_arrays] if slot.alone else self.arrays
-        return list(zip(self.optimizer.arrays, flat, strict=False))
+    def _flat(self, i: int) -> list[tuple[str, Array]]:
+        """(name in the optimizer's state, flat buffer) of what the rule keeps for the parameter of slot i."""
+        flat = [own[0] for own in self.own_arrays] if self.plan.slots[i].alone else self.arrays
+        kept = self.optimizer.arrays_of(self.optimizer.param_groups[self.groups[i]])
+        return [pair for pair in zip(self.optimizer.arrays, flat, strict=False) if pair[0] in kept]
 
     def _write_back(self) -> None:
         """Give everything back to the model and the optimizer, after `self.step` steps."""
@@ -267,9 +277,8 @@ class Engine(OfThisProcess):
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))
-            for name, flat in self._flat(slot):
-                if name in state:
-                    take(flat, slot, state[name])
+            for name, flat in self._flat(i):
+                take(flat, slot, state[name])
 
 
 @flushed

@@ -1,0 +1,168 @@
+"""What a rule keeps: arrays that depend on its options, in one group or in all, on the engine and on the graph."""
+
+import copy
+from functools import partial
+
+import contract
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp import nn, optim
+from fastmlp.kernels import kernel
+from fastmlp.running.engine import Engine
+
+LOSS = contract.loss("cross_entropy", "plain")
+SWITCHED = {  # rule -> the option that is set, and what is kept with it
+    "sgd": [({"momentum": 0.9}, "momentum_buffer")],
+}
+CASES = [(name, options, array) for name, cases in SWITCHED.items() for options, array in cases]
+
+every_switch = pytest.mark.parametrize(("name", "options", "array"), CASES)
+
+
+def data() -> fm.Dataset:
+    return contract.data_set(LOSS, 21, 5, 50, np.float32, 2)
+
+
+def net() -> nn.Sequential:
+    return contract.Net(21, (("Linear", "plain", 37), ("Tanh", "plain", 1), ("Linear", "plain", 5)), 1).make(np.float32)
+
+
+class OnTheGraph(nn.Sequential):
+    """The same layers, without the engine."""
+
+    def forward(self, x: fm.Tensor) -> fm.Tensor:
+        return super().forward(x)
+
+
+def plain(state) -> dict[str, np.ndarray]:
+    return {name: np.array(value) for name, value in state.items()}
+
+
+def groups(model, **options) -> list[dict]:
+    """The parameters in two groups; the second, and with it the last layer, has the options."""
+    parameters = list(model.parameters())
+    return [{"params": parameters[:2]}, {"params": parameters[2:], **options}]
+
+
+def engine(model, optimizer) -> Engine:
+    return Engine(model, optimizer, 21, 16, 2, loss=LOSS)
+
+
+def test_every_array_that_an_option_decides_is_tried():
+    declared = {(name, array) for name, rule in optim.RULES.items() for array in rule.only_with}
+    assert declared == {(name, array) for name, _, array in CASES}
+
+
+@every_switch
+def test_an_array_that_no_group_keeps_has_no_memory(name, options, array):
+    model, sizes = net(), []
+    make = partial(optim.RULES[name], lr=0.01)
+    at = optim.RULES[name].arrays.index(array)
+    for optimizer in (make(model.parameters()), make(groups(model, **options)), make(model.parameters(), **options)):
+        with engine(model, optimizer) as made:
+            sizes.append((made.arrays[at].size, made.own_arrays[at].size // 2, made.sum_of_buffers()))
+    weights, own = made.weights.p.size, made.weights.own_p.size // 2
+    assert [size[:2] for size in sizes] == [(1, 1), (weights, own), (weights, own)]
+    assert sizes[1][2] - sizes[0][2] == 4 * (weights + 2 * own)  # float32, two threads
+    assert sizes[2][2] == sizes[1][2]
+
+
+@every_switch
+def test_an_option_of_one_group_alone_has_the_same_bits_everywhere(name, options, array):
+    first = None
+    for how in contract.HOWS:
+        model = net()
+        optimizer = optim.RULES[name](groups(model, **options), lr=0.01)
+        state = contract.train(how, model, optimizer, LOSS, data(), chunk=2)
+        first = first or state
+        assert contract.differing(state, first) == [], how
+        assert [array in optimizer.state.get(i, {}) for i in range(4)] == [False, False, True, True]
+        stored = optimizer.state_dict()
+        optimizer.load_state_dict(stored)
+        optimizer.check()
+
+
+@every_switch
+def test_an_option_may_be_set_and_unset_between_epochs(name, options, array):
+    """The engine is made again where the rule keeps one more array; what was kept before waits in the state."""
+    option, value = next(iter(options.items()))
+
+    def trained(model, ran_on):
+        optimizer, states = optim.RULES[name](groups(model), lr=0.01), []
+
+        def switch(model, history):
+            optimizer.param_groups[1][option] = value if len(history) in (1, 3) else type(value)()
+            states.append(copy.deepcopy(optimizer.state))
+
+        history = fm.fit(
+            model, data(), optimizer=optimizer, epochs=5, batch_size=16, progress=False, callbacks=[switch]
+        )  # fmt: skip
+        assert set(history.column("ran_on")) == {ran_on}
+        return history.column("train_loss"), model.state_dict(), states
+
+    results = trained(net(), "engine"), trained(OnTheGraph(*net()), "graph")
+    (losses, weights, states), (others, twins, expected) = results
+    assert losses == others
+    assert contract.differing(weights, twins) == []
+    for ours, theirs in zip(states, expected, strict=True):
+        for i in range(4):
+            assert contract.differing(*(plain(state.get(i, {})) for state in (ours, theirs))) == []
+    assert [array in state.get(3, {}) for state in states] == [False, True, True, True, True]
+    first, without, again = (state[3][array] for state in states[1:4])
+    assert np.array_equal(first, without)  # nobody touches it
+    assert not np.array_equal(without, again)
+
+
+@every_switch
+def test_the_check_of_a_state_knows_what_the_options_allow(name, options, array):
+    model = net()
+    optimizer = optim.RULES[name](groups(model, **options), lr=0.01)
+    contract.train("graph", model, optimizer, LOSS, data(), epochs=1)
+    stored = optimizer.state_dict()
+    own = np.array(stored["state"][3].pop(array))
+    optimizer.load_state_dict(stored)  # as where the option was set just now
+    assert array not in optimizer.state[3]
+    with pytest.raises(ValueError, match=f"parameter 3 holds .*'other'.*; it .*may hold {array}"):
+        optimizer.load_state_dict(stored | {"state": {3: {**stored["state"][3], array: own, "other": own}}})
+    with pytest.raises(ValueError, match=f"{array} of parameter 3 is "):
+        optimizer.load_state_dict(stored | {"state": {3: {**stored["state"][3], array: own[:2]}}})
+
+
+@kernel
+def own_scale(option, lr, t, scale):
+    """scale = (lr,)."""
+    scale[0] = lr
+
+
+@kernel
+def careless_update(p, g, m, v, u, option, scale):
+    """It writes to m with and without momentum."""
+    for i in range(p.size):
+        m[i] = g[i]
+
+
+class Careless(optim.Optimizer):
+    """A rule whose kernel does not look at its option."""
+
+    scale, update = staticmethod(own_scale), staticmethod(careless_update)
+    arrays, only_with = ("momentum_buffer",), {"momentum_buffer": "momentum"}
+
+    def __init__(self, params, lr=1e-3, momentum=0.0):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+
+def test_a_kernel_that_touches_what_it_does_not_keep_is_refused():
+    parameter = fm.Parameter(np.ones(3))
+    parameter.grad = np.ones(3)
+    Careless([parameter], momentum=0.5).step()
+    with pytest.raises(TypeError, match="Careless: careless_update reaches beyond its arguments"):
+        Careless([parameter]).step()
+
+
+@pytest.mark.parametrize("declared", [{"momentum_buffer": "mu"}, {"m": "momentum"}])
+def test_a_declaration_of_what_is_not_there_is_refused(declared):
+    kind = type("Own", (Careless,), {"only_with": declared})
+    with pytest.raises(TypeError, match=r"Own: only_with has .*; it must be an array and an option"):
+        kind([fm.Parameter(np.ones(3))])
