@@ -166,3 +166,97 @@ def test_a_declaration_of_what_is_not_there_is_refused(declared):
     kind = type("Own", (Careless,), {"only_with": declared})
     with pytest.raises(TypeError, match=r"Own: only_with has .*; it must be an array and an option"):
         kind([fm.Parameter(np.ones(3))])
+
+
+# --- numbers that are carried from step to step ----------------------------------------------------------------------
+
+
+@kernel
+def product_scale(option, lr, t, scale):
+    """P ← P (1 - μ / t);  scale = (P, lr (1 - P))."""
+    scale[0] *= 1 - option[1] / t
+    scale[1] = lr * (1 - scale[0])
+
+
+@kernel
+def product_update(p, g, m, v, u, option, scale):
+    """p ← p - lr (1 - P) g."""
+    rate = p.dtype.type(scale[1])
+    for i in range(p.size):
+        p[i] -= rate * g[i]
+
+
+class Product(optim.Optimizer):
+    """A rate that rises with a product over the steps."""
+
+    scale, update = staticmethod(product_scale), staticmethod(product_update)
+    numbers = {"product": 1.0}
+
+    def __init__(self, params, lr=1e-3, momentum=0.5):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+
+def expected_product(steps, momentum=0.5):
+    return float(np.prod([1 - momentum / t for t in range(1, steps + 1)]))
+
+
+def halves(model) -> list[dict]:
+    return [{**group, "momentum": momentum} for group, momentum in zip(groups(model), (0.5, 0.25), strict=True)]
+
+
+def test_a_number_is_carried_the_same_everywhere():
+    first = None
+    for how in contract.HOWS:
+        model = net()
+        optimizer = Product(halves(model), lr=0.1)
+        state = contract.train(how, model, optimizer, LOSS, data(), batch=4, chunk=1)  # threads come and go in an epoch
+        first = first or state
+        assert contract.differing(state, first) == [], how
+        for i, momentum in enumerate((0.5, 0.5, 0.25, 0.25)):
+            # twice 26 roundings
+            assert optimizer.state[i]["product"] == pytest.approx(expected_product(26, momentum), rel=1e-14)
+            assert type(optimizer.state[i]["product"]) is float
+
+
+def test_a_number_goes_on_after_a_save_from_graph_to_engine_and_back():
+    whole, parts = net(), net()
+    fm.fit(whole, data(), optimizer=Product(whole.parameters(), 0.1), epochs=4, batch_size=16, progress=False)
+    state = None
+    for graph in (False, True, True, False):
+        optimizer = Product(parts.parameters(), 0.1)
+        if state is not None:
+            optimizer.load_state_dict(state)
+        model = OnTheGraph(*parts) if graph else parts
+        fm.fit(model, data(), optimizer=optimizer, epochs=1, batch_size=16, progress=False)
+        state = optimizer.state_dict()
+    assert contract.differing(whole.state_dict(), parts.state_dict()) == []
+    assert state["state"][0]["step"] == 16
+
+
+def test_a_late_parameter_begins_its_own_number():
+    late, early = (fm.Parameter(np.ones(3)) for _ in range(2))
+    optimizer = Product([late, early])
+    early.grad = np.ones(3)
+    optimizer.step()
+    late.grad = np.ones(3)
+    optimizer.step()
+    assert [optimizer.state[i]["product"] for i in (0, 1)] == [expected_product(1), expected_product(2)]
+
+
+@pytest.mark.parametrize("value", [np.nan, "much", None, np.ones(2)])
+def test_a_number_that_is_none_is_refused(value):
+    optimizer = Product([fm.Parameter(np.ones(3))])
+    with pytest.raises(ValueError, match=r"Product: product of parameter 0 is .*; it must be a finite number"):
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: {"product": value, "step": 1}}})
+    with pytest.raises(ValueError, match="it must hold product, step"):
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: {"step": 1}}})
+
+
+def test_numbers_that_cannot_be_declared_are_refused():
+    parameter = fm.Parameter(np.ones(3))
+    for numbers, words in (
+        ({"step": 1.0}, 'none may be "step"'),
+        ({f"n{i}": 0.0 for i in range(9)}, "numbers has 9 names; scale has room for 8"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            type("Own", (Product,), {"numbers": numbers})([parameter])

@@ -120,6 +120,7 @@ class Own(NamedTuple):
     costs less than fetching half of it from the other core).
 
     targets (threads, room, T)   r (threads, room) the weight of each row   terms (threads, 2, room) float64
+    scales (threads, slots, SCALES) float64
     """
 
     p: Any
@@ -181,15 +182,19 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 
 
 @inner
-def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale, step, lo, hi):
-    """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them."""
+def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scales, step, lo, hi):
+    """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them.
+
+    scales: (slots, SCALES). Each thread has its own and calls `scale` once a step for each slot, so that the numbers
+    that the rule carries on in it are the same for all.
+    """
     if row.form == NORM and row.weights:
         own = view(state, row.state, (row.state_rows, row.state_width))
         dweights = view(state, row.dweights, (row.parameters, row.width))
         forms.call_norm(row.weights, dy, x, dweights, own, numbers, row.columns, lo, hi)
     for which in range(row.parameters):
         slot = row.slot + which
-        option = rule.option[slot]
+        option, scale = rule.option[slot], scales[slot]
         forms.call_scale(
             rule.scale,
             option,
@@ -224,7 +229,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
     end, T = plan[layers - 1], own.targets.shape[2]
     my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
-    scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
+    scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
     for step in range(first, last):
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
@@ -303,7 +308,7 @@ def train_steps(thread, threads, patience, gate, net, batches, loss, rule, share
             else:
                 p, m, v, u = shared.p, shared.m, shared.v, shared.u
             update_layer(
-                row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
+                row, net, rule, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:

@@ -4,6 +4,8 @@ p, g and the state m, v, u in the paper's letters are 1-d arrays of one length a
 place, g does not. A rule that keeps less than three arrays leaves the others alone (they may be empty).
 option: (n,) float64, the options in the order of the class in `optim`; option[0] is lr, and `scale` takes the learning
 rate of this step, as a schedule gives it, by itself.    t counts the steps from 1.    scale: (SCALES,) float64
+The first places of `scale` hold the `numbers` of the rule, such as a running product: `scale` finds them as the step
+before left them, and leaves them for the next. What else is in it when it is called means nothing.
 """
 
 import numpy as np

@@ -35,6 +35,7 @@ class Optimizer:
     arrays         names in the state of what the kernels call m, v, u, as many as it keeps
     only_with      array -> the option without which it is not kept; where that is 0 or False, `update` leaves the array
                    alone, which may be there for another group
+    numbers        names in the state of numbers that `scale` carries from step to step -> what they start at
     counts_steps   whether the state holds the number of steps, as "step"
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
     A rule that is not of this package is tried before its first step: see `kernels.trial`.
@@ -47,6 +48,7 @@ class Optimizer:
     update: ClassVar[Kernel]
     arrays: ClassVar[tuple[str, ...]] = ()
     only_with: ClassVar[Mapping[str, str]] = {}
+    numbers: ClassVar[Mapping[str, float]] = {}
     counts_steps: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
@@ -62,7 +64,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
-        self._scales: dict[tuple[int, int], tuple[Array, Array]] = {}  # of one call of `step`
+        self._scales: dict[tuple[float, ...], tuple[Array, Array]] = {}  # of one call of `step`
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
         if not entries:
@@ -84,8 +86,12 @@ class Optimizer:
             raise TypeError(
                 f'{name}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
             )
-        if len({*arrays, "step"}) <= len(arrays):
-            raise TypeError(f'{name}: arrays is {arrays!r}; the names must differ, and none may be "step"')
+        names = [*arrays, *kind.numbers, "step"]
+        if len(set(names)) < len(names):
+            what = f"arrays is {arrays!r}" + f" and numbers {list(kind.numbers)}" * bool(kind.numbers)
+            raise TypeError(f'{name}: {what}; the names must differ, and none may be "step"')
+        if len(kind.numbers) > kernels.SCALES:
+            raise TypeError(f"{name}: numbers has {len(kind.numbers)} names; scale has room for {kernels.SCALES}")
         for name, option in kind.only_with.items():
             if name not in arrays or option not in defaults:
                 raise TypeError(
@@ -162,7 +168,7 @@ class Optimizer:
 
         What `only_with` names may be there without its option, which was on before, and lack where it was just set.
         """
-        allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
+        allowed = {*self.arrays, *self.numbers, *(["step"] if self.counts_steps else [])}
         needed = allowed - self.only_with.keys()
         if values and not needed <= values.keys() <= allowed:
             names = " and ".join(
@@ -179,6 +185,9 @@ class Optimizer:
                 check.whole(f"{self._name}: step of parameter {i}", value, 0)
                 if value >= 2**53:
                     raise ValueError(f"{self._name}: step of parameter {i} is {value}; it must be below 2**53")
+                continue
+            if name in self.numbers:
+                check.number(f"{self._name}: {name} of parameter {i}", value)
                 continue
             given = np.asarray(value)
             if given.shape != params[i].shape or given.dtype.kind != "f":
@@ -264,10 +273,13 @@ class Optimizer:
     def _try(self, option: Array, kept: tuple[str, ...], dtypes: set[Any]) -> None:
         kind, size = type(self), 5
         m, v, u = ([np.zeros(size if name in kept else 0) for name in self.arrays] + [np.zeros(0)] * 3)[:3]
+        carried = [float(start) for start in self.numbers.values()]
         for t in (1, 2):  # a first step may be another
             scale, p, g = np.zeros(kernels.SCALES), trial.drawn(size), trial.drawn(size)
+            scale[: len(carried)] = carried
             given: dict[str, Any] = {"option": option.copy(), "lr": float(option[0]), "t": t, "scale": scale}
             trial.run(self._name, kind.scale, "scale", given, {"scale": np.s_[:]})
+            carried = list(scale[: len(carried)])
             given = {"p": p, "g": g, "m": m, "v": v, "u": u, "option": option.copy(), "scale": scale}
             trial.run(self._name, kind.update, "rule", given, dict.fromkeys("pmvu", np.s_[:]))
         for dtype in dtypes:
@@ -285,6 +297,8 @@ class Optimizer:
         """Let the state be that of a parameter that has made so many steps: arrays that it lacks start at 0."""
         if self.counts_steps:
             state["step"] = steps
+        for name, start in self.numbers.items():
+            state.setdefault(name, float(start))
         for name in self.arrays_of(group):
             if name not in state:
                 state[name] = np.zeros_like(p)
@@ -293,18 +307,20 @@ class Optimizer:
         """One parameter's step: p and the state change in place."""
         t = self.steps_made(state) + 1
         self.prepare(state, group, p, t)
-        option, scale = self._scaled(group, t)
+        option, scale = self._scaled(group, t, tuple(float(state[name]) for name in self.numbers))
+        state.update(zip(self.numbers, map(float, scale), strict=False))
         flat = p.reshape(-1)
         kept = self.arrays_of(group)
         arrays = [state[name].reshape(-1) if name in kept else flat[:0] for name in self.arrays]
         m, v, u = (arrays + [flat[:0]] * 3)[:3]
         type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
 
-    def _scaled(self, group: Group, t: int) -> tuple[Array, Array]:
+    def _scaled(self, group: Group, t: int, carried: tuple[float, ...]) -> tuple[Array, Array]:
         """(options, what `scale` makes of them) of step t: once for all parameters of a group that are as far."""
-        key = id(group), t
+        key = id(group), t, *carried
         if key not in self._scales:
             option, scale = np.array(self.option_numbers(group)), np.zeros(kernels.SCALES)
+            scale[: len(carried)] = carried
             type(self).scale(option, float(group["lr"]), t, scale)
             self._scales[key] = option, scale
         return self._scales[key]

@@ -82,7 +82,7 @@ class Engine(OfThisProcess):
         self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
         columns = 1 if self.loss.targets == "classes" else plan.columns
         self.own_targets, self.own_r = np.zeros((ceiling, room, columns)), np.zeros((ceiling, room), dtype)
-        self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, kernels.SCALES))
+        self.terms, self.scales = np.zeros((ceiling, 2, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
         self.net = steps.Net(plan.rows, plan.numbers, plan.lanes, plan.tiles)
         rule, pair = type(optimizer), self.loss.kernels
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
@@ -219,7 +219,7 @@ class Engine(OfThisProcess):
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
-        for own in (self.weights.own_p, *self.own_arrays):
+        for own in (self.weights.own_p, *self.own_arrays, self.scales):
             own[1:threads] = own[0]
 
     def _arguments(
@@ -252,6 +252,8 @@ class Engine(OfThisProcess):
             state = optimizer.state.get(number[id(slot.parameter)], {})
             self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
             self.counts[i] = optimizer.steps_made(state)
+            for k, (name, start) in enumerate(optimizer.numbers.items()):
+                self.scales[:, i, k] = state.get(name, start)
             for name, flat in self._flat(i):
                 put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
 
@@ -277,6 +279,7 @@ class Engine(OfThisProcess):
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))
+            state.update(zip(optimizer.numbers, map(float, self.scales[0, i]), strict=False))
             for name, flat in self._flat(i):
                 take(flat, slot, state[name])
 
