@@ -11,6 +11,7 @@ from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
+from .checks import check_declaration, check_form
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -59,7 +60,9 @@ class Optimizer:
                 else f"params is one {type(params).__name__}"
             )
             raise TypeError(f"{self._name}: {what}; it must be an iterable of Parameters, as model.parameters() gives")
-        self._check_declaration(defaults)
+        kind = type(self)
+        steps = kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update
+        check_declaration(kind, defaults, has_kernels=steps)
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -71,35 +74,6 @@ class Optimizer:
             raise ValueError(f"{self._name}: params is empty; it must hold at least one Parameter")
         for group in entries if isinstance(entries[0], Mapping) else [{"params": entries}]:
             self.add_param_group(group)
-
-    def _check_declaration(self, defaults: Group) -> None:
-        """Refuse a class that lacks something, or states what it cannot be."""
-        kind, name = type(self), self._name
-        if kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update:
-            for what, form in (("scale", "scale"), ("update", "rule")):
-                if not hasattr(kind, what):
-                    must = "a function under fastmlp.kernels.kernel, as staticmethod(...)"
-                    raise TypeError(f"{name}: {what} is missing; it must be {must}")
-                forms.check(getattr(kind, what), form, name)
-        arrays = kind.arrays
-        if not isinstance(arrays, tuple | list) or not all(isinstance(a, str) for a in arrays) or len(arrays) > 3:
-            raise TypeError(
-                f'{name}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
-            )
-        names = [*arrays, *kind.numbers, "step"]
-        if len(set(names)) < len(names):
-            what = f"arrays is {arrays!r}" + f" and numbers {list(kind.numbers)}" * bool(kind.numbers)
-            raise TypeError(f'{name}: {what}; the names must differ, and none may be "step"')
-        if len(kind.numbers) > kernels.SCALES:
-            raise TypeError(f"{name}: numbers has {len(kind.numbers)} names; scale has room for {kernels.SCALES}")
-        for name, option in kind.only_with.items():
-            if name not in arrays or option not in defaults:
-                raise TypeError(
-                    f"{self._name}: only_with has {name}: {option}; it must be an array and an option of it"
-                )
-        if next(iter(defaults), None) != "lr":
-            first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
-            raise ValueError(f"{name}: the options {first}; lr must be the first, the kernels take it as option[0]")
 
     @property
     def _name(self) -> str:
@@ -339,7 +313,7 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
-        self._check_form(state_dict)
+        check_form(self._name, state_dict)
         groups = state_dict["param_groups"]
         sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
@@ -358,20 +332,6 @@ class Optimizer:
         check.whole(f"{self._name}: epochs of the state", epochs, 0)
         self.param_groups, self.state, self.epochs = filled, state, int(epochs)
         self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
-
-    def _check_form(self, state_dict: Any) -> None:
-        """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
-        given: Mapping[str, Any] = state_dict if isinstance(state_dict, Mapping) else {}
-        state: Any = given.get("state")
-        groups: Any = given.get("param_groups")
-        right = isinstance(state, Mapping) and isinstance(groups, list | tuple)
-        right = right and all(isinstance(group, Mapping) and "params" in group for group in groups)
-        right = right and all(str(key).isdecimal() and isinstance(one, Mapping) for key, one in state.items())
-        if not right:
-            raise ValueError(
-                f"{self._name}: state_dict is {type(state_dict).__name__} of another form; it must be what "
-                'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}'
-            )
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())
