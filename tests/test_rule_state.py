@@ -260,3 +260,58 @@ def test_numbers_that_cannot_be_declared_are_refused():
     ):
         with pytest.raises(TypeError, match=words):
             type("Own", (Product,), {"numbers": numbers})([parameter])
+
+
+# --- what arrays start at, and switches ------------------------------------------------------------------------------
+
+
+@kernel
+def sum_update(p, g, m, v, u, option, scale):
+    """m ← m + g²;  p ← p - lr g / (√m + ε)."""
+    rate, eps = p.dtype.type(scale[0]), p.dtype.type(1e-8)
+    for i in range(p.size):
+        m[i] += g[i] * g[i]
+        p[i] -= rate * g[i] / (np.sqrt(m[i]) + eps)
+
+
+class Summed(optim.Optimizer):
+    """A rule whose array starts at an option, and which has a switch."""
+
+    scale, update = staticmethod(own_scale), staticmethod(sum_update)
+    arrays, starts, switches = ("sum",), {"sum": "start"}, ("on",)
+
+    def __init__(self, params, lr=0.1, start=0.5, on=False):
+        super().__init__(params, {"lr": lr, "start": start, "on": on})
+
+
+def test_an_array_starts_at_its_option_everywhere():
+    first = None
+    for how in contract.HOWS:
+        model = net()
+        second = {"params": list(model.parameters())[2:], "start": 2.0}
+        optimizer = Summed([{"params": list(model.parameters())[:2]}, second])
+        state = contract.train(how, model, optimizer, LOSS, data(), chunk=2)
+        first = first or state
+        assert contract.differing(state, first) == [], how
+    for i, start in enumerate((0.5, 0.5, 2.0, 2.0)):
+        assert state[f"{i}.sum"].min() >= start
+        assert state[f"{i}.sum"].min() < start + 0.1
+
+
+def test_a_start_that_is_declared_of_nothing_is_refused():
+    with pytest.raises(TypeError, match="Own: starts has sum: begin; it must be an array and an option"):
+        type("Own", (Summed,), {"starts": {"sum": "begin"}})([fm.Parameter(np.ones(3))])
+
+
+def test_a_switch_is_true_or_false_and_off_in_a_state_that_lacks_it():
+    parameter = fm.Parameter(np.ones(3))
+    with pytest.raises(TypeError, match=r"Summed: on is 0\.5; it must be True or False"):
+        Summed([parameter], on=0.5)
+    optimizer = Summed([parameter], on=True)
+    state = optimizer.state_dict()
+    del state["param_groups"][0]["on"]
+    optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0]["on"] is False
+    del state["param_groups"][0]["start"]
+    with pytest.raises(ValueError, match="not one of Summed"):
+        optimizer.load_state_dict(state)

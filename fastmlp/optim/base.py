@@ -36,8 +36,10 @@ class Optimizer:
     arrays         names in the state of what the kernels call m, v, u, as many as it keeps
     only_with      array -> the option without which it is not kept; where that is 0 or False, `update` leaves the array
                    alone, which may be there for another group
+    starts         array -> the option whose value it begins with, in place of 0
     numbers        names in the state of numbers that `scale` carries from step to step -> what they start at
     counts_steps   whether the state holds the number of steps, as "step"
+    switches       options that are True or False; a state that lacks one is of before there was it, and has it off
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
     A rule that is not of this package is tried before its first step: see `kernels.trial`.
 
@@ -49,8 +51,10 @@ class Optimizer:
     update: ClassVar[Kernel]
     arrays: ClassVar[tuple[str, ...]] = ()
     only_with: ClassVar[Mapping[str, str]] = {}
+    starts: ClassVar[Mapping[str, str]] = {}
     numbers: ClassVar[Mapping[str, float]] = {}
     counts_steps: ClassVar[bool] = True
+    switches: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
@@ -114,6 +118,9 @@ class Optimizer:
         for name in self.defaults:  # as the kernels take them
             for value in group[name] if isinstance(group[name], tuple | list) else [group[name]]:
                 check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
+        for name in self.switches:
+            if not isinstance(group[name], bool | int | np.bool_):
+                raise TypeError(f"{self._name}: {name} is {group[name]!r}; it must be True or False")
         betas = group.get("betas", (0.0, 0.0))
         pair = isinstance(betas, tuple | list) and len(betas) == 2
         if not (pair and all(check.is_number(beta) and 0 <= beta < 1 for beta in betas)):
@@ -268,14 +275,18 @@ class Optimizer:
         return int(state.get("step", 0))
 
     def prepare(self, state: dict[str, Any], group: Group, p: Array, steps: int) -> None:
-        """Let the state be that of a parameter that has made so many steps: arrays that it lacks start at 0."""
+        """Let the state be that of a parameter that has made so many steps; what it lacks starts as it does."""
         if self.counts_steps:
             state["step"] = steps
         for name, start in self.numbers.items():
             state.setdefault(name, float(start))
         for name in self.arrays_of(group):
             if name not in state:
-                state[name] = np.zeros_like(p)
+                state[name] = self.start_of(name, group, p)
+
+    def start_of(self, name: str, group: Group, p: Array) -> Array:
+        """An array of the state as it is before the first step of a parameter."""
+        return np.full_like(p, group[self.starts[name]] if name in self.starts else 0)
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
@@ -318,7 +329,8 @@ class Optimizer:
         sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise ValueError(f"{self._name}: the state has groups of {sizes} parameters, the optimizer of {own}")
-        filled = [{**new, "params": old["params"]} for new, old in zip(groups, self.param_groups, strict=True)]
+        off = dict.fromkeys(self.switches, False)
+        filled = [{**off, **new, "params": old["params"]} for new, old in zip(groups, self.param_groups, strict=True)]
         for group in filled:
             if group.keys() != self.defaults.keys() | {"params"}:
                 raise ValueError(f"{self._name}: the state is not one of {self._name}: its options are {list(group)}")

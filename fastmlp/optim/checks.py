@@ -29,9 +29,10 @@ def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool)
         raise TypeError(f'{rule}: {given}; the names must differ, and none may be "step"')
     if len(kind.numbers) > kernels.SCALES:
         raise TypeError(f"{rule}: numbers has {len(kind.numbers)} names; scale has room for {kernels.SCALES}")
-    for name, option in kind.only_with.items():
-        if name not in arrays or option not in defaults:
-            raise TypeError(f"{rule}: only_with has {name}: {option}; it must be an array and an option of it")
+    for what in ("only_with", "starts"):
+        for name, option in getattr(kind, what).items():
+            if name not in arrays or option not in defaults:
+                raise TypeError(f"{rule}: {what} has {name}: {option}; it must be an array and an option of it")
     if next(iter(defaults), None) != "lr":
         first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
         raise ValueError(f"{rule}: the options {first}; lr must be the first, the kernels take it as option[0]")

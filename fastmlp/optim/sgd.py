@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .. import check, kernels
 from .base import Group, Optimizer
 
@@ -21,6 +19,7 @@ class SGD(Optimizer):
 
     scale, update = staticmethod(kernels.sgd_scale), staticmethod(kernels.sgd_update)
     arrays, counts_steps = ("momentum_buffer",), False
+    switches = ("nesterov",)
     only_with: ClassVar = {"momentum_buffer": "momentum"}
 
     def __init__(
@@ -39,8 +38,6 @@ class SGD(Optimizer):
         super()._check(group)
         check.number("SGD: momentum", group["momentum"], 0)
         check.number("SGD: dampening", group["dampening"])
-        if not isinstance(group["nesterov"], bool | int | np.bool_):
-            raise TypeError(f"SGD: nesterov is {group['nesterov']!r}; it must be True or False")
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
 

@@ -249,13 +249,14 @@ class Engine(OfThisProcess):
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
         self.groups = np.array([group_of[id(slot.parameter)] for slot in self.plan.slots], np.int64)
         for i, slot in enumerate(self.plan.slots):
-            state = optimizer.state.get(number[id(slot.parameter)], {})
-            self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
+            group, state = optimizer.param_groups[self.groups[i]], optimizer.state.get(number[id(slot.parameter)], {})
+            self.options[i] = optimizer.option_numbers(group)
             self.counts[i] = optimizer.steps_made(state)
             for k, (name, start) in enumerate(optimizer.numbers.items()):
                 self.scales[:, i, k] = state.get(name, start)
             for name, flat in self._flat(i):
-                put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
+                before = state[name] if name in state else optimizer.start_of(name, group, slot.parameter.data)
+                put(flat, slot, before)
 
     def _flat(self, i: int) -> list[tuple[str, Array]]:
         """(name in the optimizer's state, flat buffer) of what the rule keeps for the parameter of slot i."""
