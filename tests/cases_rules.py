@@ -11,7 +11,7 @@ from fastmlp import kernels as k
 from fastmlp.kernels import updates
 
 # The options of the rules, in the order of their classes, and a later step, where every term counts.
-SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1]), 3
+SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1]), 3
 
 
 def scaled(scale: Callable, option: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def lion_bound(a, want, eps) -> dict[str, np.ndarray]:
 
 
 def sgd_twin(p, g, m) -> dict[str, np.ndarray]:
-    lr, momentum, dampening, decay, nesterov = SGD
+    lr, momentum, dampening, decay, nesterov, _ = SGD
     return dict(zip(("p", "m"), oracles.sgd(p, g, m, lr, momentum, dampening, decay, bool(nesterov)), strict=True))
 
 

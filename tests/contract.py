@@ -236,9 +236,14 @@ LOSSES: dict[str, LossEntry] = {
 }
 
 
+def ascent(g, o) -> Any:
+    """The gradient of a rule that may climb."""
+    return -g if o.maximize else g
+
+
 def _sgd(p, g, state, o, t) -> tuple[Any, dict[str, Any]]:
     p, b = oracles.sgd(
-        p, g, state.get("momentum_buffer"), o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov
+        p, ascent(g, o), state.get("momentum_buffer"), o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov
     )  # fmt: skip
     return p, {} if b is None else {"momentum_buffer": b}
 
@@ -275,6 +280,9 @@ RULES: dict[str, RuleEntry] = {
             "decay": {"lr": 0.1, "weight_decay": 0.01},
             "all": {"lr": 0.05, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.1},
             "all nesterov": {"lr": 0.05, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1},
+            "maximize": {"lr": 0.01, "weight_decay": 0.01, "maximize": True},
+            "maximize all": {"lr": 0.01, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.1, "maximize": True},
+            "maximize nesterov": {"lr": 0.01, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1, "maximize": True},
         },
         twin=_sgd,
         peer="torch.optim.SGD",

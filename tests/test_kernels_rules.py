@@ -24,8 +24,8 @@ def stepped(rule: type[optim.Optimizer], option: tuple, t: int, p, g, *state) ->
     rule.update(p, g, *state, *[p[:0]] * (3 - len(state)), numbers, scale)
 
 
-def sgd_step(p, g, b, lr, momentum, dampening, decay, nesterov, first) -> None:
-    stepped(optim.SGD, (lr, momentum, dampening, decay, nesterov), 1 if first else 2, p, g, b)
+def sgd_step(p, g, b, lr, momentum, dampening, decay, nesterov, first, maximize=False) -> None:
+    stepped(optim.SGD, (lr, momentum, dampening, decay, nesterov, maximize), 1 if first else 2, p, g, b)
 
 
 def adam_step(p, g, m, v, lr, beta1, beta2, eps, decay, t) -> None:
@@ -43,15 +43,21 @@ def adamw_step(p, g, m, v, lr, beta1, beta2, eps, decay, t) -> None:
     nesterov=st.booleans(),
     decay=st.sampled_from([0.0, 0.1]),
     mode=st.sampled_from(["plain", "first", "later"]),
+    maximize=st.booleans(),
 )
-def test_sgd_step(source, size, nesterov, decay, mode):
+def test_sgd_step(source, size, nesterov, decay, mode, maximize):
     p, g, b = (source.array(size) for _ in range(3))
     momentum = 0.0 if mode == "plain" else 0.9
     dampening = 0.25 if mode == "later" and not nesterov else 0.0
-    want, want_b = oracles.sgd(p, g, b if mode == "later" else None, 0.05, momentum, dampening, decay, nesterov)
+    up = -g if maximize else g
+    want, want_b = oracles.sgd(p, up, b if mode == "later" else None, 0.05, momentum, dampening, decay, nesterov)
     added = np.abs(oracles.f64(g)) + decay * np.abs(oracles.f64(p)) + np.abs(oracles.f64(b))
     eps, before = float(np.finfo(source.dtype).eps), (p.copy(), g.copy(), b.copy())
-    sgd_step(p, g, b, 0.05, momentum, dampening, decay, nesterov, mode == "first")
+    sgd_step(p, g, b, 0.05, momentum, dampening, decay, nesterov, mode == "first", maximize)
+    least, least_b = before[0].copy(), before[2].copy()
+    sgd_step(least, up, least_b, 0.05, momentum, dampening, decay, nesterov, mode == "first")
+    assert np.array_equal(p, least)  # maximize is the rule with -g, but for the sign of a 0
+    assert np.array_equal(b, least_b)
     # at most eight roundings of the terms that were added up
     assert_close(p, want, 4 * eps * (np.abs(oracles.f64(before[0])) + 0.1 * added))
     assert_close(b, before[2] if mode == "plain" else want_b, 4 * eps * added)
@@ -217,7 +223,7 @@ def scale_of(kernel: Callable, option: list[float], lr: float, t: int) -> list[f
 
 def test_sgd_scale():
     """(lr, whether this is the first step); lr is the argument's, as a schedule gives it."""
-    option = [0.5, 0.9, 0.0, 0.0, 0.0]
+    option = [0.5, 0.9, 0.0, 0.0, 0.0, 0.0]
     assert [scale_of(k.sgd_scale, option, 0.25, t) for t in (1, 2, 1000)] == [[0.25, 1], [0.25, 0], [0.25, 0]]
 
 

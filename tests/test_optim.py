@@ -394,7 +394,7 @@ def test_a_model_made_double_after_a_step_is_refused_with_both_dtypes():
 
 def test_repr_shows_rule_and_options():
     assert repr(optim.SGD(ONE, lr=0.5)) == (
-        "SGD(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
+        "SGD(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)"
     )
     assert repr(optim.AdamW(ONE)) == "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)"
 

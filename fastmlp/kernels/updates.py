@@ -40,27 +40,30 @@ def sgd_scale(option, lr, t, scale):
 
 @kernel
 def sgd_update(p, g, b, v, u, option, scale):
-    """g ← g + λp;  b ← μb + (1 - τ)g, and b = g in the first step;  d = g + μb with Nesterov, else b;  p ← p - lr d.
+    """g ← ±g + λp;  b ← μb + (1 - τ)g, and b = g in the first step;  d = g + μb with Nesterov, else b;  p ← p - lr d.
 
-    Without momentum d = g, and b is not touched. option: (lr, μ momentum, τ dampening, λ weight_decay, nesterov).
+    Without momentum d = g, and b is not touched.
+    option: (lr, μ momentum, τ dampening, λ weight_decay, nesterov, maximize: the sign of g is -).
     Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
     """
     number = p.dtype.type
     momentum, nesterov, first = option[1], option[4] != 0, scale[1] != 0
     lr, mu, keep, decay = number(scale[0]), number(momentum), number(1 - option[2]), number(option[3])
+    sign = number(-1 if option[5] != 0 else 1)  # d below is ±d, so that a loop has one operation less: what multiplies
+    rate, keep, decay, also = sign * lr, sign * keep, sign * decay, sign * mu  # d and what is added to it have the sign
     if momentum == 0:
         for i in range(p.size):
-            p[i] -= lr * (g[i] + decay * p[i])
+            p[i] -= rate * (g[i] + decay * p[i])
     elif first:
         for i in range(p.size):
             d = g[i] + decay * p[i]
-            b[i] = d
-            p[i] -= lr * (d + mu * d if nesterov else d)
+            b[i] = sign * d
+            p[i] -= rate * (d + mu * d if nesterov else d)
     else:
         for i in range(p.size):
             d = g[i] + decay * p[i]
             b[i] = mu * b[i] + keep * d
-            p[i] -= lr * (d + mu * b[i] if nesterov else b[i])
+            p[i] -= rate * (d + also * b[i]) if nesterov else lr * b[i]
 
 
 @kernel

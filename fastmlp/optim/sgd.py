@@ -10,16 +10,16 @@ from .base import Group, Optimizer
 
 
 class SGD(Optimizer):
-    """g ← g + λp;  b ← μb + (1 - τ)g, b = g in the first step;  d = g + μb with nesterov, else b;  p ← p - lr d.
+    """g ← ±g + λp;  b ← μb + (1 - τ)g, b = g in the first step;  d = g + μb with nesterov, else b;  p ← p - lr d.
 
-    lr learning rate (default 1e-3), μ momentum, τ dampening, λ weight_decay.
+    lr learning rate (default 1e-3), μ momentum, τ dampening, λ weight_decay; maximize takes -g, and climbs.
     Errors: ValueError for options out of range and for nesterov without momentum or with dampening.
     Source: PyTorch's documentation of torch.optim.SGD; Sutskever et al., ICML 2013.
     """
 
     scale, update = staticmethod(kernels.sgd_scale), staticmethod(kernels.sgd_update)
     arrays, counts_steps = ("momentum_buffer",), False
-    switches = ("nesterov",)
+    switches = ("nesterov", "maximize")
     only_with: ClassVar = {"momentum_buffer": "momentum"}
 
     def __init__(
@@ -30,9 +30,11 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
 
     def _check(self, group: Group) -> None:
         super()._check(group)
