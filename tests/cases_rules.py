@@ -11,7 +11,7 @@ from fastmlp import kernels as k
 from fastmlp.kernels import updates
 
 # The options of the rules, in the order of their classes, and a later step, where every term counts.
-SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1]), 3
+SGD, ADAM, STEP = np.array([0.05, 0.9, 0.25, 0.1, 0.0, 0.0]), np.array([0.003, 0.9, 0.999, 1e-8, 0.1, 0, 0]), 3
 
 
 def scaled(scale: Callable, option: np.ndarray) -> np.ndarray:
@@ -21,8 +21,8 @@ def scaled(scale: Callable, option: np.ndarray) -> np.ndarray:
 
 
 def rule_inputs(s: Source, O: int, arrays: int) -> dict[str, np.ndarray]:
-    """v is positive, as a mean of squares."""
-    return {"p": s.array(O), "g": s.array(O), "m": s.array(O)} | ({"v": s.positive(O)} if arrays == 2 else {})
+    """v and u are positive, as means of squares."""
+    return {name: s.array(O) for name in "pgm"} | {name: s.positive(O) for name in "vu"[: arrays - 1]}
 
 
 LION = np.array([0.003, 0.9, 0.99, 0.1])
@@ -51,7 +51,7 @@ def sgd_bound(p, g, m, eps, off=0.0) -> dict[str, np.ndarray]:
 
 
 def adam_twin(twin: Callable, a) -> dict[str, np.ndarray]:
-    return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM, STEP), strict=True))
+    return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM[:5], STEP), strict=True))
 
 
 def adam_bound(a, want, eps, decay) -> dict[str, np.ndarray]:

@@ -250,9 +250,14 @@ def _sgd(p, g, state, o, t) -> tuple[Any, dict[str, Any]]:
 
 def _adam(rule) -> Callable[..., Any]:
     def twin(p, g, state, o, t):
-        m, v = state.get("exp_avg", np.zeros_like(p)), state.get("exp_avg_sq", np.zeros_like(p))
-        p, m, v = rule(p, g, m, v, o.lr, *o.betas, o.eps, o.weight_decay, t)
-        return p, {"exp_avg": m, "exp_avg_sq": v}
+        m, v, u = (state.get(name, np.zeros_like(p)) for name in fm.optim.Adam.arrays)
+        if not o.amsgrad:
+            p, m, v = rule(p, ascent(g, o), m, v, o.lr, *o.betas, o.eps, o.weight_decay, t)
+            return p, {"exp_avg": m, "exp_avg_sq": v}
+        coupled = o.weight_decay if rule is oracles.adam else 0.0
+        beside = o.lr * (o.weight_decay - coupled) * p
+        p, m, v, u = oracles.amsgrad(p, ascent(g, o), m, v, u, o.lr, *o.betas, o.eps, coupled, t)
+        return p - beside, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": u}
 
     return twin
 
@@ -268,7 +273,11 @@ ADAM_OPTIONS: dict[str, Options] = {
     "eps": {"lr": 0.01, "eps": 1e-2},
     "decay": {"lr": 0.01, "weight_decay": 0.1},
     "all": {"lr": 0.02, "betas": (0.0, 0.99), "eps": 1e-3, "weight_decay": 0.3},
-}
+    "amsgrad": {"lr": 0.01, "betas": (0.9, 0.7), "amsgrad": True},
+    "amsgrad all": {"lr": 0.02, "betas": (0.5, 0.5), "eps": 1e-3, "weight_decay": 0.3, "amsgrad": True,
+                    "maximize": True},
+    "maximize": {"lr": 0.01, "weight_decay": 0.1, "maximize": True},
+}  # fmt: skip
 
 RULES: dict[str, RuleEntry] = {
     "sgd": RuleEntry(

@@ -279,6 +279,18 @@ def adamw(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.ndarra
     return stepped - lr * weight_decay * f64(p), m, v
 
 
+def amsgrad(p, g, m, v, u, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.ndarray, ...]:
+    """(p, m, v, u) after step t: torch.optim.Adam's documented algorithm with amsgrad; the decay is added to g.
+
+    The maximum is that of v as it is (the paper has no correction of its start at all).
+    """
+    p, g, m, v, u = f64(p), f64(g), f64(m), f64(v), f64(u)
+    g = g + weight_decay * p if weight_decay else g
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+    u = np.maximum(u, v)
+    return p - lr * (m / (1 - beta1**t)) / (np.sqrt(u / (1 - beta2**t)) + eps), m, v, u
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -53,7 +53,7 @@ def test_an_entry_that_lacks_something_is_noticed(monkeypatch, lacking):
     monkeypatch.setattr(contract, "RULES", contract.RULES | {"adam": entry})
     found = contract.gaps(fm.optim.RULES, contract.RULES)
     assert found[0] == f"adam has no {lacking}"
-    assert len(found) == (1 if lacking != "options" else 5)  # each of four options is tried by nobody then
+    assert len(found) == (1 if lacking != "options" else 7)  # each of six options is tried by nobody then
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ RULES = {  # with what each keeps, and what it does not
     "SGD": lambda p: optim.SGD(p, lr=0.1),
     "SGD with momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
     "Adam": lambda p: optim.Adam(p, lr=0.01),
+    "Adam with amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
     "Lion": lambda p: optim.Lion(p, lr=0.01),
 }
 SCHEDULES = {

@@ -161,8 +161,8 @@ def test_buffers():
 
 RULES = {  # options in the order of the class, and a step after the first
     "sgd": (0.05, 0.9, 0.25, 0.1, 0.0, 0.0),
-    "adam": (0.003, 0.9, 0.999, 1e-8, 0.1),
-    "adamw": (0.003, 0.9, 0.999, 1e-8, 0.1),
+    "adam": (0.003, 0.9, 0.999, 1e-8, 0.1, 1, 0),
+    "adamw": (0.003, 0.9, 0.999, 1e-8, 0.1, 1, 0),
     "lion": (0.003, 0.9, 0.99, 0.1),
 }
 

@@ -28,12 +28,12 @@ def sgd_step(p, g, b, lr, momentum, dampening, decay, nesterov, first, maximize=
     stepped(optim.SGD, (lr, momentum, dampening, decay, nesterov, maximize), 1 if first else 2, p, g, b)
 
 
-def adam_step(p, g, m, v, lr, beta1, beta2, eps, decay, t) -> None:
-    stepped(optim.Adam, (lr, beta1, beta2, eps, decay), t, p, g, m, v)
+def adam_step(p, g, m, v, lr, beta1, beta2, eps, decay, t, u=None, maximize=False, rule=optim.Adam) -> None:
+    stepped(rule, (lr, beta1, beta2, eps, decay, u is not None, maximize), t, p, g, m, v, *[u] * (u is not None))
 
 
-def adamw_step(p, g, m, v, lr, beta1, beta2, eps, decay, t) -> None:
-    stepped(optim.AdamW, (lr, beta1, beta2, eps, decay), t, p, g, m, v)
+def adamw_step(*arguments, **more) -> None:
+    adam_step(*arguments, **more, rule=optim.AdamW)
 
 
 @CHECKED
@@ -105,6 +105,36 @@ def test_updates_pass_nan_on_and_stay_in_their_place(rule):
             else:
                 {"adam": adam_step, "adamw": adamw_step}[rule](*arrays, 0.1, 0.9, 0.999, 1e-8, 0.01, 3)
             assert np.flatnonzero(np.isnan(arrays[0])).tolist() == [5]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step", [adam_step, adamw_step])
+def test_amsgrad_keeps_the_larger_number_and_nan(step, dtype):
+    """u is the larger of u and v, number by number; NaN in either reaches u and p of the same index, and no other."""
+    rng = np.random.default_rng(0)
+    p, g, m, v, u = (rng.random(37).astype(dtype) for _ in range(5))
+    v[5], u[9] = np.nan, np.nan
+    before, twins = u.copy(), [array.copy() for array in (p, g, m, v)]
+    step(p, g, m, v, 0.01, 0.9, 0.5, 1e-8, 0.1, 3, u)
+    step(*twins, 0.01, 0.9, 0.5, 1e-8, 0.1, 3)
+    assert same_bits(v, twins[3])  # as without amsgrad
+    assert np.array_equal(u, np.maximum(before, v), equal_nan=True)  # NumPy's maximum keeps NaN
+    assert np.flatnonzero(np.isnan(p)).tolist() == [5, 9]
+    assert (before > v).any()
+    assert (before < v).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ams", [False, True])
+@pytest.mark.parametrize("step", [adam_step, adamw_step])
+def test_maximize_is_the_step_with_the_gradient_turned(step, ams, dtype):
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(37).astype(dtype) for _ in range(3)] + [rng.random(37).astype(dtype) for _ in "vu"]
+    p, g, m, v, u = arrays
+    q, h, n, w, x = (array.copy() for array in arrays)
+    step(p, g, m, v, 0.01, 0.9, 0.5, 1e-8, 0.1, 3, u if ams else None, maximize=True)
+    step(q, -h, n, w, 0.01, 0.9, 0.5, 1e-8, 0.1, 3, x if ams else None)
+    assert all(same_bits(a, b) for a, b in ((p, q), (m, n), (v, w), (u, x)))
 
 
 def three_steps(step: Callable, gradients=(0.1, -0.2, 0.3)) -> list[float]:

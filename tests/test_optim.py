@@ -352,6 +352,8 @@ ERRORS = {
     "beta below 0": (ValueError, lambda: optim.Adam(ONE, betas=(0.9, -0.1)), "betas"),
     "one beta": (ValueError, lambda: optim.Adam(ONE, betas=(0.9,)), "betas is (0.9,)", "two numbers"),
     "eps": (ValueError, lambda: optim.Adam(ONE, eps=0), "eps is 0", "above 0"),
+    "amsgrad": (TypeError, lambda: optim.Adam(ONE, amsgrad=0.5), "Adam: amsgrad is 0.5", "True or False"),
+    "maximize": (TypeError, lambda: optim.AdamW(ONE, maximize=0.5), "AdamW: maximize is 0.5", "True or False"),
     "group option": (ValueError, lambda: optim.Adam([{"params": ONE, "eps": -1}]), "eps is -1"),
 }
 
@@ -396,7 +398,9 @@ def test_repr_shows_rule_and_options():
     assert repr(optim.SGD(ONE, lr=0.5)) == (
         "SGD(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)"
     )
-    assert repr(optim.AdamW(ONE)) == "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)"
+    assert repr(optim.AdamW(ONE)) == (
+        "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, maximize=False)"
+    )
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

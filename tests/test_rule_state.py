@@ -15,6 +15,8 @@ from fastmlp.running.engine import Engine
 LOSS = contract.loss("cross_entropy", "plain")
 SWITCHED = {  # rule -> the option that is set, and what is kept with it
     "sgd": [({"momentum": 0.9}, "momentum_buffer")],
+    "adam": [({"amsgrad": True}, "max_exp_avg_sq")],
+    "adamw": [({"amsgrad": True}, "max_exp_avg_sq")],
 }
 CASES = [(name, options, array) for name, cases in SWITCHED.items() for options, array in cases]
 

@@ -66,6 +66,12 @@ def sgd_update(p, g, b, v, u, option, scale):
             p[i] -= rate * (d + also * b[i]) if nesterov else lr * b[i]
 
 
+@inner
+def larger(a, b):
+    """The larger of two numbers; NaN where one is."""
+    return a if a >= b or a != a else b
+
+
 @kernel
 def adam_scale(option, lr, t, scale):
     """scale = (α, ε̂, lr) of step t:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
@@ -78,19 +84,29 @@ def adam_scale(option, lr, t, scale):
 
 @kernel
 def adam_update(p, g, m, v, u, option, scale):
-    """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
+    """g ← ±g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ): see `adam_scale`. option: (lr, β₁, β₂, ε, λ weight_decay).
-    Source: Kingma and Ba, ICLR 2015, Algorithm 1.
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ): see `adam_scale`. With amsgrad u ← max(u, v), and û in place of v̂.
+    option: (lr, β₁, β₂, ε, λ weight_decay, amsgrad, maximize: the sign of g is -).
+    Sources: Kingma and Ba, ICLR 2015, Algorithm 1; Reddi et al., ICLR 2018, Algorithm 2, in PyTorch's form.
     """
     number = p.dtype.type
-    alpha, eps_hat, decay = number(scale[0]), number(scale[1]), number(option[4])
-    b1, c1, b2, c2 = number(option[1]), number(1 - option[1]), number(option[2]), number(1 - option[2])
-    for i in range(p.size):
-        gi = g[i] + decay * p[i]
-        m[i] = b1 * m[i] + c1 * gi
-        v[i] = b2 * v[i] + c2 * gi * gi
-        p[i] -= alpha * m[i] / (np.sqrt(v[i]) + eps_hat)
+    alpha, eps_hat, sign = number(scale[0]), number(scale[1]), number(-1 if option[6] != 0 else 1)
+    b1, c1, b2, c2 = number(option[1]), sign * number(1 - option[1]), number(option[2]), number(1 - option[2])
+    decay = sign * number(option[4])  # gi is ±g + λp times its sign, which c1 has too
+    if option[5] != 0:
+        for i in range(p.size):
+            gi = g[i] + decay * p[i]
+            m[i] = b1 * m[i] + c1 * gi
+            v[i] = b2 * v[i] + c2 * gi * gi
+            u[i] = larger(u[i], v[i])
+            p[i] -= alpha * m[i] / (np.sqrt(u[i]) + eps_hat)
+    else:
+        for i in range(p.size):
+            gi = g[i] + decay * p[i]
+            m[i] = b1 * m[i] + c1 * gi
+            v[i] = b2 * v[i] + c2 * gi * gi
+            p[i] -= alpha * m[i] / (np.sqrt(v[i]) + eps_hat)
 
 
 @kernel
@@ -101,11 +117,19 @@ def adamw_update(p, g, m, v, u, option, scale):
     """
     number = p.dtype.type
     alpha, eps_hat, shrink = number(scale[0]), number(scale[1]), number(1 - scale[2] * option[4])
-    b1, c1, b2, c2 = number(option[1]), number(1 - option[1]), number(option[2]), number(1 - option[2])
-    for i in range(p.size):
-        m[i] = b1 * m[i] + c1 * g[i]
-        v[i] = b2 * v[i] + c2 * g[i] * g[i]
-        p[i] = p[i] * shrink - alpha * m[i] / (np.sqrt(v[i]) + eps_hat)
+    sign = number(-1 if option[6] != 0 else 1)
+    b1, c1, b2, c2 = number(option[1]), sign * number(1 - option[1]), number(option[2]), number(1 - option[2])
+    if option[5] != 0:
+        for i in range(p.size):
+            m[i] = b1 * m[i] + c1 * g[i]
+            v[i] = b2 * v[i] + c2 * g[i] * g[i]
+            u[i] = larger(u[i], v[i])
+            p[i] = p[i] * shrink - alpha * m[i] / (np.sqrt(u[i]) + eps_hat)
+    else:
+        for i in range(p.size):
+            m[i] = b1 * m[i] + c1 * g[i]
+            v[i] = b2 * v[i] + c2 * g[i] * g[i]
+            p[i] = p[i] * shrink - alpha * m[i] / (np.sqrt(v[i]) + eps_hat)
 
 
 @kernel
