@@ -41,8 +41,7 @@ class Adam(Optimizer):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if not (check.is_number(group["eps"]) and group["eps"] > 0):
-            raise ValueError(f"{self._name}: eps is {group['eps']!r}; it must be a finite number above 0")
+        check.above(f"{self._name}: eps", group["eps"])
 
 
 class AdamW(Adam):
