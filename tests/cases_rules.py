@@ -50,6 +50,31 @@ def sgd_bound(p, g, m, eps, off=0.0) -> dict[str, np.ndarray]:
     return {"p": 4 * eps * (np.abs(oracles.f64(p)) + 0.1 * added) + 0.05 * off, "m": 4 * eps * added + off}
 
 
+RMSPROP = np.array([0.003, 0.9, 1e-8, 0.1, 0.5, 0, 0])
+
+
+def rmsprop_twin(a) -> dict[str, np.ndarray]:
+    lr, alpha, eps, decay, momentum, *_ = RMSPROP
+    p, v, b, _ = oracles.rmsprop(a.p, a.g, a.m, a.v, np.zeros(1), lr, alpha, eps, decay, momentum, False)
+    return {"p": p, "m": v, "v": b}
+
+
+def rmsprop_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """The mean of squares (called m here): g² has four roundings of g's terms, which may cancel. It is at least 0.09.
+
+    b: ten roundings of a step, and those of g; p: those of b, and two of its own.
+    """
+    p, g = np.abs(oracles.f64(a.p)), np.abs(oracles.f64(a.g))
+    terms, root = g + 0.1 * p, np.sqrt(want["m"]) + 1e-8
+    mean = eps * (8 * want["m"] + 0.1 * 4 * terms**2)
+    step = eps * (4 * terms / root + 0.5 * np.abs(oracles.f64(a.v))) + terms / root * (mean / want["m"] + 6 * eps)
+    return {
+        "p": 2 * eps * (p + np.abs(want["p"])) + 0.003 * step + eps * 0.003 * np.abs(want["v"]),
+        "m": mean,
+        "v": step,
+    }
+
+
 def adam_twin(twin: Callable, a) -> dict[str, np.ndarray]:
     return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM[:5], STEP), strict=True))
 
@@ -102,6 +127,16 @@ CASES = [
         run=lambda a, lo, hi: run_rule(k.adamw_update, scaled(k.adam_scale, ADAM), ADAM, a, lo, hi),
         twin=lambda a: adam_twin(oracles.adamw, a),
         bound=lambda a, want, eps: adam_bound(a, want, eps, decay=0.0),
+    ),
+    Case(
+        "rmsprop_update",
+        inputs=lambda s, N, O: {"p": s.array(O), "g": s.array(O), "m": s.positive(O), "v": s.array(O)},
+        outputs={"p": "O", "m": "O", "v": "O"},
+        run=lambda a, lo, hi: run_rule(
+            updates.rmsprop_update, scaled(updates.rmsprop_scale, RMSPROP), RMSPROP, a, lo, hi
+        ),
+        twin=rmsprop_twin,
+        bound=rmsprop_bound,
     ),
     Case(
         "lion_update",

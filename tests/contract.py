@@ -267,6 +267,16 @@ def _lion(p, g, state, o, t):
     return p, {"exp_avg": m}
 
 
+def _rmsprop(p, g, state, o, t):
+    arrays = fm.optim.RMSprop.arrays
+    p, *kept = oracles.rmsprop(
+        p, ascent(g, o), *(state.get(name, np.zeros_like(p)) for name in arrays),
+        o.lr, o.alpha, o.eps, o.weight_decay, o.momentum, o.centered,
+    )  # fmt: skip
+    wanted = {"square_avg": True, "momentum_buffer": o.momentum, "grad_avg": o.centered}
+    return p, {name: array for name, array in zip(arrays, kept, strict=True) if wanted[name]}
+
+
 ADAM_OPTIONS: dict[str, Options] = {
     "plain": {"lr": 0.01},
     "betas": {"lr": 0.01, "betas": (0.5, 0.9)},
@@ -312,6 +322,20 @@ RULES: dict[str, RuleEntry] = {
             "b2": o.get("betas", (0.9, 0.99))[1],
             "weight_decay": o.get("weight_decay", 0.0),
         },
+    ),
+    "rmsprop": RuleEntry(
+        options={
+            "plain": {"lr": 0.01},
+            "alpha eps": {"lr": 0.01, "alpha": 0.5, "eps": 1e-2},
+            "momentum": {"lr": 0.002, "momentum": 0.9},
+            "centered": {"lr": 0.01, "alpha": 0.9, "centered": True},
+            "all": {"lr": 0.002, "alpha": 0.9, "eps": 1e-4, "weight_decay": 0.1, "momentum": 0.5, "centered": True},
+            "maximize": {"lr": 0.002, "alpha": 0.9, "weight_decay": 0.1, "momentum": 0.5, "centered": True,
+                         "maximize": True},
+            "maximize decay": {"lr": 0.002, "weight_decay": 0.1, "maximize": True},
+        },
+        twin=_rmsprop,
+        peer="torch.optim.RMSprop",
     ),
 }  # fmt: skip
 

@@ -291,6 +291,17 @@ def amsgrad(p, g, m, v, u, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.n
     return p - lr * (m / (1 - beta1**t)) / (np.sqrt(u / (1 - beta2**t)) + eps), m, v, u
 
 
+def rmsprop(p, g, v, b, a, lr, alpha, eps, weight_decay, momentum, centered) -> tuple[np.ndarray, ...]:
+    """(p, v, b, a) after one step of torch.optim.RMSprop's documented algorithm; what is not kept stays as it is."""
+    p, g, v, b, a = f64(p), f64(g), f64(v), f64(b), f64(a)
+    g = g + weight_decay * p
+    v = alpha * v + (1 - alpha) * g**2
+    a = alpha * a + (1 - alpha) * g if centered else a
+    step = g / (np.sqrt(np.maximum(v - a**2, 0) if centered else v) + eps)
+    b = momentum * b + step if momentum else b
+    return p - lr * (b if momentum else step), v, b, a
+
+
 # ---------------------------------------------------------------- data
 
 

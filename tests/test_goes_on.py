@@ -13,6 +13,7 @@ RULES = {  # with what each keeps, and what it does not
     "SGD with momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
     "Adam": lambda p: optim.Adam(p, lr=0.01),
     "Adam with amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=1e-3, momentum=0.5, centered=True),
     "Lion": lambda p: optim.Lion(p, lr=0.01),
 }
 SCHEDULES = {

@@ -276,6 +276,61 @@ def test_adam_scale_by_hand():
     assert got == pytest.approx([0.5 * root / 0.36, 0.01 * root, 0.5], rel=1e-15 * 4)
 
 
+def rmsprop_step(p, g, v, b, a, maximize=False, alpha=0.75, momentum=0.5, centered=True, lr=0.5) -> None:
+    stepped(optim.RMSprop, (lr, alpha, 0.01, 0.0, momentum, centered, maximize), 1, p, g, v, b, a)
+
+
+def test_rmsprop_by_hand():
+    """α = 0.75, ε = 0.01, from 0:  v = 0.25 · 0.04 = 0.01, so √v = 0.1 and d = 0.2 / 0.11; the second is a later mean.
+
+    t  v                              √v
+    1  0.25 · 0.04 = 0.01             0.1
+    2  0.0075 + 0.25 · 0.01 = 0.01    0.1
+    """
+    v, b, a = (np.zeros(1) for _ in range(3))
+    steps = 0.2 / 0.11, -0.1 / 0.11
+    got = three_steps(lambda p, g, t: rmsprop_step(p, g, v, b[:0], a[:0], momentum=0.0, centered=False), (0.2, -0.1))
+    # roundings of 0.2 and of 0.1: a few
+    assert got == pytest.approx([1 - 0.5 * steps[0], 1 - 0.5 * (steps[0] + steps[1])], rel=1e-14)
+    v[:] = 0
+    got = three_steps(lambda p, g, t: rmsprop_step(p, g, v, b, a[:0], centered=False), (0.2, -0.1))
+    # μ = 0.5:  b = d₁;  0.5 d₁ + d₂
+    assert got == pytest.approx([1 - 0.5 * steps[0], 1 - 0.5 * (1.5 * steps[0] + steps[1])], rel=1e-14)
+    v[:] = 0
+    got = three_steps(lambda p, g, t: rmsprop_step(p, g, v, b[:0], a, momentum=0.0), (0.2,))
+    # a = 0.25 · 0.2 = 0.05, v - a² = 0.01 - 0.0025
+    assert got == pytest.approx([1 - 0.5 * 0.2 / (math.sqrt(0.0075) + 0.01)], rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_centered_mean_of_squares_is_never_below_0(dtype):
+    """A gradient that stays the same leaves v - a² at a rounding, of either sign: PyTorch's root is NaN then."""
+    size, below = 2000, 0
+    g = np.linspace(1e-3, 1, size).astype(dtype)
+    p, v, a = np.zeros(size, dtype), np.zeros(size, dtype), np.zeros(size, dtype)
+    for _ in range(400):
+        rmsprop_step(p, g, v, p[:0], a, alpha=0.9, momentum=0.0, lr=1e-6)
+        below += ((v - a * a) < 0).sum()
+    assert below  # it did happen
+    assert np.isfinite(p).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("planted", range(5))
+def test_rmsprop_passes_nan_on(dtype, planted):
+    """From any array, to p of the same index and no other."""
+    arrays = [np.full(37, 0.5, dtype) for _ in range(5)]
+    arrays[planted][5] = np.nan
+    rmsprop_step(*arrays)
+    assert np.flatnonzero(np.isnan(arrays[0])).tolist() == [5]
+
+
+def test_rmsprop_scale():
+    """The rate of the step, whatever step it is."""
+    option = [0.5, 0.9, 1e-8, 0.0, 0.0, 0.0, 0.0]
+    assert [scale_of(updates.rmsprop_scale, option, 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3
+
+
 def test_lion_scale():
     """The rate of the step, whatever step it is."""
     assert [scale_of(updates.lion_scale, [1e-4, 0.9, 0.99, 0.1], 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3

@@ -153,3 +153,44 @@ def lion_update(p, g, m, v, u, option, scale):
         sign = one if c > zero else (-one if c < zero else c)
         p[i] = p[i] * shrink - lr * sign
         m[i] = b2 * m[i] + c2 * g[i]
+
+
+@kernel
+def rmsprop_scale(option, lr, t, scale):
+    """scale = (lr,)."""
+    scale[0] = lr
+
+
+@kernel
+def rmsprop_update(p, g, v, b, a, option, scale):
+    """g ← ±g + λp;  v ← αv + (1 - α)g²;  d = g / (√v + ε);  with momentum b ← μb + d and d = b;  p ← p - lr d.
+
+    centered: a ← αa + (1 - α)g, and v - a² stands below the root in place of v. It is a variance: where rounding makes
+    it less than 0, it is 0 here (and the root NaN in PyTorch).
+    option: (lr, α alpha, ε eps, λ weight_decay, μ momentum, centered, maximize: the sign of g is -).
+    Source: Tieleman and Hinton, Lecture 6.5, COURSERA 2012, in the form of PyTorch's documentation of
+    torch.optim.RMSprop; centered: Graves, arXiv:1308.0850, 2013.
+    """
+    number = p.dtype.type
+    lr, keep, new, eps, mu = (
+        number(scale[0]),
+        number(option[1]),
+        number(1 - option[1]),
+        number(option[2]),
+        number(option[4]),
+    )
+    momentum, centered, zero, sign = option[4] != 0, option[5] != 0, number(0), number(-1 if option[6] != 0 else 1)
+    decay, signed = sign * number(option[3]), sign * new  # gi is ±g + λp times its sign
+    for i in range(p.size):
+        gi = g[i] + decay * p[i]
+        v[i] = keep * v[i] + new * gi * gi
+        below = v[i]
+        if centered:
+            a[i] = keep * a[i] + signed * gi
+            below -= a[i] * a[i]
+            below = zero if below < zero else below
+        d = sign * gi / (np.sqrt(below) + eps)
+        if momentum:
+            b[i] = mu * b[i] + d
+            d = b[i]
+        p[i] -= lr * d

@@ -6,10 +6,11 @@
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
+from .rmsprop import RMSprop
 from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
 from .sgd import SGD
 
-RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion)}
+RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion, RMSprop)}
 
 __all__ = [
     "RULES",
@@ -20,6 +21,7 @@ __all__ = [
     "CosineAnnealingLR",
     "Lion",
     "Optimizer",
+    "RMSprop",
     "Rates",
     "Schedule",
     "StepLR",
