@@ -75,6 +75,17 @@ def rmsprop_bound(a, want, eps) -> dict[str, np.ndarray]:
     }
 
 
+ADAGRAD = np.array([0.003, 0.25, 0.1, 0.5, 1e-10, 0])
+
+
+def adagrad_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """The sum (called m here): g² has four roundings of g's terms, which may cancel. p: those, and ten of the step."""
+    p, terms = np.abs(oracles.f64(a.p)), np.abs(oracles.f64(a.g)) + 0.1 * np.abs(oracles.f64(a.p))
+    total = eps * (2 * want["m"] + 4 * terms**2)
+    step = terms / np.sqrt(want["m"])
+    return {"p": 2 * eps * (p + np.abs(want["p"])) + 0.003 * step * (total / want["m"] + 10 * eps), "m": total}
+
+
 def adam_twin(twin: Callable, a) -> dict[str, np.ndarray]:
     return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM[:5], STEP), strict=True))
 
@@ -137,6 +148,16 @@ CASES = [
         ),
         twin=rmsprop_twin,
         bound=rmsprop_bound,
+    ),
+    Case(
+        "adagrad_update",
+        inputs=lambda s, N, O: {"p": s.array(O), "g": s.array(O), "m": s.positive(O)},
+        outputs={"p": "O", "m": "O"},
+        run=lambda a, lo, hi: run_rule(
+            updates.adagrad_update, scaled(updates.adagrad_scale, ADAGRAD), ADAGRAD, a, lo, hi
+        ),
+        twin=lambda a: dict(zip("pm", oracles.adagrad(a.p, a.g, a.m, *ADAGRAD[[0, 1, 2, 4]], STEP), strict=True)),
+        bound=adagrad_bound,
     ),
     Case(
         "lion_update",

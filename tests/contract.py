@@ -277,6 +277,12 @@ def _rmsprop(p, g, state, o, t):
     return p, {name: array for name, array in zip(arrays, kept, strict=True) if wanted[name]}
 
 
+def _adagrad(p, g, state, o, t):
+    s = state.get("sum", np.full_like(p, o.initial_accumulator_value))
+    p, s = oracles.adagrad(p, ascent(g, o), s, o.lr, o.lr_decay, o.weight_decay, o.eps, t)
+    return p, {"sum": s}
+
+
 ADAM_OPTIONS: dict[str, Options] = {
     "plain": {"lr": 0.01},
     "betas": {"lr": 0.01, "betas": (0.5, 0.9)},
@@ -336,6 +342,17 @@ RULES: dict[str, RuleEntry] = {
         },
         twin=_rmsprop,
         peer="torch.optim.RMSprop",
+    ),
+    "adagrad": RuleEntry(
+        options={
+            "plain": {"lr": 0.05},
+            "decays": {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1},
+            "start": {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
+            "all": {"lr": 0.01, "lr_decay": 1e-2, "weight_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-6,
+                    "maximize": True},
+        },
+        twin=_adagrad,
+        peer="torch.optim.Adagrad",
     ),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "flush_denormals": "test_simd.py::test_the_control_word_comes_back",
     "gather": "test_kernels_data.py::test_gather",
     "lion_scale": "test_kernels_rules.py::test_lion_scale",
+    "adagrad_scale": "test_kernels_rules.py::test_adagrad_scale",
     "rmsprop_scale": "test_kernels_rules.py::test_rmsprop_scale",
     "nll_loss_forward": "test_kernels_losses.py::test_nll_loss",
     "pack": "test_kernels_products.py::test_pack_and_unpack",

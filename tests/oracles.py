@@ -302,6 +302,14 @@ def rmsprop(p, g, v, b, a, lr, alpha, eps, weight_decay, momentum, centered) -> 
     return p - lr * (b if momentum else step), v, b, a
 
 
+def adagrad(p, g, s, lr, lr_decay, weight_decay, eps, t) -> tuple[np.ndarray, np.ndarray]:
+    """(p, s) after step t of torch.optim.Adagrad's documented algorithm."""
+    p, g, s = f64(p), f64(g), f64(s)
+    g = g + weight_decay * p
+    s = s + g**2
+    return p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(s) + eps), s
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -331,6 +331,25 @@ def test_rmsprop_scale():
     assert [scale_of(updates.rmsprop_scale, option, 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3
 
 
+def test_adagrad_by_hand():
+    """From s = 0.11, η = 0.5, ε = 0.1:  s = 0.11 + 0.25 = 0.36, 0.36 + 0.28 = 0.64, and rates 0.5, 0.5 / 1.5."""
+    s = np.array([0.11])
+    option = (0.5, 0.5, 0.0, 0.0, 0.1, 0)
+    got = three_steps(lambda p, g, t: stepped(optim.Adagrad, option, t, p, g, s), (0.5, -math.sqrt(0.28)))
+    first = 1 - 0.5 * 0.5 / 0.7
+    assert got == pytest.approx([first, first + 0.5 / 1.5 * math.sqrt(0.28) / 0.9], rel=1e-14)  # some ten roundings
+    s[:] = 0.11
+    option = (0.5, 0.5, 0.1, 0.0, 0.1, 1)  # maximize, λ = 0.1: -0.4 + 0.1 is -0.3, so s = 0.2
+    got = three_steps(lambda p, g, t: stepped(optim.Adagrad, option, t, p, g, s), (0.4,))
+    assert got == pytest.approx([1 + 0.5 * 0.3 / (math.sqrt(0.2) + 0.1)], rel=1e-14)
+
+
+def test_adagrad_scale():
+    """lr / (1 + (t - 1)η)."""
+    option = [0.5, 0.5, 0.0, 0.0, 1e-10, 0.0]
+    assert [scale_of(updates.adagrad_scale, option, 0.25, t) for t in (1, 2, 5)] == [[0.25], [0.25 / 1.5], [0.25 / 3]]
+
+
 def test_lion_scale():
     """The rate of the step, whatever step it is."""
     assert [scale_of(updates.lion_scale, [1e-4, 0.9, 0.99, 0.1], 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3

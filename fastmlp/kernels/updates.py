@@ -194,3 +194,25 @@ def rmsprop_update(p, g, v, b, a, option, scale):
             b[i] = mu * b[i] + d
             d = b[i]
         p[i] -= lr * d
+
+
+@kernel
+def adagrad_scale(option, lr, t, scale):
+    """scale = (lr / (1 + (t - 1)η),).    η lr_decay"""
+    scale[0] = lr / (1 + (t - 1) * option[1])
+
+
+@kernel
+def adagrad_update(p, g, s, v, u, option, scale):
+    """g ← ±g + λp;  s ← s + g²;  p ← p - lr g / (√s + ε), with the rate of `adagrad_scale`.
+
+    option: (lr, η lr_decay, λ weight_decay, what s begins with, ε eps, maximize: the sign of g is -).
+    Source: Duchi, Hazan and Singer, JMLR 2011, as PyTorch's documentation of torch.optim.Adagrad has it.
+    """
+    number = p.dtype.type
+    eps, sign = number(option[4]), number(-1 if option[5] != 0 else 1)
+    rate, decay = sign * number(scale[0]), sign * number(option[2])  # gi is ±g + λp times its sign, which rate has too
+    for i in range(p.size):
+        gi = g[i] + decay * p[i]
+        s[i] += gi * gi
+        p[i] -= rate * gi / (np.sqrt(s[i]) + eps)

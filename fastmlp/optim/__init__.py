@@ -3,6 +3,7 @@
 `RULES` holds every rule, `SCHEDULES` every schedule; whoever needs to know of all of them reads these.
 """
 
+from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
@@ -10,12 +11,13 @@ from .rmsprop import RMSprop
 from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
 from .sgd import SGD
 
-RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion, RMSprop)}
+RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion, RMSprop, Adagrad)}
 
 __all__ = [
     "RULES",
     "SCHEDULES",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "CosineAnnealingLR",
