@@ -90,6 +90,25 @@ def adam_twin(twin: Callable, a) -> dict[str, np.ndarray]:
     return dict(zip(("p", "m", "v"), twin(a.p, a.g, a.m, a.v, *ADAM[:5], STEP), strict=True))
 
 
+NADAM = np.array([0.003, 0.9, 0.999, 1e-8, 0.1, 4e-3, 0, 0])
+
+
+def nadam_twin(a) -> dict[str, np.ndarray]:
+    """The product of a first step that nobody made is 0, as the buffer of `scaled` has it: 1 - 0 undoes nothing."""
+    p, m, v, _ = oracles.nadam(a.p, a.g, a.m, a.v, 0.0, *NADAM[:6], False, STEP)
+    return {"p": p, "m": m, "v": v}
+
+
+def nadam_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """m and v as of Adam; p: its step is a sum of two like Adam's, of the gradient and of m."""
+    bound, p = adam_bound(a, want, eps, decay=0.1), np.abs(oracles.f64(a.p))
+    gradient = np.abs(oracles.f64(a.g)) + 0.1 * p
+    terms = gradient + 0.9 * np.abs(oracles.f64(a.m))  # 1 - μ and μ are below 1
+    step = 0.003 * terms / (np.sqrt(want["v"] / (1 - 0.999**STEP)) + 1e-8)
+    roundings = 16 * eps * (1 + 0.001 * gradient**2) + 4 * 2**-52 / (1 - 0.999**STEP)
+    return {**bound, "p": eps * (np.abs(want["p"]) + p) + roundings * step}
+
+
 def adam_bound(a, want, eps, decay) -> dict[str, np.ndarray]:
     """m: eight roundings of the terms. v: g² has two roundings of g, and positive terms.
 
@@ -158,6 +177,14 @@ CASES = [
         ),
         twin=lambda a: dict(zip("pm", oracles.adagrad(a.p, a.g, a.m, *ADAGRAD[[0, 1, 2, 4]], STEP), strict=True)),
         bound=adagrad_bound,
+    ),
+    Case(
+        "nadam_update",
+        inputs=lambda s, N, O: rule_inputs(s, O, 2),
+        outputs={"p": "O", "m": "O", "v": "O"},
+        run=lambda a, lo, hi: run_rule(updates.nadam_update, scaled(updates.nadam_scale, NADAM), NADAM, a, lo, hi),
+        twin=nadam_twin,
+        bound=nadam_bound,
     ),
     Case(
         "lion_update",

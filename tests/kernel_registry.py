@@ -19,6 +19,7 @@ ELSEWHERE = {
     "gather": "test_kernels_data.py::test_gather",
     "lion_scale": "test_kernels_rules.py::test_lion_scale",
     "adagrad_scale": "test_kernels_rules.py::test_adagrad_scale",
+    "nadam_scale": "test_kernels_rules.py::test_nadam_scale",
     "rmsprop_scale": "test_kernels_rules.py::test_rmsprop_scale",
     "nll_loss_forward": "test_kernels_losses.py::test_nll_loss",
     "pack": "test_kernels_products.py::test_pack_and_unpack",

@@ -310,6 +310,25 @@ def adagrad(p, g, s, lr, lr_decay, weight_decay, eps, t) -> tuple[np.ndarray, np
     return p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(s) + eps), s
 
 
+def nadam(
+    p, g, m, v, product, lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, t
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """(p, m, v, μ₁ ⋯ μₜ) after step t of torch.optim.NAdam's documented algorithm, line by line."""
+    p, g, m, v = f64(p), f64(g), f64(m), f64(v)
+    if decoupled:
+        p = p - lr * weight_decay * p
+    elif weight_decay:
+        g = g + weight_decay * p
+    mu_t = beta1 * (1 - 0.96 ** (t * momentum_decay) / 2)
+    mu_next = beta1 * (1 - 0.96 ** ((t + 1) * momentum_decay) / 2)
+    product = product * mu_t
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu_t) * g / (1 - product)
+    v_hat = v / (1 - beta2**t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, product
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -165,6 +165,7 @@ RULES = {  # options in the order of the class, and a step after the first
     "adamw": (0.003, 0.9, 0.999, 1e-8, 0.1, 1, 0),
     "lion": (0.003, 0.9, 0.99, 0.1),
     "adagrad": (0.003, 0.1, 0.1, 0.5, 1e-10, 0),
+    "nadam": (0.003, 0.9, 0.999, 1e-8, 0.1, 4e-3, 0, 0),
     "rmsprop": (0.003, 0.9, 1e-8, 0.1, 0.5, 1, 0),
 }
 

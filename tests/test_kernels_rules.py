@@ -350,6 +350,33 @@ def test_adagrad_scale():
     assert [scale_of(updates.adagrad_scale, option, 0.25, t) for t in (1, 2, 5)] == [[0.25], [0.25 / 1.5], [0.25 / 3]]
 
 
+def scales_of(kernel: Callable, option: list[float], steps: int, lr: float = 0.25) -> list[list[float]]:
+    """What `kernel` writes in each of so many steps, one after the other; its first number begins at 1."""
+    scale, seen = np.array([1.0, *[np.nan] * (k.SCALES - 1)]), []
+    for t in range(1, steps + 1):
+        kernel(np.array(option), lr, t, scale)
+        assert np.isnan(scale[5:]).all()
+        seen.append(scale[:5].tolist())
+    return seen
+
+
+def test_nadam_scale():
+    """β₁ = 0.8, β₂ = 0.75, ε = 0.01, and ψ = 0: μ is 0.4 in every step, M = 0.4ᵗ and √(1 - β₂ᵗ) = 1/2, √7 / 4."""
+    first, second = scales_of(updates.nadam_scale, [1.0, 0.8, 0.75, 0.01, 0.1, 0.0, 0, 0], 2)
+    assert first == pytest.approx([0.4, 0.25 * 0.5, 0.25 * 0.4 / 0.84 / 2, 0.005, 0.25], rel=1e-14)  # a few roundings
+    root = math.sqrt(7) / 4
+    want = [0.16, 0.25 * 0.6 / 0.84 * root, 0.25 * 0.4 / (1 - 0.064) * root, 0.01 * root, 0.25]
+    assert second == pytest.approx(want, rel=1e-14)
+
+
+def test_the_product_of_nadam_is_that_of_its_momenta():
+    """With ψ they differ from step to step; the step is one of m̂ and g as the paper has them."""
+    option = [1.0, 0.9, 0.999, 1e-8, 0.0, 0.1, 0, 0]
+    mu = [0.9 * (1 - 0.5 * 0.96 ** (0.1 * t)) for t in range(1, 202)]
+    for t, (product, *_) in enumerate(scales_of(updates.nadam_scale, option, 200), 1):
+        assert product == pytest.approx(math.prod(mu[:t]), rel=1e-13)  # two hundred roundings
+
+
 def test_lion_scale():
     """The rate of the step, whatever step it is."""
     assert [scale_of(updates.lion_scale, [1e-4, 0.9, 0.99, 0.1], 0.25, t) for t in (1, 2, 1000)] == [[0.25]] * 3

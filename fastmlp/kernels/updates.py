@@ -216,3 +216,38 @@ def adagrad_update(p, g, s, v, u, option, scale):
         gi = g[i] + decay * p[i]
         s[i] += gi * gi
         p[i] -= rate * gi / (np.sqrt(s[i]) + eps)
+
+
+@kernel
+def nadam_scale(option, lr, t, scale):
+    """scale = (M, α, α', ε̂, lr) of step t.    μₜ = β₁(1 - 0.96^(tψ) / 2), ψ momentum_decay;  M ← M μₜ
+
+    M is the product so far: it has no closed form, and goes on from what it was. α = lr (1 - μₜ) / (1 - M) belongs to
+    the gradient, α' = lr μₜ₊₁ / (1 - M μₜ₊₁) to m, both times √(1 - β₂ᵗ), as ε̂ is.
+    """
+    mu = option[1] * (1 - 0.5 * 0.96 ** (t * option[5]))
+    ahead = option[1] * (1 - 0.5 * 0.96 ** ((t + 1) * option[5]))
+    root = np.sqrt(1 - option[2] ** t)
+    scale[0] *= mu
+    scale[1], scale[2] = lr * (1 - mu) / (1 - scale[0]) * root, lr * ahead / (1 - scale[0] * ahead) * root
+    scale[3], scale[4] = option[3] * root, lr
+
+
+@kernel
+def nadam_update(p, g, m, v, u, option, scale):
+    """g ← ±g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - (α g + α' m) / (√v + ε̂).
+
+    With decoupled_weight_decay p ← p (1 - lr λ) first, and g stays as it is. α, α' and ε̂ are those of `nadam_scale`.
+    option: (lr, β₁, β₂, ε, λ weight_decay, ψ momentum_decay, decoupled_weight_decay, maximize: the sign of g is -).
+    Source: Dozat, ICLR 2016 workshop, Algorithm 2, as PyTorch's documentation of torch.optim.NAdam has it.
+    """
+    number = p.dtype.type
+    beside, within = (option[4], 0.0) if option[6] != 0 else (0.0, option[4])
+    sign, shrink = number(-1 if option[7] != 0 else 1), number(1 - scale[4] * beside)
+    along, ahead, eps_hat, decay = sign * number(scale[1]), number(scale[2]), number(scale[3]), sign * number(within)
+    b1, c1, b2, c2 = number(option[1]), sign * number(1 - option[1]), number(option[2]), number(1 - option[2])
+    for i in range(p.size):
+        gi = g[i] + decay * p[i]  # ±g + λp times its sign, which c1 and along have too
+        m[i] = b1 * m[i] + c1 * gi
+        v[i] = b2 * v[i] + c2 * gi * gi
+        p[i] = p[i] * shrink - (along * gi + ahead * m[i]) / (np.sqrt(v[i]) + eps_hat)

@@ -7,11 +7,14 @@ from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .base import Optimizer
 from .lion import Lion
+from .nadam import NAdam
 from .rmsprop import RMSprop
 from .schedules import SCHEDULES, CosineAnnealingLR, Rates, Schedule, StepLR
 from .sgd import SGD
 
-RULES: dict[str, type[Optimizer]] = {rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion, RMSprop, Adagrad)}
+RULES: dict[str, type[Optimizer]] = {
+    rule.__name__.lower(): rule for rule in (SGD, Adam, AdamW, Lion, RMSprop, Adagrad, NAdam)
+}
 
 __all__ = [
     "RULES",
@@ -22,6 +25,7 @@ __all__ = [
     "AdamW",
     "CosineAnnealingLR",
     "Lion",
+    "NAdam",
     "Optimizer",
     "RMSprop",
     "Rates",
