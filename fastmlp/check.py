@@ -34,6 +34,12 @@ def number(name: str, value: Any, least: float = -math.inf) -> None:
         raise ValueError(f"{name} is {value!r}; it must be a finite number{bound}")
 
 
+def above(name: str, value: Any, least: float = 0) -> None:
+    """Refuse what is no finite number above `least`; True is none. Error: ValueError."""
+    if not (is_number(value) and value > least):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number above {least}")
+
+
 def held(name: str, value: Any, dtype: Any = np.float32) -> None:
     """Refuse a number that is not 0 and becomes 0 or infinite in `dtype`, the type that it is used in.
 

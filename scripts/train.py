@@ -58,8 +58,24 @@ def named_loss(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def default_of(rule: str, option: str) -> float | None:
+    """The default of a rule's option, None where it has none; SGD's rate is the one that a first run learns with."""
+    argument = inspect.signature(fm.optim.RULES[rule]).parameters.get(option)
+    if argument is None:
+        return None
+    return 0.1 if (rule, option) == ("sgd", "lr") else float(argument.default)
+
+
+def defaults(option: str) -> str:
+    """The defaults of the rules for the help: Adam's, and those that differ from it."""
+    usual = default_of("adam", option)
+    others = {name: default_of(name, option) for name in fm.optim.RULES}
+    return "; ".join([f"{usual:g}", *(f"{name}: {value:g}" for name, value in others.items() if value != usual)])
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
+    with_momentum = [name for name in fm.optim.RULES if default_of(name, "momentum") is not None]
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
@@ -70,7 +86,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=real(0, above=True),
         default=None,
         metavar="X",
-        help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)",
+        help=f"learning rate (default: {defaults('lr')})",
     )
     loss_help = (
         f"what is made small: {', '.join(LOSS_NAMES)}, or the first words of one (default: cross_entropy for classes, "
@@ -82,8 +98,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--schedule", choices=SCHEDULES, default=None, help=schedule_help)
     every_help = "what the schedule counts (default: epoch; OneCycleLR: step)"
     add("--schedule-every", choices=("epoch", "step"), default=None, help=every_help)
-    add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
-    add("--weight-decay", type=real(0), default=None, metavar="X", help="weight decay (default: 0; adamw: 0.01)")
+    add("--momentum", type=real(0, 1), default=0.0, metavar="X", help=f"momentum of {' and '.join(with_momentum)}")
+    decay_help = f"weight decay (default: {defaults('weight_decay')})"
+    add("--weight-decay", type=real(0), default=None, metavar="X", help=decay_help)
     clip_norm_help = "most that the norm of all gradients together may be (default: any)"
     add("--clip-norm", type=real(0, above=True), default=None, metavar="X", help=clip_norm_help)
     clip_value_help = "most that a number of a gradient may be away from 0 (default: any)"
@@ -128,8 +145,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--tensorboard", type=Path, default=None, metavar="DIR", help=tensorboard_help)
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
-    if options.momentum and options.optimizer != "sgd":
-        parser.error(f"argument --momentum: {options.optimizer} has none; it goes with --optimizer sgd")
+    if options.momentum and options.optimizer not in with_momentum:
+        what = f"{options.optimizer} has none; it goes with --optimizer {' or '.join(with_momentum)}"
+        parser.error(f"argument --momentum: {what}")
     if options.schedule_every and not options.schedule:
         parser.error("argument --schedule-every: there is no schedule; it goes with --schedule")
     if options.batch_norm and options.norm:
@@ -140,11 +158,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("argument --name: --out names the folder already; give one of them")
     if options.open and options.no_report:
         parser.error("argument --open: --no-report leaves nothing to open")
-    if options.lr is None:
-        rule = inspect.signature(fm.optim.RULES[options.optimizer]).parameters
-        options.lr = 0.1 if options.optimizer == "sgd" else rule["lr"].default
+    options.lr = default_of(options.optimizer, "lr") if options.lr is None else options.lr
     if options.weight_decay is None:
-        options.weight_decay = 0.01 if options.optimizer == "adamw" else 0.0
+        options.weight_decay = default_of(options.optimizer, "weight_decay")
     if options.patience is not None and options.monitor is None:
         options.monitor = "validation_loss"
     return options
@@ -152,7 +168,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
     """The optimizer that the options name."""
-    momentum = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
+    momentum = {"momentum": options.momentum} if options.momentum else {}
     kind: Any = fm.optim.RULES[options.optimizer]
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 

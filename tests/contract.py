@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 import oracles
-from contract_layers import ACTIVATIONS, LayerEntry, LayerTwin, Options
+from contract_layers import ACTIVATIONS, LayerEntry, LayerTwin
 from contract_layers import made_by as _activation
 from contract_layers import normal as _normal
 from contract_losses import LOSSES, targets
 from contract_losses import LossEntry as LossEntry
 from contract_losses import loss as loss
+from contract_rules import RULES
 from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry
 from hypothesis import strategies as st
 from strategies import off_kinks
@@ -42,22 +43,6 @@ __all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry"]  # from there
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RuleEntry:
-    """A declared rule.
-
-    options       as of a layer; each set has its lr
-    twin          (p, g, state, options, t) -> (p, state): step t, counted from 1; state is {} before the first
-    peer          the name of the class, or of the function that makes the peer's rule
-    peer_options  our options in the peer's words
-    """
-
-    options: Mapping[str, Options] | None = None
-    twin: Callable[[Any, Any, dict[str, Any], Any, int], tuple[Any, dict[str, Any]]] | None = None
-    peer: str | None = None
-    peer_options: Callable[[Options], Options] = dict
 
 
 def _prelu(s, x, dy) -> LayerTwin:
@@ -166,69 +151,6 @@ LAYERS: dict[str, LayerEntry] = {
         peer="torch.nn.LayerNorm",
     ),
 }
-
-
-def _sgd(p, g, state, o, t) -> tuple[Any, dict[str, Any]]:
-    p, b = oracles.sgd(
-        p, g, state.get("momentum_buffer"), o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov
-    )  # fmt: skip
-    return p, {} if b is None else {"momentum_buffer": b}
-
-
-def _adam(rule) -> Callable[..., Any]:
-    def twin(p, g, state, o, t):
-        m, v = state.get("exp_avg", np.zeros_like(p)), state.get("exp_avg_sq", np.zeros_like(p))
-        p, m, v = rule(p, g, m, v, o.lr, *o.betas, o.eps, o.weight_decay, t)
-        return p, {"exp_avg": m, "exp_avg_sq": v}
-
-    return twin
-
-
-def _lion(p, g, state, o, t):
-    p, m = oracles.lion(p, g, state.get("exp_avg", np.zeros_like(p)), o.lr, *o.betas, o.weight_decay)
-    return p, {"exp_avg": m}
-
-
-ADAM_OPTIONS: dict[str, Options] = {
-    "plain": {"lr": 0.01},
-    "betas": {"lr": 0.01, "betas": (0.5, 0.9)},
-    "eps": {"lr": 0.01, "eps": 1e-2},
-    "decay": {"lr": 0.01, "weight_decay": 0.1},
-    "all": {"lr": 0.02, "betas": (0.0, 0.99), "eps": 1e-3, "weight_decay": 0.3},
-}
-
-RULES: dict[str, RuleEntry] = {
-    "sgd": RuleEntry(
-        options={
-            "plain": {"lr": 0.1},
-            "momentum": {"lr": 0.05, "momentum": 0.9},
-            "nesterov": {"lr": 0.05, "momentum": 0.9, "nesterov": True},
-            "dampening": {"lr": 0.05, "momentum": 0.9, "dampening": 0.5},
-            "decay": {"lr": 0.1, "weight_decay": 0.01},
-            "all": {"lr": 0.05, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.1},
-            "all nesterov": {"lr": 0.05, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1},
-        },
-        twin=_sgd,
-        peer="torch.optim.SGD",
-    ),
-    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam"),
-    "adamw": RuleEntry(ADAM_OPTIONS | {"no decay": {"lr": 0.01, "weight_decay": 0.0}}, _adam(oracles.adamw),
-                       "torch.optim.AdamW"),
-    "lion": RuleEntry(
-        options={
-            "plain": {"lr": 0.01},
-            "betas": {"lr": 0.01, "betas": (0.5, 0.8)},
-            "decay": {"lr": 0.01, "weight_decay": 0.1},
-        },
-        twin=_lion,
-        peer="optax.lion",  # PyTorch has none
-        peer_options=lambda o: {
-            "b1": o.get("betas", (0.9, 0.99))[0],
-            "b2": o.get("betas", (0.9, 0.99))[1],
-            "weight_decay": o.get("weight_decay", 0.0),
-        },
-    ),
-}  # fmt: skip
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------

@@ -103,6 +103,30 @@ class RmsProp(Row):
     def keras():
         return [-keras_steps(keras.optimizers.RMSprop(1.0), [g]) for g in (1, 1e-8)]
 
+    def fastmlp():
+        return [-fastmlp_steps(partial(fm.optim.RMSprop, lr=1), [g]) for g in (1, 1e-8)]
+
+
+class Centered(Row):
+    """centered RMSprop that keeps 0.5, after 40 steps of gradient 0.3"""
+
+    def pytorch():
+        return known(torch_steps(partial(torch.optim.RMSprop, lr=1, alpha=0.5, centered=True), [0.3] * 40))
+
+    def jax():
+        return known(optax_steps(optax.rmsprop(1, decay=0.5, centered=True), [0.3] * 40))
+
+    def keras():
+        return known(keras_steps(keras.optimizers.RMSprop(1.0, rho=0.5, centered=True), [0.3] * 40))
+
+    def fastmlp():
+        return known(fastmlp_steps(partial(fm.optim.RMSprop, lr=1, alpha=0.5, centered=True), [0.3] * 40))
+
+
+def known(number: float) -> str:
+    """In a word, where the number itself is one of roundings."""
+    return "finite" if np.isfinite(number) else "nan"
+
 
 class Adagrad(Row):
     """Adagrad's first step, gradient 1"""
@@ -116,6 +140,25 @@ class Adagrad(Row):
     def keras():
         return -keras_steps(keras.optimizers.Adagrad(1.0), [1])
 
+    def fastmlp():
+        return -fastmlp_steps(partial(fm.optim.Adagrad, lr=1), [1])
+
+
+class AdagradTiny(Row):
+    """Adagrad's first step, gradient 1e-8, from a sum of 0"""
+
+    def pytorch():
+        return -torch_steps(partial(torch.optim.Adagrad, lr=1), [1e-8])
+
+    def jax():
+        return -optax_steps(optax.adagrad(1, initial_accumulator_value=0), [1e-8])
+
+    def keras():
+        return -keras_steps(keras.optimizers.Adagrad(1.0, initial_accumulator_value=0.0), [1e-8])
+
+    def fastmlp():
+        return -fastmlp_steps(partial(fm.optim.Adagrad, lr=1), [1e-8])
+
 
 class NAdam(Row):
     """two steps of NAdam, gradient 1"""
@@ -128,6 +171,42 @@ class NAdam(Row):
 
     def keras():
         return -keras_steps(keras.optimizers.Nadam(1.0), [1, 1])
+
+    def fastmlp():
+        return -fastmlp_steps(partial(fm.optim.NAdam, lr=1), [1, 1])
+
+
+class AmsGrad(Row):
+    """AMSGrad, gradients 1 and 0.1"""
+
+    def pytorch():
+        return -torch_steps(partial(torch.optim.Adam, lr=1, amsgrad=True), [1, 0.1])
+
+    def jax():
+        return -optax_steps(optax.amsgrad(1), [1, 0.1])
+
+    def keras():
+        return -keras_steps(keras.optimizers.Adam(1.0, amsgrad=True), [1, 0.1])
+
+    def fastmlp():
+        return -fastmlp_steps(partial(fm.optim.Adam, lr=1, amsgrad=True), [1, 0.1])
+
+
+class RatesAsTheyCome(Row):
+    """the rate of RMSprop, Adagrad and NAdam, if none is given"""
+
+    def pytorch():
+        w = torch.zeros(1, requires_grad=True)
+        rules = torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam
+        return [rule([w]).param_groups[0]["lr"] for rule in rules]
+
+    def keras():
+        rules = keras.optimizers.RMSprop, keras.optimizers.Adagrad, keras.optimizers.Nadam
+        return [rule().learning_rate.value for rule in rules]
+
+    def fastmlp():
+        w = fm.Parameter(floats(0))
+        return [rule([w]).param_groups[0]["lr"] for rule in (fm.optim.RMSprop, fm.optim.Adagrad, fm.optim.NAdam)]
 
 
 class RateLowered(Row):
@@ -259,6 +338,24 @@ class AdamWDecay(Row):
 
     def fastmlp():
         return fastmlp_steps(partial(fm.optim.AdamW, lr=0.1, weight_decay=0.1), [0], 1)
+
+
+class NAdamDecay(Row):
+    """NAdam with weight decay"""
+
+    def pytorch():
+        make = partial(torch.optim.NAdam, lr=0.1, weight_decay=0.1)
+        return torch_steps(make, [0], 1), torch_steps(partial(make, decoupled_weight_decay=True), [0], 1)
+
+    def jax():
+        return optax_steps(optax.nadamw(0.1, weight_decay=0.1), [0], 1)
+
+    def keras():
+        return keras_steps(keras.optimizers.Nadam(0.1, weight_decay=0.1), [0], 1)
+
+    def fastmlp():
+        make = partial(fm.optim.NAdam, lr=0.1, weight_decay=0.1)
+        return fastmlp_steps(make, [0], 1), fastmlp_steps(partial(make, decoupled_weight_decay=True), [0], 1)
 
 
 class DefaultDecay(Row):

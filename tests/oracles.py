@@ -437,6 +437,56 @@ def adamw(p, g, m, v, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.ndarra
     return stepped - lr * weight_decay * f64(p), m, v
 
 
+def amsgrad(p, g, m, v, u, lr, beta1, beta2, eps, weight_decay, t) -> tuple[np.ndarray, ...]:
+    """(p, m, v, u) after step t: torch.optim.Adam's documented algorithm with amsgrad; the decay is added to g.
+
+    The maximum is that of v as it is (the paper has no correction of its start at all).
+    """
+    p, g, m, v, u = f64(p), f64(g), f64(m), f64(v), f64(u)
+    g = g + weight_decay * p if weight_decay else g
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+    u = np.maximum(u, v)
+    return p - lr * (m / (1 - beta1**t)) / (np.sqrt(u / (1 - beta2**t)) + eps), m, v, u
+
+
+def rmsprop(p, g, v, b, a, lr, alpha, eps, weight_decay, momentum, centered) -> tuple[np.ndarray, ...]:
+    """(p, v, b, a) after one step of torch.optim.RMSprop's documented algorithm; what is not kept stays as it is."""
+    p, g, v, b, a = f64(p), f64(g), f64(v), f64(b), f64(a)
+    g = g + weight_decay * p
+    v = alpha * v + (1 - alpha) * g**2
+    a = alpha * a + (1 - alpha) * g if centered else a
+    step = g / (np.sqrt(np.maximum(v - a**2, 0) if centered else v) + eps)
+    b = momentum * b + step if momentum else b
+    return p - lr * (b if momentum else step), v, b, a
+
+
+def adagrad(p, g, s, lr, lr_decay, weight_decay, eps, t) -> tuple[np.ndarray, np.ndarray]:
+    """(p, s) after step t of torch.optim.Adagrad's documented algorithm."""
+    p, g, s = f64(p), f64(g), f64(s)
+    g = g + weight_decay * p
+    s = s + g**2
+    return p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(s) + eps), s
+
+
+def nadam(
+    p, g, m, v, product, lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, t
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """(p, m, v, μ₁ ⋯ μₜ) after step t of torch.optim.NAdam's documented algorithm, line by line."""
+    p, g, m, v = f64(p), f64(g), f64(m), f64(v)
+    if decoupled:
+        p = p - lr * weight_decay * p
+    elif weight_decay:
+        g = g + weight_decay * p
+    mu_t = beta1 * (1 - 0.96 ** (t * momentum_decay) / 2)
+    mu_next = beta1 * (1 - 0.96 ** ((t + 1) * momentum_decay) / 2)
+    product = product * mu_t
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu_t) * g / (1 - product)
+    v_hat = v / (1 - beta2**t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, product
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -5,6 +5,7 @@ import math
 import contract
 import numpy as np
 import pytest
+from contract_rules import RuleEntry
 
 import fastmlp as fm
 
@@ -49,11 +50,11 @@ def test_a_declared_rule_that_is_in_no_table_is_noticed(monkeypatch):
 
 @pytest.mark.parametrize("lacking", ["options", "twin", "peer"])
 def test_an_entry_that_lacks_something_is_noticed(monkeypatch, lacking):
-    entry = contract.RuleEntry(**vars(contract.RULES["adam"]) | {lacking: None})
+    entry = RuleEntry(**vars(contract.RULES["adam"]) | {lacking: None})
     monkeypatch.setattr(contract, "RULES", contract.RULES | {"adam": entry})
     found = contract.gaps(fm.optim.RULES, contract.RULES)
     assert found[0] == f"adam has no {lacking}"
-    assert len(found) == (1 if lacking != "options" else 5)  # each of four options is tried by nobody then
+    assert len(found) == (1 if lacking != "options" else 7)  # each of six options is tried by nobody then
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_each_step_is_that_of_the_twin(name, chosen, dtype):
             contract.agree(f"parameter {i} after step {t}", parameters[i].data, twins[i])
             for key, expected in states[i].items():
                 contract.agree(f"{key} of {i} after step {t}", rule.state[i][key], expected)
-    kept = set(rule.arrays) if rule.keeps_arrays(rule.param_groups[0]) else set()
+    kept = {*rule.arrays_of(rule.param_groups[0]), *rule.numbers}
     for state in states:
         assert state.keys() == kept
     counted = {"step"} if rule.counts_steps else set()

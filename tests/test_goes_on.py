@@ -12,6 +12,10 @@ RULES = {  # with what each keeps, and what it does not
     "SGD": lambda p: optim.SGD(p, lr=0.1),
     "SGD with momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
     "Adam": lambda p: optim.Adam(p, lr=0.01),
+    "Adam with amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=1e-3, momentum=0.5, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p, lr_decay=0.01, initial_accumulator_value=0.1),
+    "NAdam": lambda p: optim.NAdam(p, lr=0.01, momentum_decay=0.1),
     "Lion": lambda p: optim.Lion(p, lr=0.01),
 }
 SCHEDULES = {

@@ -352,6 +352,19 @@ ERRORS = {
     "beta below 0": (ValueError, lambda: optim.Adam(ONE, betas=(0.9, -0.1)), "betas"),
     "one beta": (ValueError, lambda: optim.Adam(ONE, betas=(0.9,)), "betas is (0.9,)", "two numbers"),
     "eps": (ValueError, lambda: optim.Adam(ONE, eps=0), "eps is 0", "above 0"),
+    "alpha": (ValueError, lambda: optim.RMSprop(ONE, alpha=-0.1), "RMSprop: alpha is -0.1", "[0, 1]"),
+    "alpha above 1": (ValueError, lambda: optim.RMSprop(ONE, alpha=1.5), "RMSprop: alpha is 1.5", "[0, 1]"),
+    "eps of RMSprop": (ValueError, lambda: optim.RMSprop(ONE, eps=0), "RMSprop: eps is 0", "above 0"),
+    "momentum of RMSprop": (ValueError, lambda: optim.RMSprop(ONE, momentum=-1), "RMSprop: momentum is -1"),
+    "centered": (TypeError, lambda: optim.RMSprop(ONE, centered=0.5), "RMSprop: centered is 0.5", "True or False"),
+    "lr_decay": (ValueError, lambda: optim.Adagrad(ONE, lr_decay=-1), "Adagrad: lr_decay is -1", "at least 0"),
+    "sum": (ValueError, lambda: optim.Adagrad(ONE, initial_accumulator_value=-1), "initial_accumulator_value is -1"),
+    "eps of Adagrad": (ValueError, lambda: optim.Adagrad(ONE, eps=0), "Adagrad: eps is 0", "above 0"),
+    "momentum_decay": (ValueError, lambda: optim.NAdam(ONE, momentum_decay=-1), "NAdam: momentum_decay is -1"),
+    "eps of NAdam": (ValueError, lambda: optim.NAdam(ONE, eps=0), "NAdam: eps is 0", "above 0"),
+    "decoupled": (TypeError, lambda: optim.NAdam(ONE, decoupled_weight_decay="no"), "decoupled_weight_decay is 'no'"),
+    "amsgrad": (TypeError, lambda: optim.Adam(ONE, amsgrad=0.5), "Adam: amsgrad is 0.5", "True or False"),
+    "maximize": (TypeError, lambda: optim.AdamW(ONE, maximize=0.5), "AdamW: maximize is 0.5", "True or False"),
     "group option": (ValueError, lambda: optim.Adam([{"params": ONE, "eps": -1}]), "eps is -1"),
 }
 
@@ -394,9 +407,11 @@ def test_a_model_made_double_after_a_step_is_refused_with_both_dtypes():
 
 def test_repr_shows_rule_and_options():
     assert repr(optim.SGD(ONE, lr=0.5)) == (
-        "SGD(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
+        "SGD(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)"
     )
-    assert repr(optim.AdamW(ONE)) == "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)"
+    assert repr(optim.AdamW(ONE)) == (
+        "AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, maximize=False)"
+    )
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

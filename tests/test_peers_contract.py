@@ -56,7 +56,11 @@ class TorchRule:
         """One step from the tensors' `.grad`, with a rate for each group."""
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        self.optimizer.step()
+        torch.set_default_dtype(torch.float64)  # of the numbers that a rule keeps, such as mu_product
+        try:
+            self.optimizer.step()
+        finally:
+            torch.set_default_dtype(torch.float32)
 
 
 class OptaxRule:
@@ -340,6 +344,41 @@ def test_each_rule_makes_the_steps_of_its_peer_where_gradients_are_far_apart(nam
         ours.grad, theirs.grad = gradient, torch.tensor(gradient)
         rule.step(), peer.step([rule.param_groups[0]["lr"]])
         np.testing.assert_allclose(ours.data, theirs.detach().numpy(), rtol=SAME, atol=1e-12)
+
+
+def switches(rule) -> list[str]:
+    """Options that may change at any step: numbers, and not those that decide what is kept or where it begins."""
+    fixed = {*rule.only_with.values(), *rule.starts.values(), *rule.switches, "dampening", "betas"}
+    return [name for name in rule.defaults if name not in fixed]
+
+
+@pytest.mark.parametrize("name", [n for n in fm.optim.RULES if contract.RULES[n].peer.startswith("torch.")])
+def test_the_state_of_each_rule_goes_on_in_its_peer_with_other_options(name):
+    """By PyTorch's names, with every set of options; what was made with the old ones stays as it was made."""
+    for chosen in contract.RULES[name].options:
+        rng = np.random.default_rng(6)
+        ours = fm.Parameter(rng.standard_normal(12))
+        rule = fm.optim.RULES[name]([ours], **contract.RULES[name].options[chosen])
+        for _ in range(7):
+            ours.grad = rng.standard_normal(12)
+            rule.step()
+        theirs = torch.tensor(ours.data.copy(), requires_grad=True)
+        peer = peer_rule(name, chosen, [{"params": [theirs]}])
+        state = {key: torch.tensor(value, dtype=torch.float64) for key, value in rule.state_dict()["state"][0].items()}
+        peer.optimizer.load_state_dict(peer.optimizer.state_dict() | {"state": {0: state} if state else {}})
+        for option in switches(rule):
+            for group in (rule.param_groups[0], peer.optimizer.param_groups[0]):
+                group[option] *= 0.75
+        for _ in range(7):
+            gradient = rng.standard_normal(12)
+            ours.grad, theirs.grad = gradient, torch.tensor(gradient)
+            rule.step(), peer.step([rule.param_groups[0]["lr"]])
+            np.testing.assert_allclose(ours.data, theirs.detach().numpy(), rtol=SAME, atol=1e-12)
+        after = peer.optimizer.state_dict()["state"].get(0, {})
+        kept = {key: value for key, value in after.items() if value is not None}  # SGD without momentum keeps None
+        assert kept.keys() - {"step"} == rule.state[0].keys() - {"step"}
+        for key in kept.keys() - {"step"}:
+            np.testing.assert_allclose(rule.state[0][key], kept[key].numpy(), rtol=SAME, atol=1e-12)
 
 
 # --- schedules -------------------------------------------------------------------------------------------------------

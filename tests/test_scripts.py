@@ -228,6 +228,9 @@ VARIANTS = [
     (["--optimizer", "adam", "--weight-decay", "0.01"], {"lr": 1e-3, "weight_decay": 0.01}),
     (["--optimizer", "adamw"], {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}),
     (["--optimizer", "adamw", "--weight-decay", "0"], {"weight_decay": 0.0}),
+    (["--optimizer", "rmsprop", "--momentum", "0.5"], {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.0}),
+    (["--optimizer", "adagrad"], {"optimizer": "adagrad", "lr": 0.01}),
+    (["--optimizer", "nadam"], {"optimizer": "nadam", "lr": 2e-3}),
     (["--activation", "tanh"], {"activation": "tanh"}),
     (["--activation", "sigmoid"], {"activation": "sigmoid"}),
     (["--batch-norm"], {"batch_norm": True}),
@@ -570,9 +573,10 @@ def test_a_wrong_command_line_is_refused_in_a_line(train, arguments):
     assert_one_line(train(*arguments))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_momentum_goes_with_sgd_alone(train, optimizer):
-    assert_one_line(train("--momentum", "0.9", "--optimizer", optimizer), "--momentum", "sgd")
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "nadam"])
+def test_momentum_goes_with_the_rules_that_have_one(train, optimizer):
+    words = "--momentum", f"{optimizer} has none", "sgd or rmsprop"
+    assert_one_line(train("--momentum", "0.9", "--optimizer", optimizer), *words)
 
 
 def test_the_first_lines_say_the_rates(train):
@@ -663,5 +667,13 @@ def test_help_lists_every_option_with_one_default(train):
     for name, text in entries.items():
         assert text.count("(default:") == 1, name
         assert "None" not in text, name
-    for text in ("128,64", "1e-3; sgd: 0.1", "adamw: 0.01", "runs/<date>-<name>", "with --patience"):
+    for text in (
+        "128,64",
+        "0.001; sgd: 0.1",
+        "rmsprop: 0.01",
+        "of sgd and rmsprop",
+        "adamw: 0.01",
+        "runs/<date>-<name>",
+        "with --patience",
+    ):
         assert text in " ".join(run.out.split())

@@ -73,7 +73,7 @@ def clip_factor(norm, most):
 
 
 @inner
-def step_on_kept(net, rule, clip, shared, own, scale, step_number, gate, threads, thread, turn, patience):
+def step_on_kept(net, rule, clip, shared, own, scales, step_number, gate, threads, thread, turn, patience):
     """The factor of all gradients, and the rule's step on each parameter with what is kept; returns the next turn.
 
     The squares of what every thread computes alone are made by the first.
@@ -101,6 +101,6 @@ def step_on_kept(net, rule, clip, shared, own, scale, step_number, gate, threads
         piece, small = view(g, at, (size,)), g.dtype.type(factor)
         for i in range(size):
             piece[i] *= small
-        option = prepare(rule, number, step_number, scale)
+        option, scale = prepare(rule, number, step_number, scales)
         step(rule.update, p, g, at, m, v, u, at, size, option, scale)
     return turn

@@ -148,7 +148,7 @@ class Own(NamedTuple):
     costs less than fetching half of it from the other core).
 
     targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
-    the last are 1 where a score is no ratio
+    the last are 1 where a score is no ratio   scales (threads, slots, SCALES) float64
     """
 
     p: Any

@@ -73,8 +73,12 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 
 
 @inner
-def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale, step, lo, hi):
-    """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them."""
+def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scales, step, lo, hi):
+    """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them.
+
+    scales: (slots, SCALES). Each thread has its own and calls `scale` once a step for each slot, so that the numbers
+    that the rule carries on in it are the same for all.
+    """
     if row.form == NORM and row.weights:
         own = view(state, row.state, (row.state_rows, row.state_width))
         dweights = view(state, row.dweights, (row.weight_rows, row.width))
@@ -88,7 +92,7 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         slot = row.slot + which
         if not net.slots[slot].trained:
             continue
-        option = prepare(rule, slot, step, scale)
+        option, scale = prepare(rule, slot, step, scales)
         if row.form == LINEAR and which == 0:
             forms.call_linear_weight(
                 row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,
@@ -140,7 +144,7 @@ def train_steps(
     end, T = plan[layers - 1], own.targets.shape[2]
     my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
-    scratch, piece, scale = own.scratch[thread], own.pieces[thread], own.scales[thread]
+    scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
     all_terms = own.terms[0]
     at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
@@ -226,10 +230,10 @@ def train_steps(
             if clip.on:
                 m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scale, step, lo, hi,
+                row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
-            turn = step_on_kept(net, rule, clip, shared, own, scale, step, gate, threads, thread, turn, patience)
+            turn = step_on_kept(net, rule, clip, shared, own, scales, step, gate, threads, thread, turn, patience)
         if average.weights.size > 0:
             move_averages(net, average, shared.p, own.p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)

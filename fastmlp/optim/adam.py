@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import check, kernels
 from .base import Group, Optimizer, as_pair
 
 
 class Adam(Optimizer):
-    """g ← g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
+    """g ← ±g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
 
     m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) undo the start of m and v at zero. (β₁, β₂) betas, ε eps,
-    λ weight_decay. The state holds t as "step", m as "exp_avg", v as "exp_avg_sq".
-    Error: ValueError for options out of range. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
+    λ weight_decay; maximize takes -g, and climbs. amsgrad: u ← max(u, v) stands in place of v below the root, so that
+    no step grows because v shrinks; the start of v is undone after the maximum, as PyTorch does.
+    The state holds t as "step", m as "exp_avg", v as "exp_avg_sq", u as "max_exp_avg_sq".
+    Error: ValueError for options out of range.
+    Source: Kingma and Ba, ICLR 2015, Algorithm 1; Reddi, Kale and Kumar, ICLR 2018, Algorithm 2.
     """
 
     scale, update = staticmethod(kernels.adam_scale), staticmethod(kernels.adam_update)
-    arrays = ("exp_avg", "exp_avg_sq")
+    arrays = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    only_with: ClassVar = {"max_exp_avg_sq": "amsgrad"}
+    switches = ("amsgrad", "maximize")
 
     def __init__(
         self,
@@ -27,13 +32,16 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": as_pair(betas), "eps": eps, "weight_decay": weight_decay})
+        options = {"lr": lr, "betas": as_pair(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if not (check.is_number(group["eps"]) and group["eps"] > 0):
-            raise ValueError(f"{self._name}: eps is {group['eps']!r}; it must be a finite number above 0")
+        check.above(f"{self._name}: eps", group["eps"])
 
 
 class AdamW(Adam):
@@ -52,5 +60,8 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

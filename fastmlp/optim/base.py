@@ -12,6 +12,7 @@ from .. import check, kernels
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
+from .checks import check_declaration, check_form
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -34,7 +35,12 @@ class Optimizer:
 
     scale, update  its pair of kernels; see `kernels.updates`
     arrays         names in the state of what the kernels call m, v, u, as many as it keeps
+    only_with      array -> the option without which it is not kept; where that is 0 or False, `update` leaves the array
+                   alone, which may be there for another group
+    starts         array -> the option whose value it begins with, in place of 0
+    numbers        names in the state of numbers that `scale` carries from step to step -> what they start at
     counts_steps   whether the state holds the number of steps, as "step"
+    switches       options that are True or False; a state that lacks one is of before there was it, and has it off
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
     A rule that is not of this package is tried before its first step: see `kernels.trial`.
 
@@ -45,7 +51,11 @@ class Optimizer:
     scale: ClassVar[Kernel]
     update: ClassVar[Kernel]
     arrays: ClassVar[tuple[str, ...]] = ()
+    only_with: ClassVar[Mapping[str, str]] = {}
+    starts: ClassVar[Mapping[str, str]] = {}
+    numbers: ClassVar[Mapping[str, float]] = {}
     counts_steps: ClassVar[bool] = True
+    switches: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
@@ -55,12 +65,14 @@ class Optimizer:
                 else f"params is one {type(params).__name__}"
             )
             raise TypeError(f"{self._name}: {what}; it must be an iterable of Parameters, as model.parameters() gives")
-        self._check_declaration(defaults)
+        kind = type(self)
+        steps = kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update
+        check_declaration(kind, defaults, has_kernels=steps)
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
-        self._scales: dict[tuple[int, int], tuple[Array, Array]] = {}  # of one call of `step`
+        self._scales: dict[tuple[float, ...], tuple[Array, Array]] = {}  # of one call of `step`
         self.averaged: dict[str, Any] = {}  # of `fit(average=...)`: the raw weights, and how often the average went on
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
@@ -68,26 +80,6 @@ class Optimizer:
             raise ValueError(f"{self._name}: params is empty; it must hold at least one Parameter")
         for group in entries if isinstance(entries[0], Mapping) else [{"params": entries}]:
             self.add_param_group(group)
-
-    def _check_declaration(self, defaults: Group) -> None:
-        """Refuse a class that lacks something, or states what it cannot be."""
-        kind, name = type(self), self._name
-        if kind is not Optimizer and kind.step is Optimizer.step and kind._update is Optimizer._update:
-            for what, form in (("scale", "scale"), ("update", "rule")):
-                if not hasattr(kind, what):
-                    must = "a function under fastmlp.kernels.kernel, as staticmethod(...)"
-                    raise TypeError(f"{name}: {what} is missing; it must be {must}")
-                forms.check(getattr(kind, what), form, name)
-        arrays = kind.arrays
-        if not isinstance(arrays, tuple | list) or not all(isinstance(a, str) for a in arrays) or len(arrays) > 3:
-            raise TypeError(
-                f'{name}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
-            )
-        if len({*arrays, "step"}) <= len(arrays):
-            raise TypeError(f'{name}: arrays is {arrays!r}; the names must differ, and none may be "step"')
-        if next(iter(defaults), None) != "lr":
-            first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
-            raise ValueError(f"{name}: the options {first}; lr must be the first, the kernels take it as option[0]")
 
     @property
     def _name(self) -> str:
@@ -128,6 +120,9 @@ class Optimizer:
         for name in self.defaults:  # as the kernels take them
             for value in group[name] if isinstance(group[name], tuple | list) else [group[name]]:
                 check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
+        for name in self.switches:
+            if not isinstance(group[name], bool | int | np.bool_):
+                raise TypeError(f"{self._name}: {name} is {group[name]!r}; it must be True or False")
         betas = group.get("betas", (0.0, 0.0))
         pair = isinstance(betas, tuple | list) and len(betas) == 2
         if not (pair and all(check.is_number(beta) and 0 <= beta < 1 for beta in betas)):
@@ -152,11 +147,19 @@ class Optimizer:
                     )
 
     def _checked_state(self, i: int, values: Mapping[str, Any], params: list[Parameter]) -> dict[str, Any]:
-        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted."""
-        allowed = {*self.arrays, *(["step"] if self.counts_steps else [])}
-        if values and values.keys() != allowed:
-            names = ", ".join(sorted(allowed))
-            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it must hold {names}")
+        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted.
+
+        What `only_with` names may be there without its option, which was on before, and lack where it was just set.
+        """
+        allowed = {*self.arrays, *self.numbers, *(["step"] if self.counts_steps else [])}
+        needed = allowed - self.only_with.keys()
+        if values and not needed <= values.keys() <= allowed:
+            names = " and ".join(
+                f"{must} hold {', '.join(sorted(some))}"
+                for must, some in (("must", needed), ("may", allowed - needed))
+                if some
+            )
+            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it {names}")
         if not 0 <= i < len(params):
             raise ValueError(f"{self._name}: the state has a parameter {i}; the optimizer has 0 .. {len(params) - 1}")
         kept = dict(values)
@@ -165,6 +168,9 @@ class Optimizer:
                 check.whole(f"{self._name}: step of parameter {i}", value, 0)
                 if value >= 2**53:
                     raise ValueError(f"{self._name}: step of parameter {i} is {value}; it must be below 2**53")
+                continue
+            if name in self.numbers:
+                check.number(f"{self._name}: {name} of parameter {i}", value)
                 continue
             given = np.asarray(value)
             if given.shape != params[i].shape or given.dtype.kind != "f":
@@ -266,54 +272,65 @@ class Optimizer:
         """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""
         if trial.of_package(type(self)) or not self.runs_on_engine() or not group["params"]:
             return
-        option, keeps = np.array(self.option_numbers(group)), self.keeps_arrays(group)
+        option, kept = np.array(self.option_numbers(group)), self.arrays_of(group)
         dtypes = {parameter.dtype for parameter in group["params"]}
-        trial.once(type(self), (tuple(option[1:]), keeps, *map(str, dtypes)), lambda: self._try(option, keeps, dtypes))
+        trial.once(type(self), (tuple(option[1:]), kept, *map(str, dtypes)), lambda: self._try(option, kept, dtypes))
 
-    def _try(self, option: Array, keeps: bool, dtypes: set[Any]) -> None:
+    def _try(self, option: Array, kept: tuple[str, ...], dtypes: set[Any]) -> None:
         kind, size = type(self), 5
-        m, v, u = (np.zeros(size if keeps and k < len(kind.arrays) else 0) for k in range(3))
+        m, v, u = ([np.zeros(size if name in kept else 0) for name in self.arrays] + [np.zeros(0)] * 3)[:3]
+        carried = [float(start) for start in self.numbers.values()]
         for t in (1, 2):  # a first step may be another
             scale, p, g = np.zeros(kernels.SCALES), trial.drawn(size), trial.drawn(size)
+            scale[: len(carried)] = carried
             given: dict[str, Any] = {"option": option.copy(), "lr": float(option[0]), "t": t, "scale": scale}
             trial.run(self._name, kind.scale, "scale", given, {"scale": np.s_[:]})
+            carried = list(scale[: len(carried)])
             given = {"p": p, "g": g, "m": m, "v": v, "u": u, "option": option.copy(), "scale": scale}
             trial.run(self._name, kind.update, "rule", given, dict.fromkeys("pmvu", np.s_[:]))
         for dtype in dtypes:
             forms.address(kind.scale, "scale", dtype), forms.address(kind.update, "rule", dtype)
 
-    def keeps_arrays(self, group: Group) -> bool:
-        """Whether the rule keeps its arrays with these options."""
-        return bool(self.arrays)
+    def arrays_of(self, group: Group) -> tuple[str, ...]:
+        """Names of the arrays that the rule keeps with these options."""
+        return tuple(name for name in self.arrays if name not in self.only_with or group[self.only_with[name]])
 
     def steps_made(self, state: Mapping[str, Any]) -> int:
         """How many steps a parameter with this state has made, as far as the rule needs to know."""
         return int(state.get("step", 0))
 
     def prepare(self, state: dict[str, Any], group: Group, p: Array, steps: int) -> None:
-        """Let the state be that of a parameter that has made so many steps: arrays that it lacks start at 0."""
+        """Let the state be that of a parameter that has made so many steps; what it lacks starts as it does."""
         if self.counts_steps:
             state["step"] = steps
-        if self.keeps_arrays(group):
-            for name in self.arrays:
-                if name not in state:
-                    state[name] = np.zeros_like(p)
+        for name, start in self.numbers.items():
+            state.setdefault(name, float(start))
+        for name in self.arrays_of(group):
+            if name not in state:
+                state[name] = self.start_of(name, group, p)
+
+    def start_of(self, name: str, group: Group, p: Array) -> Array:
+        """An array of the state as it is before the first step of a parameter."""
+        return np.full_like(p, group[self.starts[name]] if name in self.starts else 0)
 
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
         t = self.steps_made(state) + 1
         self.prepare(state, group, p, t)
-        option, scale = self._scaled(group, t)
+        option, scale = self._scaled(group, t, tuple(float(state[name]) for name in self.numbers))
+        state.update(zip(self.numbers, map(float, scale), strict=False))
         flat = p.reshape(-1)
-        kept = [state[name].reshape(-1) for name in self.arrays] if self.keeps_arrays(group) else []
-        m, v, u = (kept + [flat[:0]] * 3)[:3]
+        kept = self.arrays_of(group)
+        arrays = [state[name].reshape(-1) if name in kept else flat[:0] for name in self.arrays]
+        m, v, u = (arrays + [flat[:0]] * 3)[:3]
         type(self).update(flat, g.reshape(-1), m, v, u, option, scale)
 
-    def _scaled(self, group: Group, t: int) -> tuple[Array, Array]:
+    def _scaled(self, group: Group, t: int, carried: tuple[float, ...]) -> tuple[Array, Array]:
         """(options, what `scale` makes of them) of step t: once for all parameters of a group that are as far."""
-        key = id(group), t
+        key = id(group), t, *carried
         if key not in self._scales:
             option, scale = np.array(self.option_numbers(group)), np.zeros(kernels.SCALES)
+            scale[: len(carried)] = carried
             type(self).scale(option, float(group["lr"]), t, scale)
             self._scales[key] = option, scale
         return self._scales[key]
@@ -334,12 +351,13 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over options and state. Error: ValueError where groups or shapes do not fit; then nothing is changed."""
-        self._check_form(state_dict)
+        check_form(self._name, state_dict)
         groups = state_dict["param_groups"]
         sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise ValueError(f"{self._name}: the state has groups of {sizes} parameters, the optimizer of {own}")
-        filled = [{**new, "params": old["params"]} for new, old in zip(groups, self.param_groups, strict=True)]
+        off = dict.fromkeys(self.switches, False)
+        filled = [{**off, **new, "params": old["params"]} for new, old in zip(groups, self.param_groups, strict=True)]
         for group in filled:
             if group.keys() != self.defaults.keys() | {"params"}:
                 raise ValueError(f"{self._name}: the state is not one of {self._name}: its options are {list(group)}")
@@ -356,20 +374,6 @@ class Optimizer:
             raise ValueError(f"{self._name}: averaged of the state is of another form; it must be what fit left there")
         self.param_groups, self.state, self.epochs, self.averaged = filled, state, int(epochs), averaged
         self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
-
-    def _check_form(self, state_dict: Any) -> None:
-        """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
-        given: Mapping[str, Any] = state_dict if isinstance(state_dict, Mapping) else {}
-        state: Any = given.get("state")
-        groups: Any = given.get("param_groups")
-        right = isinstance(state, Mapping) and isinstance(groups, list | tuple)
-        right = right and all(isinstance(group, Mapping) and "params" in group for group in groups)
-        right = right and all(str(key).isdecimal() and isinstance(one, Mapping) for key, one in state.items())
-        if not right:
-            raise ValueError(
-                f"{self._name}: state_dict is {type(state_dict).__name__} of another form; it must be what "
-                'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}'
-            )
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())

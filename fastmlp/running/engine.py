@@ -82,10 +82,11 @@ class Engine(OfThisProcess):
         verify(plan)
         check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
         self.weights = Weights(plan, ceiling)
-        kept = len(optimizer.arrays)
-        m, v, u = (zeros(self.weights.p.shape if k < kept else (1,), dtype) for k in range(3))
+        self.kept = self._kept()
+        kept = [name in self.kept for name in (*optimizer.arrays, "", "", "")[:3]]
+        m, v, u = (zeros(self.weights.p.shape if there else (1,), dtype) for there in kept)
         self.arrays: tuple[Array, Array, Array] = (m, v, u)
-        m, v, u = (zeros(self.weights.own_p.shape if k < kept else (ceiling, 1), dtype) for k in range(3))
+        m, v, u = (zeros(self.weights.own_p.shape if there else (ceiling, 1), dtype) for there in kept)
         self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
         shapes = self.weights.p.shape, self.weights.own_p.shape
         self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
@@ -100,7 +101,7 @@ class Engine(OfThisProcess):
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
         self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
-        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, kernels.SCALES))
+        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
         self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
         self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
         rule, pair, keep = type(optimizer), self.loss.kernels, (clipping.keep_scale, clipping.keep_gradient)
@@ -117,7 +118,7 @@ class Engine(OfThisProcess):
 
     def sum_of_buffers(self) -> int:
         """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
-        plan, sizes, kept = self.plan, self.plan.sizes, len(self.optimizer.arrays)
+        plan, sizes, kept = self.plan, self.plan.sizes, len(self._kept())
         shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
         own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
         if self.averaging is not None:
@@ -129,8 +130,16 @@ class Engine(OfThisProcess):
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
 
     def fits(self) -> bool:
-        """Whether model and optimizer still are what it was made from, but for numbers, options and state."""
-        return obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+        """Whether model and optimizer still are what it was made from, but for numbers, options and state.
+
+        An option that makes the rule keep one more array needs another engine.
+        """
+        same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+        return same and self._kept() <= self.kept
+
+    def _kept(self) -> set[str]:
+        """The arrays that the rule keeps for any of its groups: those there is room for."""
+        return {name for group in self.optimizer.param_groups for name in self.optimizer.arrays_of(group)}
 
     def __enter__(self) -> Engine:
         return self
@@ -156,9 +165,9 @@ class Engine(OfThisProcess):
 
         Error: ValueError for state and options that do not fit, and where `fits` says no.
         """
+        self.optimizer.check()
         if not self.fits():
             raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
-        self.optimizer.check()
         self.weights.read()
         for slot, flat, array in self._averages():
             put(flat, slot, array)
@@ -243,7 +252,7 @@ class Engine(OfThisProcess):
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
-        for own in (self.weights.own_p, *self.own_arrays):
+        for own in (self.weights.own_p, *self.own_arrays, self.scales):
             own[1:threads] = own[0]
 
     def _arguments(
@@ -304,20 +313,24 @@ class Engine(OfThisProcess):
         group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
         self.groups = np.array([group_of.get(id(slot.parameter), 0) for slot in self.plan.slots], np.int64)
         for i, slot in self._trained():
-            state = optimizer.state.get(number[id(slot.parameter)], {})
-            self.options[i] = optimizer.option_numbers(optimizer.param_groups[self.groups[i]])
+            group, state = optimizer.param_groups[self.groups[i]], optimizer.state.get(number[id(slot.parameter)], {})
+            self.options[i] = optimizer.option_numbers(group)
             self.counts[i] = optimizer.steps_made(state)
-            for name, flat in self._flat(slot):
-                put(flat, slot, state[name] if name in state else np.zeros_like(slot.parameter.data))
+            for k, (name, start) in enumerate(optimizer.numbers.items()):
+                self.scales[:, i, k] = state.get(name, start)
+            for name, flat in self._flat(i):
+                before = state[name] if name in state else optimizer.start_of(name, group, slot.parameter.data)
+                put(flat, slot, before)
 
     def _trained(self) -> list[tuple[int, Slot]]:
         """The places of the parameters that a step changes, with their numbers."""
         return [(i, slot) for i, slot in enumerate(self.plan.slots) if self.plan.slot_rows[i]["trained"]]
 
-    def _flat(self, slot: Slot) -> list[tuple[str, Array]]:
-        """(name in the optimizer's state, flat buffer) of what the rule keeps for a parameter."""
-        flat = [own[0] for own in self.own_arrays] if slot.alone else self.arrays
-        return list(zip(self.optimizer.arrays, flat, strict=False))
+    def _flat(self, i: int) -> list[tuple[str, Array]]:
+        """(name in the optimizer's state, flat buffer) of what the rule keeps for the parameter of slot i."""
+        flat = [own[0] for own in self.own_arrays] if self.plan.slots[i].alone else self.arrays
+        kept = self.optimizer.arrays_of(self.optimizer.param_groups[self.groups[i]])
+        return [pair for pair in zip(self.optimizer.arrays, flat, strict=False) if pair[0] in kept]
 
     def _write_back(self) -> None:
         """Give everything back to the model and the optimizer, after `self.step` steps."""
@@ -340,9 +353,9 @@ class Engine(OfThisProcess):
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
             optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))
-            for name, flat in self._flat(slot):
-                if name in state:
-                    take(flat, slot, state[name])
+            state.update(zip(optimizer.numbers, map(float, self.scales[0, i]), strict=False))
+            for name, flat in self._flat(i):
+                take(flat, slot, state[name])
 
 
 def weight_table(loss: Loss, targets: Array, weights: Array | None, scored: Array | None) -> Array:

@@ -1,0 +1,53 @@
+"""What a rule's class declares, and the form of a state that is loaded: checked in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import kernels
+from ..kernels import forms
+
+
+def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool) -> None:
+    """Refuse a rule that lacks something, or states what it cannot be. has_kernels: its step is that of its kernels."""
+    rule = kind.__name__
+    if has_kernels:
+        for what, form in (("scale", "scale"), ("update", "rule")):
+            if not hasattr(kind, what):
+                must = "a function under fastmlp.kernels.kernel, as staticmethod(...)"
+                raise TypeError(f"{rule}: {what} is missing; it must be {must}")
+            forms.check(getattr(kind, what), form, rule)
+    arrays = kind.arrays
+    if not isinstance(arrays, tuple | list) or not all(isinstance(a, str) for a in arrays) or len(arrays) > 3:
+        raise TypeError(
+            f'{rule}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
+        )
+    names = [*arrays, *kind.numbers, "step"]
+    if len(set(names)) < len(names):
+        given = f"arrays is {arrays!r}" + f" and numbers {list(kind.numbers)}" * bool(kind.numbers)
+        raise TypeError(f'{rule}: {given}; the names must differ, and none may be "step"')
+    if len(kind.numbers) > kernels.SCALES:
+        raise TypeError(f"{rule}: numbers has {len(kind.numbers)} names; scale has room for {kernels.SCALES}")
+    for what in ("only_with", "starts"):
+        for name, option in getattr(kind, what).items():
+            if name not in arrays or option not in defaults:
+                raise TypeError(f"{rule}: {what} has {name}: {option}; it must be an array and an option of it")
+    if next(iter(defaults), None) != "lr":
+        first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
+        raise ValueError(f"{rule}: the options {first}; lr must be the first, the kernels take it as option[0]")
+
+
+def check_form(rule: str, state_dict: Any) -> None:
+    """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
+    given: Mapping[str, Any] = state_dict if isinstance(state_dict, Mapping) else {}
+    state: Any = given.get("state")
+    groups: Any = given.get("param_groups")
+    right = isinstance(state, Mapping) and isinstance(groups, list | tuple)
+    right = right and all(isinstance(group, Mapping) and "params" in group for group in groups)
+    right = right and all(str(key).isdecimal() and isinstance(one, Mapping) for key, one in state.items())
+    if not right:
+        raise ValueError(
+            f"{rule}: state_dict is {type(state_dict).__name__} of another form; it must be what "
+            'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}'
+        )
