@@ -27,7 +27,8 @@ SCHEDULES = {
         "schedule": optim.SequentialLR([optim.LinearLR(), optim.CosineAnnealingLR(9)], [4]), "schedule_every": "step",
     },
     "a plateau": {"schedule": optim.ReduceLROnPlateau(factor=0.5, patience=0, threshold=0.2)},
-    "a cycle of a length": {"schedule": optim.OneCycleLR(0.2, total_steps=40)},
+    "a cycle of a length": {"schedule": optim.OneCycleLR(0.2, total_steps=40, cycle_momentum=False)},
+    "a cycle of momentum too": {"schedule": optim.OneCycleLR(0.2, total_steps=40)},
 }  # fmt: skip
 
 
@@ -61,6 +62,10 @@ def bits(model):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("rule", RULES)
 def test_calls_with_one_optimizer_are_one_call(rule, schedule):
+    if schedule == "a cycle of momentum too" and RULES[rule](net().parameters()).momentum_place() is None:
+        with pytest.raises(ValueError, match="needs a momentum"):
+            fit(net(), RULES[rule](net().parameters()), 1, **SCHEDULES[schedule])
+        return
     whole, parts = net(), net()
     history = fit(whole, RULES[rule](whole.parameters()), 5, validation=0.2, **SCHEDULES[schedule])
     optimizer, losses, epochs = RULES[rule](parts.parameters()), [], []
