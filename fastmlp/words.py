@@ -69,7 +69,8 @@ def of_class(evaluation: Any, c: int) -> str:
     return str(int(c)) if known is None else known[int(c)]
 
 
-SCORES = {"r2": "R²", "f1": "micro F1", "micro_f1": "micro F1"}  # names of scores that a person writes otherwise
+SCORES = {"r2": "R²", "d2": "D²", "f1_micro": "micro F1"}  # as a person writes them
+SHARES = ("accuracy", "f1_micro")  # scores that a person reads in percent
 
 
 def score(name: str) -> str:

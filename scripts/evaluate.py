@@ -1,4 +1,4 @@
-"""Evaluate a saved model on a data set: totals, a line a class, and what it takes for what.
+"""Evaluate a saved model on a data set: totals, a line a class, label or column, and what it takes for what.
 
 The model is a run folder, or a safetensors file with a config.json beside it or without.
 """
@@ -20,7 +20,9 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     sys.exit(2)
 from fastmlp.commandline import complain, make_parser, real, run_script  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
-from fastmlp.store.weights import trained_scale  # noqa: E402
+from fastmlp.store.weights import trained_with  # noqa: E402
+from fastmlp.training.losses import LOSS_NAMES, loss_named  # noqa: E402
+from fastmlp.words import line  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,8 +38,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--part", choices=("train", "test"), default=None, help=part_help)
     activation_help = "of the hidden layers, where no config.json names it (default: relu)"
     add("--activation", choices=fm.nn.ACTIVATIONS, default=None, help=activation_help)
-    add("--every-class", action="store_true", help="a line for each class, also where there are more than 20")
+    add("--every-class", action="store_true", help="a line for each class or label, also of more than 20")
+    loss_help = (
+        f"what is measured beside the scores: {', '.join(LOSS_NAMES)} (default: that of the run; else by targets)"
+    )
+    add("--loss", type=named_loss, default=None, metavar="NAME", help=loss_help)
     return parser.parse_args(arguments)
+
+
+def named_loss(text: str) -> str:
+    """A loss by its name, or by its first words."""
+    try:
+        return loss_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def choose(data: tuple[fm.Dataset, fm.Dataset | None], part: str | None, path: Path) -> fm.Dataset:
@@ -56,12 +70,14 @@ def main(arguments: list[str] | None = None) -> None:
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
         complain(f"evaluate.py: {warning.message}; --activation names it")
-    scale = options.scale if options.scale is not None else trained_scale(options.model)
+    scale = options.scale if options.scale is not None else trained_with(options.model, "scale")
+    name = options.loss or trained_with(options.model, "loss")
+    loss = LOSS_NAMES[name]() if name in LOSS_NAMES else None
     data = choose(fm.data.load(options.data, scale), options.part, options.data)
     with announce_compiling(complain):
-        evaluation = fm.evaluate(model, data)
-    print(f"{options.model} on {data.name}")
-    print(evaluation.report(max(evaluation.classes, 20) if options.every_class else 20))
+        evaluation = fm.evaluate(model, data, loss=loss)
+    print(f"{options.model} on {line(data.name)}")
+    print(evaluation.report(max(len(evaluation.names), 20) if options.every_class else 20))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Predict pictures with a saved model: the class of each, and its three largest probabilities.
 
+Of a run whose targets were numbers, the numbers; of one whose targets were labels, those above one half.
+
 A picture is made grey and scaled to the model's input. MNIST's digits are light on dark: a drawing with a light border
 is inverted. A picture of another size than the model's input is taken for a drawing: cut out, scaled to 20/28 of the
 input and placed with its centre of mass in the middle, as MNIST was made; with --centre no the whole picture is scaled.
@@ -21,6 +23,7 @@ import numpy as np  # noqa: E402
 
 try:
     import fastmlp as fm
+    from fastmlp import words
 except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
@@ -28,6 +31,9 @@ from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.running.door import asker  # noqa: E402
+from fastmlp.store.weights import trained_with  # noqa: E402
+from fastmlp.training.answers import sigmoid  # noqa: E402
+from fastmlp.training.losses import LOSS_NAMES  # noqa: E402
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -65,12 +71,23 @@ def input_shape(features: int, asked: tuple[int, int] | None) -> tuple[int, int]
     return shape
 
 
-def line(name: str, probabilities: np.ndarray) -> str:
-    """A picture's line, such as `three.png  3  (3: 99.97 %, 8: 0.02 %, 5: 0.01 %)`."""
-    best = np.argsort(-probabilities, kind="stable")[:3]
-    if not np.isfinite(probabilities).all():
-        return f"{name}  ?  (the model's output is not finite)"
-    return f"{name}  {best[0]}  ({', '.join(f'{c}: {100 * probabilities[c]:.2f} %' for c in best)})"
+def answer(logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Loss | None = None) -> str:
+    """What is said of a picture, such as `3  (3: 99.97 %, 8: 0.02 %, 5: 0.01 %)`.
+
+    kind: of the targets that the model was trained on; names: of its outputs; loss: the one that it was trained with.
+    """
+    if not np.isfinite(logits).all():
+        return "?  (the model's output is not finite)"
+    if kind == "numbers":
+        numbers = logits if loss is None else loss.predicted(logits.reshape(1, -1))[0]
+        return ", ".join(f"{number:.6g}" for number in numbers)
+    if kind == "labels":
+        probabilities = sigmoid(logits)
+        best = [k for k in np.argsort(-probabilities, kind="stable") if logits[k] > 0]
+        return ", ".join(f"{names[k]} ({100 * probabilities[k]:.2f} %)" for k in best) or "no label"
+    probabilities = fm.metrics.softmax(logits.reshape(1, -1))[0]
+    best = np.argsort(-probabilities, kind="stable")[:3].tolist()
+    return f"{names[best[0]]}  ({', '.join(f'{names[c]}: {100 * probabilities[c]:.2f} %' for c in best)})"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
     shape, bad = input_shape(fm.nn.features_of(model) or 0, options.shape), 0
     with announce_compiling(complain):
         ask = asker(model)
+    kind, made = (trained_with(options.model, name) for name in ("targets", "loss"))
+    loss = LOSS_NAMES[made]() if made in LOSS_NAMES else None
     longest = max(len(str(path)) for path in options.images)
     for path in options.images:
         try:
@@ -94,7 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         with announce_compiling(complain):
             logits = ask(row)
-        print(line(f"{path!s:{longest}}", fm.metrics.softmax(logits)[0]), flush=True)
+        names = words.names([] if model.classes_ is None else model.classes_.tolist(), logits.shape[1])
+        print(f"{path!s:{longest}}  {answer(logits[0], kind, names, loss)}", flush=True)
     if bad:
         sys.exit(2)
 

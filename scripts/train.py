@@ -1,7 +1,8 @@
-"""Train a multi-layer perceptron on MNIST, or on a data set of your own.
+"""Train a multi-layer perceptron on MNIST, or on a data set of your own: classes, numbers or labels.
 
-Prints a table row an epoch, the test accuracy and what the losses say about overfitting. It leaves a run folder: the
-weights, the history, the metrics, the configuration, the plots, the wrong rows, and report.html to look at it all.
+Prints a table row an epoch, how the test set is answered and what the losses say about overfitting. It leaves a run
+folder: the weights, the history, the metrics, the configuration, the plots, the wrong rows, and report.html to look at
+it all.
 """
 
 from __future__ import annotations
@@ -36,14 +37,25 @@ from fastmlp.commandline import (  # noqa: E402
 )
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
+from fastmlp.training.fitting import as_taken  # noqa: E402
+from fastmlp.training.losses import LOSS_NAMES, loss_name, loss_named, usual_loss  # noqa: E402
 from fastmlp.training.progress import say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
+from fastmlp.words import line, of_class  # noqa: E402
 
 SCHEDULES = [  # those that need no number
     name
     for name, kind in fm.optim.SCHEDULES.items()
     if all(p.default is not p.empty for p in inspect.signature(kind).parameters.values())
 ]
+
+
+def named_loss(text: str) -> str:
+    """A loss by its name, or by its first words."""
+    try:
+        return loss_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +72,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="X",
         help="learning rate (default: 1e-3; sgd: 0.1; lion: 1e-4)",
     )
+    loss_help = (
+        f"what is made small: {', '.join(LOSS_NAMES)}, or the first words of one (default: cross_entropy for classes, "
+        "mse for numbers, bce_with_logits for labels)"
+    )
+    add("--loss", type=named_loss, default=None, metavar="NAME", help=loss_help)
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
     add("--schedule", choices=SCHEDULES, default=None, help="of the learning rate, epoch by epoch (default: none)")
     add("--momentum", type=real(0, 1), default=0.0, metavar="X", help="momentum of sgd")
@@ -129,10 +146,12 @@ def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
-def make_run(options: argparse.Namespace, train: fm.Dataset) -> fm.Run:
-    """The run folder, with what config.json will say."""
-    sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
-    config = vars(options) | {"features": train.n_features, "classes": train.classes}
+def make_run(options: argparse.Namespace, train: fm.Dataset, outputs: int | None = None) -> fm.Run:
+    """The run folder, with what config.json will say. outputs: of the model; None: one for each class or target."""
+    outputs = outputs or train.n_outputs
+    sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
+    config = vars(options) | {"features": train.n_features, "targets": train.kind}
+    config |= {"classes": outputs} if train.classes else {"outputs": outputs}
     name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
     try:
         return fm.Run(options.out, name, ROOT / "runs", config, options.force)
@@ -141,8 +160,9 @@ def make_run(options: argparse.Namespace, train: fm.Dataset) -> fm.Run:
 
 
 def train_model(
-    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, history: fm.History, callbacks: list[Any]
-) -> None:
+    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, loss: fm.nn.Loss, history: fm.History,
+    callbacks: list[Any],
+) -> None:  # fmt: skip
     """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
 
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
@@ -159,31 +179,31 @@ def train_model(
         n_threads=options.threads,
         progress="table" if options.no_progress else True,
         callbacks=[keep, *callbacks],
+        loss=loss,
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
     )
 
 
 def write_run(
     options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,
-    train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None, epoch: int | None,
+    loss: fm.nn.Loss, train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None, epoch: int | None,
 ) -> None:  # fmt: skip
     """Evaluate, leave the run's files in its folder, the most precious first, and say what came out."""
     run.write_history(history)
     run.write_model(model, epoch)
     run.config["weights_of_epoch"] = epoch
     run.write_config(status)
-    result = fm.evaluate(model, test) if test is not None else None
-    held = (
-        fm.evaluate(model, train[train.split_rows(options.validation, options.seed)[1]]) if options.validation else None
-    )
+    result = fm.evaluate(model, test, loss=loss) if test is not None else None
+    held = None
+    if options.validation:
+        held = fm.evaluate(model, train[train.split_rows(options.validation, options.seed)[1]], loss=loss)
     diagnosis = fm.diagnose(history)
     if result is not None:
-        say(f"test accuracy {100 * result.accuracy:.2f} % ({result.rows:,} rows), loss {result.loss:.4f}")
-        say(mistakes(result))
-        run.config |= {
-            "test_accuracy": result.accuracy,
-            "test_loss": result.loss if math.isfinite(result.loss) else None,
-        }
+        figures, said = answered(result)
+        for words in said:
+            say(words)
+        figures |= {"test_loss": result.loss}
+        run.config |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
         run.write_wrong(result)
     say(f"{diagnosis.sentence}\n{diagnosis.advice}")
     run.write_metrics(result, held, diagnosis)
@@ -198,13 +218,29 @@ def write_run(
     say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
+def answered(result: Any) -> tuple[dict[str, float], list[str]]:
+    """The score of the test set for config.json, and what a person reads of it."""
+    rows, loss = f"({result.rows:,} rows)", f"loss {result.loss:.4f}"
+    if result.kind == "numbers":
+        errors = f"RMSE {result.rmse:.5g}, mean absolute error {result.mae:.5g}"
+        return {"test_r2": result.r2}, [f"test R² {result.r2:.4f} {rows}, {errors}, {loss}"]
+    if result.kind == "labels":
+        micro, macro, low = result.micro.f1, result.macro.f1, int(result.f1.argmin())
+        least = f"the lowest F1 is that of {result.names[low]}, {100 * result.f1[low]:.2f} %"
+        said = f"test micro F1 {100 * micro:.2f} %, macro F1 {100 * macro:.2f} % {rows}, {loss}"
+        return {"test_f1_micro": micro}, [said, f"{len(result.wrong):,} rows have a wrong label; {least}"]
+    said = f"test accuracy {100 * result.accuracy:.2f} % {rows}, {loss}"
+    return {"test_accuracy": result.accuracy}, [said, mistakes(result)]
+
+
 def mistakes(result: fm.Evaluation) -> str:
     """How many rows are wrong, and the most frequent mistake, in words."""
     wrong = result.confusion_counts[result.confusion_counts[:, 0] != result.confusion_counts[:, 1]]
     if not len(wrong):
         return "no test row is wrong"
     true, predicted, rows = wrong[wrong[:, 2].argmax()]
-    return f"{wrong[:, 2].sum():,} wrong; most often {true} is taken for {predicted}: {rows:,} times"
+    names = of_class(result, true), of_class(result, predicted)
+    return f"{wrong[:, 2].sum():,} wrong; most often {names[0]} is taken for {names[1]}: {rows:,} times"
 
 
 def shown(path: Path) -> Path:
@@ -222,31 +258,32 @@ def main(arguments: list[str] | None = None) -> None:
         need_matplotlib("argument --save-wrong-digits")
     fm.manual_seed(options.seed)
     train, test = fm.data.load(options.data, options.scale)
-    if train.kind != "classes":
-        raise ValueError(
-            f"argument --data: {options.data} has numbers as targets; the command line takes labels, whole numbers; "
-            "for a regression call fastmlp.fit with loss=fastmlp.nn.MSELoss()"
-        )
-    if options.save_wrong_digits and (test is None or test.features.ndim != 3):
-        raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images")
+    loss = LOSS_NAMES[options.loss]() if options.loss else usual_loss(train.kind)
+    options.loss = loss_name(type(loss))
+    train, said = as_taken("argument --loss", loss, train)
+    test = as_taken("argument --loss", loss, test, "the test set")[0] if test is not None else None
+    if options.save_wrong_digits and (test is None or test.features.ndim != 3 or test.kind != "classes"):
+        raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images with classes")
     tenth = not options.validation and (options.monitor or "").startswith("validation")
     options.validation = 0.1 if tenth else options.validation
     held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation else 0
-    model = fm.nn.MLP(
-        train.n_features, options.hidden, train.classes, options.activation, options.dropout, norm=options.norm
-    )
+    outputs = loss.outputs(train.classes, train.n_outputs)
+    model = fm.nn.MLP(train.n_features, options.hidden, outputs, options.activation, options.dropout, norm=options.norm)
     watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
     stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None
     board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
-    run = make_run(options, train)
-    sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, train.classes))
+    run = make_run(options, train, outputs)
+    sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
-    say(f"{sizes} on {options.data.name}: {rows}, {options.optimizer}, lr {options.lr:g}")
+    measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
+    say(f"{sizes} on {line(options.data.name)}: {rows}, {options.optimizer}, lr {options.lr:g}{measure}")
+    if said:
+        say(said)
     if tenth:
         say(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
     history, code, status = fm.History(), 0, "finished"
     try:
-        train_model(options, model, train, history, [c for c in (run, stopper, watch, board) if c is not None])
+        train_model(options, model, train, loss, history, [c for c in (run, stopper, watch, board) if c is not None])
     except KeyboardInterrupt as interrupt:
         if not len(history):
             raise
@@ -263,7 +300,7 @@ def main(arguments: list[str] | None = None) -> None:
         say(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
     if not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
-    write_run(options, run, model, history, status, train, test, watch, epoch)
+    write_run(options, run, model, history, status, loss, train, test, watch, epoch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):

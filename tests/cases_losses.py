@@ -9,6 +9,7 @@ from strategies import Source
 
 from fastmlp import kernels as k
 from fastmlp.kernels import distances
+from fastmlp.kernels import loss as losses
 
 SMOOTHING = np.array([0.1])
 
@@ -102,6 +103,16 @@ def soft_nll_bound(a, want, eps) -> dict[str, np.ndarray]:
     return {"terms": np.stack([(a.O + 5) * eps * oracles.f64(a.r) * sizes, np.zeros(a.N)])}
 
 
+def label_numbers(O: int) -> np.ndarray:
+    """Weights of the labels, and of those that are 1."""
+    return np.concatenate([np.arange(O) / 4 + 0.25, 3 - np.arange(O) / O])
+
+
+def binary_twin(a) -> tuple[np.ndarray, ...]:
+    numbers = label_numbers(a.O)
+    return oracles_losses.binary_cross_entropy(a.z, a.targets, numbers[: a.O], numbers[a.O :])
+
+
 def labels_of(a) -> np.ndarray:
     return a.targets[:, 0].astype(int)
 
@@ -184,6 +195,55 @@ CASES = [
         twin=cross_entropy_gradient_twin,
         bound=cross_entropy_gradient_bound,
         of_rows=True,
+    ),
+    Case(
+        "binary_cross_entropy_with_logits_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0, "r": s.positive(N)},
+        outputs={"terms": "2N"},
+        run=lambda a, lo, hi: losses.binary_cross_entropy_with_logits_forward(
+            a.z, a.targets, a.r, a.z, a.terms, label_numbers(a.O), a.O, lo, hi
+        ),
+        twin=lambda a: {
+            "terms": np.stack([oracles.f64(a.r) * binary_twin(a)[0].mean(axis=1), np.full(a.N, UNTOUCHED)])
+        },
+        # n eps Σ|terms|; e^-|z| is off by eps |z| of itself, and so is log1p of it
+        bound=lambda a, want, eps: {
+            "terms": np.stack([(a.O + 12) * eps * np.abs(want["terms"][0]), np.zeros(a.N)])
+        },
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "binary_cross_entropy_with_logits_backward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0, "r": s.positive(N)},
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: losses.binary_cross_entropy_with_logits_backward(
+            a.z, a.targets, a.r, a.z, a.dz, label_numbers(a.O), a.O, lo, hi
+        ),
+        twin=lambda a: {"dz": oracles.f64(a.r)[:, None] * binary_twin(a)[1] / a.O},
+        bound=lambda a, want, eps: {"dz": 12 * eps * np.abs(want["dz"])},  # an exponential, a division, products
+        infinite=("z",),
+        of_rows=True,
+    ),
+    Case(
+        "f1_score",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": s.rng.integers(0, 2, (N, O)) / 1.0},
+        outputs={"terms": "3N"},
+        run=lambda a, lo, hi: losses.f1_score(a.z, a.targets, a.terms, NONE, a.O, lo, hi),
+        twin=lambda a: {
+            "terms": np.stack(
+                [
+                    np.full(a.N, UNTOUCHED),
+                    2 * ((a.z > 0) & (a.targets > 0)).sum(axis=1),
+                    (a.z > 0).sum(axis=1) + a.targets.sum(axis=1),
+                ]
+            )
+        },
+        bound=lambda a, want, eps: {"terms": 0},  # counts
+        infinite=("z",),
+        of_rows=True,
+        wide=("terms",),
     ),
     Case(
         "accuracy_score",

@@ -34,7 +34,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 Options = Mapping[str, Any]
-PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
+PEERS = ("torch", "optax", "sklearn")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

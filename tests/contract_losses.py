@@ -81,6 +81,15 @@ def _class_weights(columns: int) -> list[float]:
     return [0.5 + 0.25 * c if c != 1 else 0.0 for c in range(columns)]
 
 
+def _quantiles(count: int) -> tuple[float, ...]:
+    return tuple(((np.arange(count) + 0.5) / count).tolist())
+
+
+def _targets(columns: int) -> int:
+    """Two or three where the outputs can be divided so, else one."""
+    return next((count for count in (2, 3) if columns % count == 0), 1)
+
+
 LOSSES: dict[str, LossEntry] = {
     "cross_entropy": LossEntry(
         options={
@@ -98,12 +107,73 @@ LOSSES: dict[str, LossEntry] = {
         peer="torch.nn.CrossEntropyLoss",
         kinds={"probabilities": "probabilities", "all of probabilities": "probabilities"},
     ),
+    "binary_cross_entropy_with_logits": LossEntry(
+        options={
+            "plain": {},
+            "weighted": {"weight": _class_weights},
+            "positive": {"pos_weight": lambda columns: [2.5]},
+            "all": {
+                "weight": _class_weights,
+                "pos_weight": lambda columns: [3.0 - 2 * c / columns for c in range(columns)],
+            },
+        },
+        twin=lambda z, t, o: oracles.binary_cross_entropy(z, t, o.get("weight"), o.get("pos_weight")),
+        score=lambda z, t, o, w: oracles.f1_micro(z, t, w),
+        points=normal,
+        peer="torch.nn.BCEWithLogitsLoss",
+    ),
     "mse_loss": LossEntry(
         options={"plain": {}},
         twin=lambda z, t, o: oracles.mse(z, t),
         score=lambda z, t, o, w: oracles.r2(z, t, w),
         points=normal,
         peer="torch.nn.MSELoss",
+    ),
+    "l1_loss": LossEntry(
+        options={"plain": {}},
+        twin=lambda z, t, o: oracles.l1(z, t),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.L1Loss",
+    ),
+    "huber_loss": LossEntry(
+        options={"plain": {}, "near": {"delta": 0.3}, "far": {"delta": 2.5}},
+        twin=lambda z, t, o: oracles.huber(z, t, o.get("delta", 1.0)),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.HuberLoss",
+    ),
+    "smooth_l1_loss": LossEntry(
+        options={"plain": {}, "narrow": {"beta": 0.2}, "wide": {"beta": 3.0}, "L1": {"beta": 0.0}},
+        twin=lambda z, t, o: oracles.smooth_l1(z, t, o.get("beta", 1.0)),
+        score=lambda z, t, o, w: oracles.r2(z, t, w),
+        points=normal,
+        peer="torch.nn.SmoothL1Loss",
+    ),
+    "poisson_nll_loss": LossEntry(
+        options={
+            "plain": {},
+            "full": {"full": True},
+            "counts": {"log_input": False, "eps": 5.0},  # so large that the logarithm is there for all outputs
+            "all": {"log_input": False, "full": True, "eps": 4.0},
+        },
+        twin=lambda z, t, o: oracles.poisson(z, t, o.get("log_input", True), o.get("full", False), o.get("eps", 1e-8)),
+        score=lambda z, t, o, w: oracles.d2_poisson(z, t, o.get("log_input", True), w),
+        points=lambda rng, shape: np.abs(rng.standard_normal(shape)) + 0.1,
+        peer="torch.nn.PoissonNLLLoss",
+        draw=lambda rng, rows, columns: rng.poisson(2.0, (rows, columns)).astype(np.float64),
+    ),
+    "quantile_loss": LossEntry(
+        options={
+            "plain": {},
+            "high": {"quantiles": (0.9,)},
+            "several": {"quantiles": _quantiles},
+            "of several targets": {"quantiles": lambda columns: _quantiles(columns // _targets(columns))},
+        },
+        twin=lambda z, t, o: oracles.quantile(z, t, o.get("quantiles", (0.5,))),
+        score=lambda z, t, o, w: oracles.d2_pinball(z, t, o.get("quantiles", (0.5,)), w),
+        points=normal,
+        peer="sklearn.metrics.mean_pinball_loss",  # PyTorch has none
     ),
 }
 

@@ -94,7 +94,7 @@ class Case:
     def filled(self, name: str, a: SimpleNamespace, lo: int, hi: int) -> np.ndarray:
         """Which numbers of an output the range [lo, hi) fills."""
         mask, shape = np.zeros(getattr(a, name).shape, bool), self.outputs[name]
-        if self.of_rows and shape == "2N":
+        if self.of_rows and shape in ("2N", "3N"):
             mask[:, lo:hi] = True
         elif self.of_rows:
             mask[lo:hi] = True

@@ -4,12 +4,13 @@ In the bounds eps is the spacing of the dtype at 1, twice the rounding error of 
 usual bound of a sum of n terms, doubled.
 """
 
+import cases_distances
 import cases_layers
 import cases_losses
 import cases_products
 import cases_rules
 
-CASES = [*cases_layers.CASES, *cases_losses.CASES, *cases_products.CASES, *cases_rules.CASES]
+CASES = [*cases_distances.CASES, *cases_layers.CASES, *cases_losses.CASES, *cases_products.CASES, *cases_rules.CASES]
 
 # Kernels without a range, which the tests of all cases do not fit: each with its test.
 ELSEWHERE = {

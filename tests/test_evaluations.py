@@ -118,6 +118,28 @@ def test_evaluate_says_what_fits_the_targets():
     assert fm.evaluate(model, data, loss=fm.nn.MSELoss()) == e
 
 
+def test_probabilities_are_judged_by_their_likeliest_class():
+    x, p = np.random.default_rng(0).normal(size=(30, 4)), np.random.default_rng(1).dirichlet([1, 1, 1], 30)
+    model = fm.nn.MLP(4, (), 3)
+    e = fm.evaluate(model, fm.Dataset(x, p, kind="probabilities"))
+    assert isinstance(e, fm.Evaluation)
+    np.testing.assert_array_equal(e.labels, p.argmax(axis=1))
+    assert e.accuracy == np.mean(fm.predict(model, x) == p.argmax(axis=1))
+    assert e.loss == pytest.approx(-(p * np.log(e.probabilities)).sum(axis=1).mean(), rel=1e-5)  # float32 outputs
+
+
+def test_the_weights_of_the_data_are_those_of_the_evaluation():
+    x, w = np.random.default_rng(0).normal(size=(30, 4)), np.random.default_rng(1).exponential(size=30)
+    model, labels = fm.nn.MLP(4, (), 3), np.arange(30) % 3
+    e = fm.evaluate(model, fm.Dataset(x, labels, sample_weight=w))
+    np.testing.assert_array_equal(e.sample_weight, w)
+    assert e.accuracy == pytest.approx(np.average(e.predicted == labels, weights=w))
+    assert e.support.sum() == pytest.approx(w.sum())
+    numbers = fm.evaluate(fm.nn.MLP(4, (), 1), fm.Dataset(x, x[:, 0], sample_weight=w))
+    assert numbers.loss == pytest.approx(np.average(numbers.residuals[:, 0] ** 2, weights=w), rel=1e-5)
+    assert numbers.score == pytest.approx(numbers.r2, rel=1e-5)  # the loss's own, from float32 outputs too
+
+
 def test_a_loss_for_other_targets_is_refused():
     data = fm.Dataset(np.zeros((3, 2)), np.array([0.5, 1, 2]))
     with pytest.raises(ValueError, match=r"^evaluate: data has numbers as targets; CrossEntropyLoss takes classes"):

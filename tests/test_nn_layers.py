@@ -255,7 +255,7 @@ VALUE_ERRORS = {
     "labels: none": (lambda: ops.cross_entropy(x32(0, 4), np.zeros(0, int)), "cross_entropy", "N > 0"),
     "smoothing: 1": (lambda: ops.cross_entropy(X, [0, 1, 2], label_smoothing=1.0), "label_smoothing is 1.0", "[0, 1)"),
     "smoothing: below 0": (lambda: ops.cross_entropy(X, [0, 1, 2], label_smoothing=-0.1), "label_smoothing is -0.1"),
-    "reduction": (lambda: ops.cross_entropy(X, [0, 1, 2], reduction="average"), "reduction is 'average'", "'sum' or 'none'"),
+    "reduction": (lambda: ops.cross_entropy(X, [0, 1, 2], reduction="average"), "is 'average'", "'sum' or 'none'"),
     "weights: count": (lambda: ops.cross_entropy(X, [0, 1, 2], sample_weight=[1, 2]), "sample_weight is (2,)", "(3,)"),
     "weights: below 0": (lambda: ops.cross_entropy(X, [0, 1, 2], sample_weight=[1, 2, -1]), "sample_weight"),
     "class weights: count": (lambda: ops.cross_entropy(X, [0, 1, 2], weight=[1, 2]), "weight is (2,)", "(4,)"),

@@ -96,7 +96,7 @@ def peer_rule(name, chosen, groups):
 
 
 def test_every_peer_is_driven_by_somebody():
-    assert set(RULES) == set(contract.PEERS)
+    assert {*RULES, "sklearn"} == set(contract.PEERS)  # scikit-learn has no rule to drive; it measures losses
 
 
 # --- the same net on both sides --------------------------------------------------------------------------------------
@@ -132,9 +132,32 @@ def groups_of(peer):
     return [{"params": parameters[:half]}, {"params": parameters[half:]}] if half else [{"params": parameters}]
 
 
+class OfSklearn:
+    """The losses of numbers as a function of sklearn.metrics measures them: one for each column, without a gradient.
+
+    Where it takes `alpha`, column c is quantile c modulo K of target c // K.
+    """
+
+    def __init__(self, measure, quantiles=(0.5,), reduction="mean"):
+        self.measure, self.quantiles, self.reduction = measure, quantiles, reduction
+
+    def __call__(self, z, targets, w=None):
+        targets = np.repeat(targets.reshape(len(z), -1), len(self.quantiles), axis=1)
+        alphas = np.resize(self.quantiles, z.shape[1])
+        columns = zip(targets.T, z.T, alphas, strict=True)
+        return np.mean([self.measure(t, y, sample_weight=w, alpha=alpha) for t, y, alpha in columns])
+
+
+def with_gradients():
+    """The losses whose peer is PyTorch's: others measure."""
+    return [case for case in contract.cases(contract.LOSSES) if contract.LOSSES[case[0]].peer.startswith("torch.")]
+
+
 def peer_loss(name, chosen, columns=OUTPUTS, **more):
     options = contract_losses.options(name, chosen, columns) | more
-    tensors = {option: torch.tensor(value).double() for option, value in options.items() if isinstance(value, list)}
+    tensors = {
+        option: torch.tensor(value, dtype=torch.float64) for option, value in options.items() if isinstance(value, list)
+    }
     return named(contract.LOSSES[name].peer)(**options | tensors)
 
 
@@ -221,7 +244,7 @@ def test_arguments_of_pytorch_have_its_names_and_defaults(kind, peer):
         )
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
+@pytest.mark.parametrize(("name", "chosen"), with_gradients())
 @pytest.mark.parametrize("outputs", [1, OUTPUTS])
 def test_each_loss_trains_as_its_peer(name, chosen, outputs):
     outputs += "classes" in contract.loss(name, chosen).kinds  # of one class the loss is 0, up to roundings
@@ -229,7 +252,7 @@ def test_each_loss_trains_as_its_peer(name, chosen, outputs):
     assert_same_state(*train_both(contract.Net(FEATURES, layers, 3), loss=(name, chosen)))
 
 
-@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LOSSES))
+@pytest.mark.parametrize(("name", "chosen"), with_gradients())
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_each_loss_is_reduced_as_its_peer(name, chosen, reduction):
     """And with weights of the rows, which PyTorch has not: the mean of its losses, weighted."""
@@ -252,6 +275,49 @@ def test_each_loss_is_reduced_as_its_peer(name, chosen, reduction):
         assert value.shape == tuple(expected.shape)
         np.testing.assert_allclose(value.data, expected.detach().numpy(), rtol=SAME, atol=1e-14)
         np.testing.assert_allclose(tensor.grad, theirs.grad.numpy(), rtol=SAME, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [case for case in contract.cases(contract.LOSSES) if case not in with_gradients()]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_loss_without_a_peer_that_trains_is_measured_as_its_peer(name, chosen, weighted):
+    rng, columns = np.random.default_rng(7), 6
+    ours, peer = contract.loss(name, chosen, columns), named(contract.LOSSES[name].peer)
+    z, targets = rng.standard_normal((ROWS, columns)), contract.targets(ours, rng, ROWS, columns)
+    w = rng.integers(0, 3, ROWS) / 4 if weighted else None
+    expected = OfSklearn(peer, **contract_losses.options(name, chosen, columns))(z, targets, w)
+    assert ours(fm.Tensor(z), targets, w).item() == pytest.approx(expected, rel=SAME)
+
+
+def scored(loss, z, targets, w):
+    found = loss.measure(z, targets, loss.score.known(targets, w), w)
+    return loss.score.of(found.above.sum(), found.below.sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_are_those_of_scikit_learn(weighted):
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    rng = np.random.default_rng(3)
+    w = rng.integers(0, 3, 41) / 4 if weighted else None
+    z, t, counts = rng.standard_normal((41, 1)), rng.standard_normal((41, 1)), rng.poisson(2.0, (41, 1)) / 1.0
+    expected = metrics.d2_tweedie_score(counts, np.exp(z), power=1, sample_weight=w)
+    assert scored(fm.nn.PoissonNLLLoss(), z, counts, w) == pytest.approx(expected, rel=SAME)
+    expected = metrics.d2_tweedie_score(counts, np.exp(z), power=1, sample_weight=w)
+    assert scored(fm.nn.PoissonNLLLoss(log_input=False), np.exp(z), counts, w) == pytest.approx(expected, rel=SAME)
+    for alpha in (0.1, 0.5, 0.83):
+        expected = metrics.d2_pinball_score(t, z, sample_weight=w, alpha=alpha)
+        assert scored(fm.nn.QuantileLoss(alpha), z, t, w) == pytest.approx(expected, rel=SAME)
+    many, labels = rng.standard_normal((41, 4)), rng.integers(0, 2, (41, 4)).astype(float)
+    for loss in (fm.nn.MSELoss(), fm.nn.L1Loss(), fm.nn.HuberLoss(), fm.nn.SmoothL1Loss()):
+        assert scored(loss, many, labels + many, w) == pytest.approx(
+            metrics.r2_score(labels + many, many, sample_weight=w), rel=SAME
+        )
+    expected = metrics.f1_score(labels, many > 0, average="micro", sample_weight=w)
+    assert scored(fm.nn.BCEWithLogitsLoss(), many, labels, w) == pytest.approx(expected, rel=SAME)
+    expected = metrics.accuracy_score(labels.argmax(axis=1), many.argmax(axis=1), sample_weight=w)
+    labels[:] = np.eye(4)[labels.argmax(axis=1)]
+    assert scored(fm.nn.CrossEntropyLoss(), many, labels, w) == pytest.approx(expected, rel=SAME)
 
 
 @pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.RULES))

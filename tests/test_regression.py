@@ -1,10 +1,7 @@
-"""A regression is spoken of in its own score: stopping, diagnosis, table, report, plots, files, command line."""
+"""A regression is spoken of in its own score: stopping, diagnosis, table, report, plots, files."""
 
 import math
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ import fastmlp as fm
 from fastmlp import nn
 from fastmlp.store.run import draw_pictures
 
-TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 rng = np.random.default_rng(0)
 x = rng.normal(size=(200, 4)).astype(np.float32)
 line = x[:, :1] * 2 + 0.1 * rng.normal(size=(200, 1))
@@ -142,18 +138,3 @@ def test_r2_is_the_mean_over_the_columns_that_vary():
     alone = loss.measure(z[:, :1].copy(), line, loss.score.numbers(line)).above
     np.testing.assert_allclose(terms, alone, rtol=1e-12)  # a few roundings
     assert np.isnan(loss.score.numbers(targets[:, 1:])).all()
-
-
-# --- the command line ------------------------------------------------------------------------------------------------
-
-
-def test_the_command_line_says_that_it_takes_labels(tmp_path):
-    np.savez(tmp_path / "prices.npz", features=x, labels=line)
-    run = subprocess.run([sys.executable, str(TRAIN), "--data", str(tmp_path / "prices.npz")], capture_output=True,
-                         text=True, timeout=100, cwd=tmp_path, check=False)  # fmt: skip
-    assert run.returncode != 0
-    assert run.stderr.splitlines()[-1] == (
-        f"train.py: error: argument --data: {tmp_path / 'prices.npz'} has numbers as targets; the command line takes "
-        "labels, whole numbers; for a regression call fastmlp.fit with loss=fastmlp.nn.MSELoss()"
-    )
-    assert not (tmp_path / "runs").exists()

@@ -409,6 +409,29 @@ def test_a_diverged_network_says_so(reader, trained, tmp_path):
     assert reader.complaints() == []
 
 
+def test_classes_have_their_names_in_the_filter_on_the_cards_and_at_the_bars(reader, trained, tmp_path):
+    model, history, test, evaluation = trained
+    names = np.array(["</script><b>", "\"' &amp;", "two\nlines", "${x}", "", "f\u2028g", "猫", "h" * 99, "i", "j"])
+    named = fm.Evaluation(0.1, 0.9, 2000, test.labels, evaluation.probabilities, classes_=names)
+    shown_names = list(named.names)
+    reader.open(write_report(tmp_path, model, history, named, test, {"data": "a<b>"}, MadeDiagnosis()))
+    true = Select(reader.find("wrong-true"))
+    wrong = sorted(set(test.labels[named.wrong].tolist()))
+    cut = {7: "h" * 20 + "…" + "h" * 19}
+    assert [option.text for option in true.options] == ["any", *(cut.get(c, shown_names[c]) for c in wrong)]
+    reader.to("wrong-controls")
+    true.select_by_value("0")
+    assert {card["true"] for card in shown(reader)} == {"0"}
+    card = reader.all("#wrong-list li")[0].text
+    assert "true </script><b>" in card
+    reader.stroke((0.5, 0.2), (0.5, 0.8))
+    assert "It is a \"' &amp;," in reader.find("says").text
+    bars = reader.js("return [...document.querySelectorAll('#bars .class')].map(e => e.textContent)")
+    assert bars == shown_names
+    assert reader.js("return document.documentElement.scrollWidth") <= 1200
+    assert reader.complaints() == []
+
+
 def test_rows_that_are_no_images_are_listed_without_a_canvas(reader, trained, tmp_path):
     flat = fm.Dataset(np.float32(trained[2].rows) / 255, trained[2].labels, classes=10)
     reader.open(write_report(tmp_path, trained[0], trained[1], trained[3], flat, {}, MadeDiagnosis()))

@@ -28,7 +28,7 @@ INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.
 TARGETS = types.Array(types.float64, 2, "C")
 
 # What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
-# dtype; d numbers, t targets (rows, T) and sums (2, rows) in float64, i int64, a an array of int64, f float64.
+# dtype; d numbers, t targets (rows, T) and terms (3, rows) in float64, i int64, a an array of int64, f float64.
 FORMS: dict[str, str] = {
     "elementwise_forward": "mmdii",
     "elementwise_backward": "mmmdii",

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy in two steps: z -> log-probabilities -> loss.
+"""Losses of classes and labels. Softmax cross-entropy in two steps: z -> log-probabilities -> loss.
 
     y[n, c] = z[n, c] - log Σ_k e^z[n, k]                        log_softmax
     loss = -Σₙ r[n] Σ_c q[n, c] y[n, c]                          nll_loss
@@ -155,6 +155,66 @@ def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
     else:
         nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
     log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+
+
+@inner
+def softplus(x, lowest, highest):
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|): no exponential overflows, and no digits are lost where it is near 0."""
+    above = x if x > 0 or x != x else type(x)(0)
+    return above + np.log1p(exp(-abs(x), lowest, highest))
+
+
+@kernel
+def binary_cross_entropy_with_logits_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = r[n] Σ_c w[c] (p[c] t log(1 + e^-z) + (1 - t) log(1 + e^z)) / C.    targets t: (N, C)
+
+    numbers: (w..., p...), the weights of the outputs and of their positive targets, each C or one for all. What has no
+    share, as (1 - t) for a t of 1, counts nothing, whatever z is.
+    """
+    number, many = z.dtype.type, numbers.size // 2
+    lowest, highest = limits(z)
+    for n in range(lo, hi):
+        total = number(0)
+        for c in range(columns):
+            value, k = z[n, c], c % many
+            yes = number(numbers[k] * numbers[many + k] * targets[n, c])
+            no = number(numbers[k] * (1 - targets[n, c]))
+            if yes != 0 or value != value:
+                total += yes * softplus(-value, lowest, highest)
+            if no != 0:
+                total += no * softplus(value, lowest, highest)
+        terms[0, n] = r[n] * (total / number(columns))
+
+
+@kernel
+def binary_cross_entropy_with_logits_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz = r[n] w[c] ((1 - t) s - p[c] t (1 - s)) / C,  s = 1 / (1 + e^-z)."""
+    number, many = z.dtype.type, numbers.size // 2
+    lowest, highest = limits(z)
+    for n in range(lo, hi):
+        factor = r[n] / number(columns)
+        for c in range(columns):
+            value, k = z[n, c], c % many
+            yes = number(numbers[k] * numbers[many + k] * targets[n, c])
+            no = number(numbers[k] * (1 - targets[n, c]))
+            power = exp(-abs(value), lowest, highest)
+            small, large = power / (number(1) + power), number(1) / (number(1) + power)
+            dz[n, c] = factor * (no * large - yes * small if value > 0 else no * small - yes * large)
+
+
+@kernel
+def f1_score(z, targets, terms, numbers, columns, lo, hi):
+    """terms[1, n] = 2 TP, terms[2, n] = 2 TP + FP + FN of a row's labels; z > 0 says yes.    targets t: (N, C)
+
+    The score is the sum of the one over the sum of the other, F1 of all labels together.
+    """
+    for n in range(lo, hi):
+        right, said = 0.0, 0.0
+        for c in range(columns):
+            yes, label = z[n, c] > 0, targets[n, c] > 0.5
+            right += 2.0 * (yes & label)
+            said += 1.0 * yes + 1.0 * label
+        terms[1, n], terms[2, n] = right, said
 
 
 @kernel

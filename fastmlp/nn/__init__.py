@@ -4,12 +4,12 @@
 """
 
 from .activations import ACTIVATIONS, LeakyReLU, ReLU, Sigmoid, Tanh
-from .distances import DISTANCES, MSELoss
+from .distances import DISTANCES, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, SmoothL1Loss
 from .dropout import Dropout
 from .layer import Elementwise, ElementwiseNode, Layer, elementwise
 from .linear import Linear
 from .loss import Loss
-from .losses import CLASSIFIERS, CrossEntropyLoss
+from .losses import CLASSIFIERS, BCEWithLogitsLoss, CrossEntropyLoss
 from .mlp import MLP, features_of
 from .module import Module, Sequential, generator, manual_seed
 from .norms import NORMS, BatchNorm1d, LayerNorm, Norm
@@ -26,11 +26,14 @@ __all__ = [
     "LOSSES",
     "MLP",
     "NORMS",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
     "Elementwise",
     "ElementwiseNode",
+    "HuberLoss",
+    "L1Loss",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -40,10 +43,13 @@ __all__ = [
     "MSELoss",
     "Module",
     "Norm",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
     "Score",
     "Sequential",
     "Sigmoid",
+    "SmoothL1Loss",
     "Tanh",
     "elementwise",
     "features_of",

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .. import check
 from ..graph import Array, Tensor, is_grad_enabled
-from ..graph.operation import kernel_array
+from ..graph.operation import flushed, kernel_array
 from ..kernels import forms, trial
 from . import declared
 from .layer import Kernel, declares
@@ -117,6 +117,10 @@ class Loss(Module):
         """How many outputs a model must have at least for targets of so many classes, or (0 classes) of this width."""
         return classes or width
 
+    def predicted(self, z: Array) -> Array:
+        """What the outputs z, (N, C), say of targets that are numbers: (N, T). Themselves, for most losses."""
+        return z
+
     def factor(self, columns: int) -> float:
         """0 for the mean, else what a row's loss counts in the sum: C times where it is a mean over C outputs."""
         return 0.0 if self.reduction == "mean" else 1.0 if "classes" in self.kinds else float(columns)
@@ -166,6 +170,7 @@ class Loss(Module):
                 "with the kernels; they must be one loss"
             )
 
+    @flushed
     def by_kernels(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:
         """The loss as the engine makes it, with its gradient: a node that runs `kernels`."""
         t = np.asarray(targets.data if isinstance(targets, Tensor) else targets).reshape(len(z.data), -1)
@@ -191,7 +196,10 @@ class Loss(Module):
         terms, z = np.zeros((3, len(z))), kernel_array(z)
         terms[2] = 1
         self.score.kernel(z, targets, terms, score_numbers, z.shape[1], 0, len(z))
-        return (terms[1], terms[2]) if weights is None else (terms[1] * weights, terms[2] * weights)
+        if weights is None:
+            return terms[1], terms[2]
+        with np.errstate(invalid="ignore"):  # 0 times an infinite error is NaN here as in the loop
+            return terms[1] * weights, terms[2] * weights
 
     def measure(self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None) -> Measured:
         """The loss of rows, whatever the reduction, and their score.    z: (N, C)  targets: (N, T) float64"""

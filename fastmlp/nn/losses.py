@@ -9,8 +9,9 @@ import numpy as np
 from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..kernels import loss as pairs
 from .loss import Loss
-from .rowloss import check_reduction, row_weights, shares
+from .rowloss import LossNode, check_reduction, row_loss, row_weights, shares
 from .score import Score, added
 
 ACCURACY = Score("accuracy", kernels.accuracy_score, best=1.0)
@@ -262,6 +263,115 @@ class CrossEntropyLoss(Loss):
             )
 
 
+class BinaryCrossEntropyWithLogitsBackward0(LossNode):
+    """loss = Σₙ r[n] Σ_c w[c] (p[c] t log(1 + e^-z) + (1 - t) log(1 + e^z)) / C,  z = z[n, c], t = t[n, c]."""
+
+    equation = "dz = dloss r[n] w[c] ((1 - t) s - p[c] t (1 - s)) / C,  s = 1 / (1 + e^-z)"
+    pair = (pairs.binary_cross_entropy_with_logits_forward, pairs.binary_cross_entropy_with_logits_backward)
+    keeps = {
+        "z": "the probability 1 / (1 + e^-z) is compared with the label",
+        "t": "the labels",
+        "r": "the share of each row in the loss",
+    }
+    twin = "torch.nn.functional.binary_cross_entropy_with_logits"
+    twin_saved = {"z": "self", "t": "target"}  # PyTorch works r out again
+
+
+def binary_cross_entropy_with_logits(
+    z: Tensor,
+    targets: Any,
+    *,
+    weight: Any = None,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    pos_weight: Any = None,
+) -> Tensor:
+    """loss = Σₙ r[n] Σ_c w[c] (p[c] t log(1 + e^-z) + (1 - t) log(1 + e^z)) / C,  z = z[n, c], t = t[n, c].
+
+    z              (N, C) logits, one for each label         targets  t: 0, 1 or between (N, C), or (N,) where C is 1
+    weight         w, what each label counts, (C,) or one number; the mean is not divided by it, as in PyTorch
+    pos_weight     p, what a label of 1 counts beside one of 0, (C,) or one number: N₀ / N₁ lets both count alike
+    sample_weight  v (N,) numbers >= 0, one for each row; None counts every row once
+    reduction      "mean": r = v / Σ v, 1 / N without;  "sum": r = C v, the sum over all labels;  "none": the loss of
+                   each label, (N, C), times v
+    Errors: ValueError for shapes that do not fit, targets outside [0, 1], weights below 0; TypeError for other dtypes.
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), 4.3.2; PyTorch's documentation.
+    """
+    name = "binary_cross_entropy_with_logits"
+    return _binary(name, z, targets, *_label_weights(name, weight, pos_weight), sample_weight, reduction)
+
+
+def _binary(
+    name: str, z: Tensor, targets: Any, weight: Array, pos_weight: Array, sample_weight: Any, reduction: str
+) -> Tensor:
+    t = check.array(f"{name}: targets", targets.data if isinstance(targets, Tensor) else targets)
+    if t.dtype.kind in "fiub" and t.size and not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(f"{name}: targets lie in {t.min()} .. {t.max()}; they must be 0, 1 or between")
+    for what, w in (("weight", weight), ("pos_weight", pos_weight)):
+        if isinstance(z, Tensor) and z.ndim == 2 and len(w) not in (1, z.shape[1]):
+            raise ValueError(
+                f"{name}: {what} is {w.shape}, z is {z.shape}; it must be one number, or one for each label"
+            )
+    return row_loss(
+        name, BinaryCrossEntropyWithLogitsBackward0, z, t, weight, pos_weight, sample_weight=sample_weight,
+        reduction=reduction,
+    )  # fmt: skip
+
+
+def _label_weights(caller: str, weight: Any, pos_weight: Any) -> tuple[Array, Array]:
+    """w and p of the labels: (C,), or (1,) for all."""
+    found = []
+    for name, given in (("weight", weight), ("pos_weight", pos_weight)):
+        w = check.array(
+            f"{caller}: {name}", given.data if isinstance(given, Tensor) else 1.0 if given is None else given
+        )
+        if w.ndim > 1 or not w.size or w.dtype.kind not in "fiub" or not (np.isfinite(w) & (w >= 0)).all():
+            raise ValueError(
+                f"{caller}: {name} is {w.shape} {w.dtype}; it must be finite and at least 0, one number or one for "
+                "each label; what a row counts is sample_weight"
+            )
+        found.append(np.array(np.atleast_1d(w), np.float64))
+    return found[0], found[1]
+
+
+class BCEWithLogitsLoss(Loss):
+    """loss = mean over n and c of  w[c] (p[c] t log(1 + e^-z) + (1 - t) log(1 + e^z)),  z = z[n, c], t = t[n, c].
+
+    For K labels of which any number may be true: z: (N, K) logits, targets t: 0 or 1, (N, K). w: `weight`, p:
+    `pos_weight`, each (K,), one number, or None for 1. The score is F1 of all labels together (micro), 2 TP / (2 TP +
+    FP + FN), where z > 0 says yes.
+    Errors: ValueError for weights below 0; those of `ops.binary_cross_entropy_with_logits`. Source: Bishop, Pattern
+    Recognition and Machine Learning (2006), 4.3.2; PyTorch's documentation of torch.nn.BCEWithLogitsLoss.
+    """
+
+    node, targets, unit = BinaryCrossEntropyWithLogitsBackward0, "labels", "nats"
+    score = Score("f1_micro", pairs.f1_score, best=1.0, ratio=True)
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        w, p = _label_weights("BCEWithLogitsLoss", weight, pos_weight)
+        self.weight, self.pos_weight = None if weight is None else w, None if pos_weight is None else p
+
+    def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        """As `ops.binary_cross_entropy_with_logits`."""
+        weights = _label_weights("BCEWithLogitsLoss", self.weight, self.pos_weight)
+        return _binary("BCEWithLogitsLoss", z, targets, *weights, sample_weight, self.reduction)
+
+    def number_array(self) -> Array:
+        """(w..., p...)."""
+        weights = _label_weights("BCEWithLogitsLoss", self.weight, self.pos_weight)
+        return np.concatenate(np.broadcast_arrays(*weights))
+
+    def check_targets(self, caller: str, targets: Array, outputs: int | None) -> None:
+        """One weight for all labels, or one for each."""
+        for name, w in (("weight", self.weight), ("pos_weight", self.pos_weight)):
+            if w is not None and len(w) not in (1, targets.shape[1]):
+                raise ValueError(
+                    f"{caller} has {targets.shape[1]} labels; {name} of the loss is {w.shape}, one for each"
+                )
+
+
 CLASSIFIERS: dict[str, type[Loss]] = {  # by the names of their operations
     "cross_entropy": CrossEntropyLoss,
+    "binary_cross_entropy_with_logits": BCEWithLogitsLoss,
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import check
 from ..graph import Array, Tensor
-from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import forms, trial
 from . import declared
 from .layer import Kernel
@@ -98,6 +98,7 @@ def one_column(a: Array, c: int) -> Array:
     return np.ascontiguousarray(a[:, c : c + 1])
 
 
+@flushed
 def row_loss(
     name: str,
     node: type[LossNode],

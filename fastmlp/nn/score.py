@@ -46,13 +46,25 @@ class Score:
 
     def known(self, targets: Array, weights: Array | None = None) -> Array:
         """`numbers` of targets (N, T), with weights (N,) of the rows where they have some."""
-        if weights is None or len(inspect.signature(self.numbers).parameters) < 2:
+        if weights is None or not weights.any() or len(inspect.signature(self.numbers).parameters) < 2:
             return self.numbers(targets)
         return self.numbers(targets, weights)  # type: ignore[call-arg]
 
     def of(self, above: float, below: float) -> float:
         """The score of Σ w terms[1] and what it is divided by. 0 / 0 is 0 for a ratio, else NaN: no row counts."""
         return self.start + (above / below if below else 0.0 if self.ratio else math.nan)
+
+
+def per_spread(spread: Array, weights: Array, targets: Array) -> Array:
+    """Σ w / (columns times spread) for each column: what an error counts in a score of 1 - errors / spread.
+
+    0 for a column whose targets are all the same, NaN where all columns are so: the score says nothing there, and
+    scikit-learn's 0 for any error, 1 for none, is no measure of a training.
+    """
+    varies = (np.ptp(targets[weights > 0], axis=0) > 0) & (spread > 0)
+    if not varies.any():
+        return np.full(len(spread), np.nan)
+    return np.where(varies, weights.sum() / np.where(varies, spread, 1) / varies.sum(), 0.0)
 
 
 def added(total: float, terms: Array) -> float:

@@ -298,13 +298,13 @@ def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -
             raise ValueError(f"load_model: {file} has {name} {config[name]}; the arrays beside it say {value}")
 
 
-def trained_scale(path: str | os.PathLike[str]) -> float | None:
-    """The scale that the run of this folder, or of the file in it, was told to multiply features by; else None.
+def trained_with(path: str | os.PathLike[str], name: str) -> Any:
+    """What the run of this folder, or of the file in it, was told by this name: "scale", "loss", "targets"; else None.
 
     Errors: ValueError for a config.json that cannot be read, as `load_model`.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return _config(folder / CONFIG).get("scale")
+    return _config(folder / CONFIG).get(name)
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -9,19 +9,12 @@ import numpy as np
 from ..data import Dataset
 from ..graph import Array
 from ..machine import check_memory
-from ..nn import LOSSES, CrossEntropyLoss, Loss
+from ..nn import Loss
 from .evaluation import Evaluation
+from .losses import usual_loss as usual_loss
 from .metrics import softmax
 from .multilabel import MultilabelEvaluation
 from .regression import RegressionEvaluation
-
-USUAL = {"numbers": "mse_loss", "labels": "binary_cross_entropy_with_logits"}  # the loss where none is named; LOSSES
-
-
-def usual_loss(kind: str) -> Loss:
-    """The loss for targets of a kind, where none is named: cross-entropy for classes and probabilities."""
-    made: Any = LOSSES[USUAL[kind]] if kind in USUAL else CrossEntropyLoss
-    return made()
 
 
 class Answers:
@@ -34,7 +27,9 @@ class Answers:
 
     def keep(self, first: int, z: Array) -> None:
         """The outputs z of the rows from `first` on. Error: MemoryError where those of all rows have no room."""
-        kind, (rows, columns) = self.data.kind, z.shape
+        kind = self.data.kind
+        z = self.loss.predicted(z) if kind == "numbers" else z
+        rows, columns = z.shape
         if first == 0:
             what = {"numbers": "numbers", "labels": "labels"}.get(kind, "classes")
             kept = "predictions" if kind == "numbers" else "probabilities"
@@ -56,11 +51,15 @@ class Answers:
         data, name = self.data, type(self.loss).__name__
         names, weights = getattr(data, "target_names", None), getattr(data, "sample_weight", None)
         if data.kind == "numbers":
-            return RegressionEvaluation(loss, data.targets, self.kept, names, weights, name)
+            return RegressionEvaluation(
+                loss, data.targets, self.kept, names, weights, name, self.loss.score.name, score
+            )
         if data.kind == "labels":
             return MultilabelEvaluation(loss, data.targets, self.kept, self.predicted, names, weights, name)
         labels = data.targets if data.kind == "classes" else data.targets.argmax(axis=1)
-        return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights)
+        if data.kind == "probabilities" and self.classes_ is None and names:
+            self.classes_ = np.array(names)
+        return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights, name)
 
 
 def sigmoid(logits: Array) -> Array:

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .history import History
 
 SHORTEST, HIGH_ERROR, CHANCES, TREND, MATTERS, FAR = 5, 0.1, 4.0, 3.0, 0.05, 2.0
+BELOW_A_CONSTANT = {"r2": "the mean", "d2": "the best constant"}  # scores whose 0 is that of a net that knows nothing
 SCALE = "Try a smaller learning rate, and features scaled to mean 0 and spread 1."
 KINDS = ("diverged", "too short", "no validation", "overfits", "still improving", "underfits", "fits")
 
@@ -221,11 +222,11 @@ class _Curves:
                 f"The run underfits: training and validation loss have levelled at {self.train[-1]:.4f} and "
                 f"{self.held[-1]:.4f}, with "
             )
+            ends, form = (self.train_right[-1], self.held_right[-1]), ".1%" if self.name in words.SHARES else ".4f"
             said += (
-                f"{self.train_right[-1]:.1%} of the training rows right and {self.held_right[-1]:.1%} of the held-out "
-                "ones."
+                f"{ends[0]:.1%} of the training rows right and {ends[1]:.1%} of the held-out ones."
                 if self.accuracies
-                else f"{self.score} at {self.train_right[-1]:.4f} and {self.held_right[-1]:.4f}."
+                else f"{self.score} at {ends[0]:{form}} and {ends[1]:{form}}."
             )
             return (
                 "underfits",
@@ -260,19 +261,18 @@ class _Curves:
     def worse_than_guessing(self) -> str:
         """The sentence where the losses end above that of a guess, else an empty one.
 
-        Both losses: that of training is a mean over an epoch, and lags. For R² it says so itself: 1 - R² is the loss
+        Both losses: that of training is a mean over an epoch, and lags. R² and D² say so themselves: 1 - R² is the loss
         over that of the targets' mean.
         """
-        r2, guess = self.name == "r2", math.log(self.classes) if self.classes > 1 else math.nan
+        r2, guess = self.name in BELOW_A_CONSTANT, math.log(self.classes) if self.classes > 1 else math.nan
         ends = (self.train_right, self.held_right) if r2 else (self.train, self.held)
         times = [1 - float(y[-1]) if r2 else float(y[-1]) / guess for y in ends]
         most = FAR if not self.long else 1 + MATTERS if falling(self.train) else 1.0
         if not min(times if self.validated else times[:1]) > most:  # one alone: overfitting, or dropout. NaN: unknown
             return ""
         if r2:
-            what = (
-                f"R² of the training rows is {self.train_right[-1]:.4f} in epoch {self.last}, below that of the mean, 0"
-            )
+            said = f"{self.score} of the training rows is {self.train_right[-1]:.4f} in epoch {self.last}"
+            what = f"{said}, below that of {BELOW_A_CONSTANT[self.name]}, 0"
         else:
             loss = f"The training loss is {self.train[-1]:.4f} in epoch {self.last}"
             what = f"{loss}, above that of guessing, log {self.classes} = {guess:.4f}"
@@ -299,7 +299,7 @@ class _Curves:
         loss = f"{abs(above):.4f}{unit} {'above' if above >= 0 else 'below'} training loss"
         if math.isnan(short):
             return f"at the end validation loss is {loss}"
-        size = f"{abs(100 * short):.1f} points" if self.accuracies else f"{abs(short):.4f}"
+        size = f"{abs(100 * short):.1f} points" if self.name in words.SHARES else f"{abs(short):.4f}"
         return f"at the end validation loss is {loss}, {self.score} {size} {'below' if short >= 0 else 'above'}"
 
     def no_validation(self) -> tuple[str, str, str]:

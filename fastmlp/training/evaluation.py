@@ -33,7 +33,7 @@ MOST_DENSE = 1000  # classes whose confusion matrix, a million counts, still goe
 class Evaluation:
     """What a model predicts for N rows, and how well. `print(evaluation)` is a table, `to_dict()` goes into JSON.
 
-    loss           mean cross-entropy over the rows, in nats
+    loss           the loss over the rows: mean cross-entropy, in nats, where no other was asked for
     accuracy       fraction of rows whose largest logit is the label's
     rows           N
     labels         (N,) the true classes, int64
@@ -42,8 +42,9 @@ class Evaluation:
     classes_       the value of each class, such as its name; None where classes are the numbers 0 .. C - 1
     sample_weight  (N,) how often each row counts in the loss, the accuracies and the scores; None: once. The confusion
                    matrix and the calibration count rows
+    loss_name      the loss's class, for tables
 
-    All else is computed when it is first asked for, and kept. Two evaluations are equal when these eight are.
+    All else is computed when it is first asked for, and kept. Two evaluations are equal when these nine are.
     Error: ValueError for shapes that do not fit.
     """
 
@@ -57,6 +58,7 @@ class Evaluation:
     predicted: Array = field(default=None, repr=False)  # type: ignore[arg-type]  # an array after __post_init__
     classes_: Array | None = field(default=None, repr=False)
     sample_weight: Array | None = field(default=None, repr=False)
+    loss_name: str = field(default="CrossEntropyLoss", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("labels", "probabilities"):
@@ -85,7 +87,7 @@ class Evaluation:
             (self.predicted, other.predicted),
             (self.probabilities, other.probabilities),
         ]
-        if self.names != other.names:
+        if (self.names, self.loss_name) != (other.names, other.loss_name):
             return False
         pairs.append((np.asarray(self.sample_weight, float), np.asarray(other.sample_weight, float)))  # None is NaN
         return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
@@ -198,6 +200,7 @@ class Evaluation:
             {name: getattr(self, name) for name in ("rows", "classes", "loss", "accuracy", "top3_accuracy")}
             | {"calibration_error": self.calibration_error, "wrong": len(self.wrong)}
             | ({} if self.classes_ is None else {"classes_": self.classes_})
+            | ({} if self.loss_name == "CrossEntropyLoss" else {"loss_name": self.loss_name})
             | {name: getattr(self, name) for name in (*names, "support")}
             | averages
             | {"confusion": self.confusion if self.classes <= MOST_DENSE else None}

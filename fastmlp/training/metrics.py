@@ -64,7 +64,8 @@ def accuracy_score(labels: ArrayLike, predicted: ArrayLike, sample_weight: Array
 
     w: sample_weight, 1 without. A row of (N, K) is right where all its labels are.
     """
-    if np.ndim(labels) == 2:
+    labels = check.array("accuracy_score: labels", labels)
+    if labels.ndim == 2:
         y, p = label_rows("accuracy_score", labels, predicted)
         right = (y == p).all(axis=1)
     else:
@@ -107,7 +108,8 @@ def precision_recall_fscore_support(
     for labels (N, K) `classes` is left out. Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
     name = "precision_recall_fscore_support"
-    if np.ndim(labels) == 2:
+    labels = check.array(f"{name}: labels", labels)
+    if labels.ndim == 2:
         if classes is not None:
             raise ValueError(f"{name}: classes is {classes}; for labels (N, K) it must be left out, K is their number")
         y, p = label_rows(name, labels, predicted)

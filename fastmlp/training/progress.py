@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from ..words import SHARES
+
 if TYPE_CHECKING:
     from .history import Epoch
 
@@ -54,8 +56,8 @@ class Progress:
                 self.bar.set_description_str(f"epoch {first}/{epochs}")
 
     def words(self, score: float) -> str:
-        """A score as people read it: a fraction of rows in percent."""
-        return f"{score:8.2%}" if self.score == "accuracy" else f"{score:8.4f}"
+        """A score as people read it: a share, such as that of the rows that are right, in percent."""
+        return f"{score:8.2%}" if self.score in SHARES else f"{score:8.4f}"
 
     def batch(self, rows: int, loss: float, score: float) -> None:
         """Move the bar by a batch; `loss` and `score` are the epoch's so far."""

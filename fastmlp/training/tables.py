@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..check import whole
-from ..words import columns, left, right, short
+from ..words import columns, left, right, score, short
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
@@ -76,8 +76,9 @@ def _totals(evaluation: Evaluation) -> str:
     lines = [
         f"{e.rows:,} row{'s' * (e.rows != 1)}, {e.classes:,} class{'es' * (e.classes != 1)}, {len(e.wrong):,} wrong"
     ]
+    unit = " nats" * (e.loss_name == "CrossEntropyLoss")
     figures = [("accuracy", f"{100 * e.accuracy:.2f} %"), ("top-3 accuracy", f"{100 * e.top3_accuracy:.2f} %")]
-    figures += [("loss", f"{e.loss:.4f} nats"), ("calibration error", f"{100 * e.calibration_error:.2f} %")]
+    figures += [("loss", f"{e.loss:.4f}{unit}"), ("calibration error", f"{100 * e.calibration_error:.2f} %")]
     lines.append("   ".join(f"{name} {value}" for name, value in figures if e.classes > 3 or name != "top-3 accuracy"))
     if bad := int(np.count_nonzero(np.isnan(e.confidence))):
         lines.append(f"{bad:,} rows have no probabilities: the model's output for them is not finite")
@@ -127,7 +128,7 @@ def multilabel_report(evaluation: MultilabelEvaluation, limit: int = 20) -> str:
         f"{e.rows:,} row{'s' * (e.rows != 1)}, {e.labels:,} label{'s' * (e.labels != 1)}, {a_row:.2f} of them a row on "
         f"average; {len(e.wrong):,} rows with a wrong one",
         f"micro F1 {e.micro.f1:.4f}   macro F1 {e.macro.f1:.4f}   all labels right {100 * e.subset_accuracy:.2f} %   "
-        f"loss {e.loss:.4f}",
+        f"{e.loss_name} {e.loss:.4f}",
     ]
     if e.unfinished:
         lines.append(f"{e.unfinished:,} rows have no probabilities: the model's output for them is not finite")
@@ -142,7 +143,8 @@ def regression_report(evaluation: RegressionEvaluation, limit: int = 20) -> str:
     e = evaluation
     lines = [
         f"{e.rows:,} row{'s' * (e.rows != 1)} of {e.columns:,} number{'s' * (e.columns != 1)}",
-        f"R² {amount(e.r2)}   RMSE {amount(e.rmse)}   MAE {amount(e.mae)}   loss {amount(e.loss)}",
+        f"R² {amount(e.r2)}   RMSE {amount(e.rmse)}   MAE {amount(e.mae)}   {e.loss_name} {amount(e.loss)}"
+        + f"   {score(e.score_name)} {amount(e.score)}" * (e.score_name != "r2"),
     ]
     if e.unfinished:
         lines.append(f"{e.unfinished:,} rows have no finite number: the model's output for them is not finite")

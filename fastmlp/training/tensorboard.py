@@ -9,6 +9,7 @@ from typing import Any
 from ..check import NotInstalledError
 from ..files import probe
 from ..nn import Module
+from ..words import line
 from .history import History
 from .watch import Histogram, Watch
 
@@ -60,7 +61,7 @@ class TensorBoard:
         epoch = history[-1]
         for tag, column in SCALARS.items():
             if math.isfinite(value := getattr(epoch, column)):
-                self._writer.add_scalar(tag.replace("accuracy", history.score_name), value, epoch.epoch)
+                self._writer.add_scalar(tag.replace("accuracy", line(history.score_name)), value, epoch.epoch)
         if self.watch is not None:
             self._write_watch(self.watch, epoch.epoch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ...words import score
+from ...words import SHARES, score
 from .letters import literal
 from .style import canvas, frame, ink, new_figure, palette, styled
 
@@ -20,15 +20,17 @@ ABNORMAL = 100.0  # nats; a guess among C classes costs ln C, so a loss beyond t
 def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
     """Mean training and validation loss over the epochs; the lowest validation loss is marked.
 
-    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100. Epochs
-    whose loss is not finite have a dotted line and a note. Error: ValueError for a history without epochs.
+    ax: a matplotlib Axes, or None for a new figure. The axis is logarithmic where a loss is above 100 nats, of one in
+    other units above 100 times the lowest. Epochs whose loss is not finite have a dotted line and a note.
+    Error: ValueError for a history without epochs.
     """
     epochs = _epochs("loss_curve", history)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_loss"), history.column("validation_loss")
     _lines(ax, epochs, train, held_out, min, "lowest", ".4f")
     finite = [value for value in train + held_out if math.isfinite(value)]
-    if finite and max(finite) > ABNORMAL and min(finite) > 0:
+    limit = ABNORMAL if history.unit == "nats" else ABNORMAL * min(finite, default=0)
+    if finite and max(finite) > limit and min(finite) > 0:
         ax.set_yscale("log")
     elif finite:
         ax.set_ylim(bottom=0)
@@ -50,12 +52,12 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     epochs = _epochs("accuracy_curve", history)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_score"), history.column("validation_score")
-    accuracy = history.score_name == "accuracy"
+    share = history.score_name in SHARES
     pick, word = (max, "highest") if history.score_rises else (min, "lowest")
-    _lines(ax, epochs, train, held_out, pick, word, ".2%" if accuracy else ".4f")
-    if accuracy:
+    _lines(ax, epochs, train, held_out, pick, word, ".2%" if share else ".4f")
+    if share:
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    elif title == "Accuracy":
+    if title == "Accuracy" and history.score_name != "accuracy":
         title = literal(score(history.score_name), MOST_NAME)
     ax.set(xlabel="epoch", ylabel=literal(score(history.score_name), MOST_NAME), title=title)
     ax.legend(loc="lower right")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ...training.regression import RegressionEvaluation
     from ...training.watch import Watch
 
+CONSOLE = " Its network answers in the console too: <code>fastmlp.predict(pixels)</code>."
 SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
 
 
@@ -117,6 +118,7 @@ def write_report(
         summary=numbers.summary(history, config, e),
         diagnosis=numbers.verdict(diagnosis),
         sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
+        footer=CONSOLE * (page["net"] is not None),
         run=embed.json_text(page),
     )
     write(target, text.encode("utf-8", "replace"))  # half a character, of a file's name, has no bytes

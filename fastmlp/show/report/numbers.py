@@ -41,8 +41,8 @@ def decimal(value: float, digits: int = 4) -> str:
 
 
 def scored(history: History, value: float) -> str:
-    """A score of this run: an accuracy in percent, another as it is."""
-    return percent(value) if history.score_name == "accuracy" else decimal(value)
+    """A score of this run: a share such as an accuracy in percent, another as it is."""
+    return percent(value) if history.score_name in words.SHARES else decimal(value)
 
 
 def duration(seconds: float) -> str:
@@ -139,17 +139,22 @@ def tiles(history: History, tested: list[Tile]) -> str:
     return f"<h2>Numbers</h2>\n{missing}\n" + (f'<dl class="tiles">\n{cells}\n</dl>' if cells else "")
 
 
-def table(caption: str, header: Iterable[str], body: Iterable[tuple[str, Iterable[str]]], name: str) -> str:
-    """A table that scrolls in its own frame, where the keyboard reaches it; body: (class of the row, its cells)."""
+def table(
+    caption: str, header: Iterable[str], body: Iterable[tuple[str, Iterable[str]]], name: str, wordy: bool = False
+) -> str:
+    """A table that scrolls in its own frame, where the keyboard reaches it; body: (class of the row, its cells).
+
+    wordy: whether cells are words, which begin at the left and go on in a next line, and not numbers.
+    """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     lines = []
     for kind, cells in body:
         first, *others = cells
         mark = f' class="{kind}"' if kind else ""
         lines.append(f'<tr{mark}><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in others) + "</tr>")
-    rows = "\n".join(lines)
+    rows, kind = "\n".join(lines), ' class="words"' * wordy
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">\n<table>\n'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">\n<table{kind}>\n'
         f'<caption class="unseen">{name}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>\n"
         f'<p class="under-table">{caption}</p>'

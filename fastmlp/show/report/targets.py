@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...words import short
+from ...words import score, short
 from .numbers import MOST_CLASSES, NONE, Tile, decimal, percent, table
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ def number_tiles(e: RegressionEvaluation) -> list[Tile]:
         ("Test R²", decimal(e.r2), f"1 is no error, 0 that of the targets' mean{mean}"),
         ("Test RMSE", amount(e.rmse), f"in the unit of the targets{mean}"),
         ("Test MAE", amount(e.mae), f"mean absolute error{mean}"),
-        ("Test loss", decimal(e.loss), e.loss_name),
+        ("Test loss", amount(e.loss), e.loss_name),
     ]
+    if e.score_name != "r2":
+        tiles.insert(1, (f"Test {score(e.score_name)}", decimal(e.score), f"the score of {e.loss_name}"))
     if e.unfinished:
         tiles.append(("Not finite", f"{e.unfinished:,}", "rows that the network has no number for"))
     return tiles
@@ -118,15 +120,15 @@ def worst_labels(e: MultilabelEvaluation) -> str:
     body = []
     for row in e.wrong[:MOST_ROWS]:
         true, given = e.targets[row], e.predicted[row]
-        parts = (true & given, true & ~given, ~true & given)
+        parts = (true & ~given, ~true & given, true & given)
         body.append(("", [f"{row:,}", *(_listed(e, row, part) for part in parts)]))
     caption = (
         f"{len(e.wrong):,} of {e.rows:,} rows have a wrong label. Beside each label the network's probability for it; "
         "the row with the most confident wrong answer comes first."
     )
     caption += f" The first {len(body):,} are shown." * (len(body) < len(e.wrong))
-    header = ("row", "rightly given", "missed", "wrongly given")
-    return "<h2>Wrong rows</h2>\n" + table(caption, header, body, "Rows with wrong labels")
+    header = ("row", "missed", "wrongly given", "rightly given")
+    return "<h2>Wrong rows</h2>\n" + table(caption, header, body, "Rows with wrong labels", wordy=True)
 
 
 def _listed(e: MultilabelEvaluation, row: int, which: Any) -> str:
