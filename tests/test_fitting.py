@@ -171,7 +171,7 @@ def test_classes_of_another_program_in_a_header_are_passed_over(tmp_path, text):
 
 @pytest.mark.parametrize(("kind", "targets", "outputs", "loss"), [
     ("classes", K, 3, nn.CrossEntropyLoss), ("numbers", X[:, :2], 2, nn.MSELoss),
-    ("probabilities", np.eye(3)[K], 3, nn.CrossEntropyLoss),
+    ("probabilities", np.eye(3)[K], 3, nn.CrossEntropyLoss), ("labels", X[:, :3] > 1, 3, nn.BCEWithLogitsLoss),
 ])  # fmt: skip
 def test_without_a_loss_the_kind_says_which(kind, targets, outputs, loss):
     model, history = fitted(targets, outputs=outputs, kind=kind)
@@ -197,7 +197,7 @@ def test_whole_floats_become_classes_where_the_loss_asks_for_classes(capsys, sta
     assert watch.epochs == [0, 1, 2]
 
 
-CE = nn.CrossEntropyLoss()
+CE, BCE = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()
 MISMATCHES = {  # what is refused -> (targets, arguments, words)
     "fractions as classes": (K + 0.5, {"loss": CE}, "numbers as targets; CrossEntropyLoss takes classes"),
     "a half among whole floats": (np.where(K == 0, 0.5, K), {"loss": CE}, "data has numbers as targets"),
@@ -206,6 +206,10 @@ MISMATCHES = {  # what is refused -> (targets, arguments, words)
     "one-hot floats": (ONE_HOT.astype("f4"), {"loss": CE}, "numbers as targets; CrossEntropyLoss takes classes or"),
     "probabilities by type": (np.full((120, 3), 1 / 3), {"loss": CE}, 'Dataset(..., kind="probabilities") takes'),
     "classes for numbers": (K, {"loss": nn.MSELoss()}, ': Dataset(..., kind="numbers") takes them as numbers'),
+    "booleans as labels": (K > 0, {"loss": BCE}, 'takes labels: Dataset(..., kind="labels") takes them as labels'),
+    "floats 0 and 1 as labels": (ONE_HOT * 1.0, {"loss": BCE}, ': Dataset(..., kind="labels") takes them as labels'),
+    "numbers as labels": (X[:, :3], {"loss": BCE}, "data has numbers as targets; BCEWithLogitsLoss takes labels"),
+    "labels as numbers": (ONE_HOT, {"loss": nn.MSELoss()}, ': Dataset(..., kind="numbers") takes them as numbers'),
     "names for numbers": (NAMES[K], {"loss": nn.MSELoss()}, "data has classes as targets; MSELoss takes numbers"),
     "validation of another kind": (K, {"validation": Dataset(X, K + 0.5)}, "fit: validation has numbers as targets"),
     "whole floats without a loss": (K * 1.0, {}, ': Dataset(..., kind="classes") takes whole numbers for classes'),
