@@ -80,13 +80,14 @@ def test_a_class_without_a_share_counts_nothing_whatever_its_logit():
 
 
 def test_columns_whose_targets_are_all_the_same_have_no_part_in_a_score():
-    """Though the mean of six times 0.1 is not 0.1."""
-    t = np.stack([np.arange(6.0), np.full(6, 0.1)], axis=1)
-    assert np.full(6, 0.1).mean() != 0.1
+    """Though the mean of ten times 0.1 is not 0.1."""
+    t = np.stack([np.arange(10.0), np.full(10, 0.1)], axis=1)
+    assert t.mean(axis=0)[1] != 0.1
     for loss in (nn.MSELoss(), nn.QuantileLoss(), nn.PoissonNLLLoss()):
-        known = loss.score.known(t, np.arange(6.0))[-2:]
-        assert known[1] == 0 < known[0]
-        assert np.isnan(loss.score.known(t[:, 1:], np.arange(6.0))[-1])
+        for weights in (None, np.arange(10.0)):
+            known = loss.score.known(t, weights)[-2:]
+            assert known[1] == 0 < known[0]
+            assert np.isnan(loss.score.known(t[:, 1:], weights)[-1])
 
 
 # --- a training with weights of its rows -----------------------------------------------------------------------------
