@@ -11,7 +11,7 @@ import pytest
 import fastmlp as fm
 from fastmlp import nn, optim, studies
 from fastmlp.studies import known
-from fastmlp.studies.known import FULL, RECIPES, LinearDecay, MaxNorm, conclude, decayed, table, within
+from fastmlp.studies.known import FULL, RECIPES, Decay, MaxNorm, conclude, table, within
 
 
 def digits(rows: int, seed: int) -> fm.Dataset:
@@ -28,9 +28,9 @@ TRAIN, TEST = digits(500, 0), digits(200, 1)
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two pieces and a half of steps, two epochs, 500 rows."""
+    """Two or three epochs, 500 rows."""
     monkeypatch.setattr(fm.data, "mnist", lambda: (TRAIN, TEST))
-    for name, value in (("STEPS", 25), ("PIECE", 10), ("KERAS_EPOCHS", 2), ("PLAIN_EPOCHS", 2), ("DROPOUT_EPOCHS", 3)):
+    for name, value in (("GORNER_EPOCHS", 3), ("KERAS_EPOCHS", 2), ("PLAIN_EPOCHS", 2), ("DROPOUT_EPOCHS", 3)):
         monkeypatch.setattr(known, name, value)
 
 
@@ -61,45 +61,54 @@ def test_the_known_study_is_marked_as_slow():
     assert set(studies.SLOW) <= set(studies.NAMES)
 
 
-def test_so_many_steps_are_made_at_the_rates_of_the_schedule(monkeypatch):
-    """Step by step on the graph, with the rate of each piece's middle: the same net."""
-    monkeypatch.setattr(known, "PIECE", 10)
+def test_steps_are_made_at_the_rates_of_the_schedule():
+    """Step by step on the graph, each at its rate: the same net."""
     nn.manual_seed(0)
     fast = nn.MLP(12, (8,), 3)
-    curve = known.train_steps(fast, TRAIN, TEST, decayed(0.03, 20), 25, 7)
-    assert [at for at, _ in curve] == [10 * 100 / 500, 20 * 100 / 500, 25 * 100 / 500]
+    curve = known.train_epochs(fast, TRAIN, TEST, 3, 7, 100, 0.0301, Decay(20))
+    assert [at for at, _ in curve] == [1, 2, 3]
 
     nn.manual_seed(0)
     slow = nn.MLP(12, (8,), 3)
     optimizer = optim.Adam(slow.parameters())
-    order = np.concatenate([np.random.default_rng((7, k)).permutation(500) for k in range(5)])
-    for first, last, middle in ((0, 10, 4.5), (10, 20, 14.5), (20, 25, 22)):
-        optimizer.param_groups[0]["lr"] = 1e-4 + 0.03 * math.exp(-middle / 20)
-        rows = order[first * 100 : last * 100][np.random.default_rng((7, 1)).permutation((last - first) * 100)]
-        for at in range(0, len(rows), 100):
-            batch = rows[at : at + 100]
-            x = fm.Tensor((TRAIN.rows[batch] / 255).astype(np.float32))
-            optimizer.zero_grad()
-            fm.ops.cross_entropy(slow(x), TRAIN.labels[batch]).backward()
-            optimizer.step()
-    assert optimizer.state[0]["step"] == 25
+    for step in range(15):
+        rows = np.random.default_rng((7, step // 5 + 1)).permutation(500)[step % 5 * 100 :][:100]
+        optimizer.param_groups[0]["lr"] = 1e-4 + 0.03 * math.exp(-step / 20)
+        x = fm.Tensor((TRAIN.rows[rows] / 255).astype(np.float32))
+        optimizer.zero_grad()
+        fm.ops.cross_entropy(slow(x), TRAIN.labels[rows]).backward()
+        optimizer.step()
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-4, atol=1e-5)  # pixels are scaled in another way here
 
 
-def test_the_schedules_are_the_sources():
-    assert decayed(0.003, 2000)(0) == pytest.approx(0.0031)
-    assert decayed(0.03, 1000)(1000) == pytest.approx(1e-4 + 0.03 / math.e)
+@pytest.mark.parametrize("name", [*RECIPES, *FULL])
+def test_each_recipe_is_one_call_with_the_rates_of_its_source(small, monkeypatch, name):
+    seen, rates, fit = [], [], known.fit
 
+    def looking(model, train, test, optimizer, epochs, batch, *others, schedule, callbacks, **options):
+        steps = -(-len(train) // batch)
+        of_fit = optim.Rates(optimizer, schedule, None, epochs, steps)
+        first = optimizer.param_groups[0]["lr"]
+        for epoch in range(1, epochs + 1):
+            made = of_fit.of_epoch(epoch)
+            rates.extend([optimizer.param_groups[0]["lr"]] if made is None or len(made) == 1 else made[:, 0])
+        optimizer.param_groups[0]["lr"], optimizer.schedule_rates = first, []
+        seen.append(batch)
+        return fit(
+            model, train, test, optimizer, epochs, batch, *others, schedule=schedule, callbacks=callbacks, **options
+        )
 
-def test_the_rate_falls_in_a_line():
-    rates, decay = [], LinearDecay(4)
-    nn.manual_seed(0)
-    model = nn.MLP(12, (4,), 3)
-    optimizer = optim.Adam(model.parameters(), lr=0.4)
-    look = lambda model, history: rates.append(optimizer.param_groups[0]["lr"])  # noqa: E731
-    fm.fit(model, TRAIN, None, optimizer, 4, 100, progress=False, callbacks=[look, decay])
-    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    monkeypatch.setattr(known, "fit", looking)
+    known.train_one(name, TRAIN, TEST, 0)
+    if name in ("relu", "batchnorm"):
+        first, speed = (0.003, 2000) if name == "relu" else (0.03, 1000)
+        assert seen == [100]
+        assert rates == pytest.approx([1e-4 + first * math.exp(-t / speed) for t in range(15)], rel=1e-12)
+    else:
+        epochs = {"keras": 2, "plain": 2}.get(name, 3)
+        assert seen == [128]
+        assert rates == pytest.approx([0.001 * (1 - t / epochs * (name != "keras")) for t in range(epochs)], rel=1e-12)
 
 
 def test_max_norm_shortens_the_rows_that_are_too_long_and_no_others():
