@@ -69,6 +69,19 @@ def test_with_frozen_parameters_and_groups_with_rates_of_their_own(name):
             same_bits(state_of(*trained(how, BOUNDS[name], freeze, in_groups("adam"), rates=rates)[:2]), want)
 
 
+@pytest.mark.parametrize("kind", optim.RULES.values())
+def test_every_rule_steps_on_what_is_kept(kind):
+    """Each keeps its own state, and each thread prepares its steps by itself."""
+
+    def rule(model):
+        return kind(model.parameters(), lr=0.003)
+
+    want = state_of(*trained("graph", BOUNDS["norm"], rule=rule)[:2])
+    for how in (1, 2, "changing"):
+        same_bits(state_of(*trained(how, BOUNDS["norm"], rule=rule)[:2]), want)
+    same_bits(state_of(*trained(2, LOOSE, rule=rule)[:2]), state_of(*trained(2, Clip(), rule=rule)[:2]))
+
+
 def test_a_bound_that_is_never_reached_changes_no_bit():
     """The gradients are kept whole, and used in a pass of their own: the same as when they are used at once."""
     for how in ("graph", 1, 2):
