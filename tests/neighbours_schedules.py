@@ -1,4 +1,4 @@
-"""Rows of docs/peers.md about schedules and clipping; see `neighbours`."""
+"""Rows of docs/peers.md about schedules; see `neighbours`."""
 
 import numpy as np
 from neighbours import Package, Row, floats, jnp, keras, optax, refused, torch
@@ -221,50 +221,3 @@ class Better(Row):
     def each(column):
         bad = next(bad for bad in range(1, 9) if reduced(column, [0.001] * (1 + bad), 2))
         return "no" if reduced(column, [0.001] + [0.00095] * bad, 2) else "yes"
-
-
-# --- clipping --------------------------------------------------------------------------------------------------------
-
-
-def clipped(column: str, gradients, limit: float):
-    """The gradients of as many parameters, clipped together to a norm."""
-    if column == "pytorch":
-        parameters = [torch.zeros(1, requires_grad=True) for _ in gradients]
-        for parameter, g in zip(parameters, gradients, strict=True):
-            parameter.grad = torch.tensor([g], dtype=torch.float32)
-        torch.nn.utils.clip_grad_norm_(parameters, limit)
-        return [parameter.grad.item() for parameter in parameters]
-    if column == "jax":
-        rule = optax.clip_by_global_norm(limit)
-        return rule.update([jnp.float32(g) for g in gradients], optax.EmptyState())[0]
-    return keras_clipped(gradients, global_clipnorm=limit)
-
-
-def keras_clipped(gradients, **options):
-    parameters, rule = [keras.Variable(floats(0)) for _ in gradients], keras.optimizers.SGD(1.0, **options)
-    rule.build(parameters)
-    rule.apply([jnp.asarray([g], jnp.float32) for g in gradients], parameters)
-    return [-parameter.value[0].item() for parameter in parameters]
-
-
-class Clipping(Row):
-    """two parameters' gradients 3 and 4, clipped to 1"""
-
-    columns = ("pytorch", "jax")
-
-    @staticmethod
-    def each(column):
-        return clipped(column, [3, 4], 1.0)
-
-    def keras():
-        return clipped("keras", [3, 4], 1.0), keras_clipped([3, 4], clipnorm=1.0)
-
-
-class ClippingTiny(Row):
-    """gradients 3e-6 and 4e-6, clipped to 1e-6: their norm"""
-
-    columns = ("pytorch", "jax", "keras")
-
-    @staticmethod
-    def each(column):
-        return float(np.hypot(*clipped(column, [3e-6, 4e-6], 1e-6)))
