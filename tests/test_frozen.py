@@ -114,6 +114,67 @@ def test_a_parameter_of_another_model_in_the_optimizer_gets_no_step():
         assert 0 not in optimizer.state
 
 
+def evaluating(*places: int, freeze=lambda model: None):
+    """Layers in evaluation mode while the others train."""
+
+    def change(model: nn.Module) -> None:
+        freeze(model)
+        for place in places:
+            model[place].eval()
+
+    return change
+
+
+MODES = {
+    "a norm": evaluating(0),
+    "both norms, with frozen parameters": evaluating(0, 5, freeze=parts("1", "4", "7")),
+    "all that do the same in both modes": evaluating(1, 3, 4, 6, 7),
+    "a norm over what is frozen": evaluating(5, freeze=parts("5", "7")),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_layers_in_evaluation_mode_stay_there_while_others_train(name):
+    want_model, want_optimizer = trained("graph", MODES[name])
+    want = state_of(want_model, want_optimizer)
+    for how in (1, 2, 3, 4, "changing"):
+        same_bits(state_of(*trained(how, MODES[name])), want)
+    for place in (0, 5):
+        moved = want_model[place].num_batches_tracked == 14
+        assert moved == want_model[place].training
+        assert moved == (not np.array_equal(want_model[place].running_mean, np.zeros(len(net()[place].running_mean))))
+
+
+def test_a_dropout_in_evaluation_mode_drops_nothing_and_counts_no_step():
+    results = []
+    for graph in (False, True):
+        fm.manual_seed(0)
+        model = nn.Sequential(nn.Dropout(0.5), nn.Linear(20, 8), nn.Dropout(0.5), nn.Linear(8, 3), nn.Dropout(0.5))
+        model[0].eval(), model[4].eval()
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        data, order = data_set(20, 3, 60), np.arange(60)
+        if graph:
+            nodes.epoch(model, optimizer, nn.CrossEntropyLoss(), data, order, [20] * 3, silent)
+        else:
+            with Engine(model, optimizer, 20, 20, 2, Fixed(2)) as engine:
+                assert len(engine.plan.rows) == 3
+                engine.epoch(data, order, [20] * 3)
+                model[0].train()
+                assert not engine.fits(), "another mode is another plan"
+        assert [model[k].step for k in (0, 2, 4)] == [0, 3, 0]
+        results.append(state_of(model, optimizer))
+    same_bits(*results)
+
+
+def test_a_layer_that_declares_no_way_back_for_evaluation_trains_on_the_graph_in_it():
+    model = net()
+    optimizer = optim.SGD(model.parameters())
+    model[2].eval()
+    words = "a LayerNorm is in evaluation mode and declares no kernels to train in it"
+    assert obstacle(model, optimizer) == words
+    assert obstacle(model) is None, "to predict"
+
+
 def test_a_frozen_array_may_be_read_only():
     """Such as a memory map of a large embedding: nobody writes to it."""
 

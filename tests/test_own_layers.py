@@ -122,7 +122,7 @@ def trained(kind):
         (lambda: layer(node(), numbers=("slope",))()(fm.Tensor(x)),
          "Own: slope is missing; numbers names it, so it must be a number"),
         (lambda: made(nn.Norm, kernels={"forward": double_forward}),
-         "Own: kernels has forward; it must have forward, evaluate, backward, and may have weights"),
+         "Own: kernels has forward; it must have forward, evaluate, backward, and may have evaluate_backward, weights"),
         (lambda: made(nn.Layer, kernels={"forward": double_forward}),
          "Own: form is missing; it must be one of elementwise, random, norm, linear"),
     ],

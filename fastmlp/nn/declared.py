@@ -98,7 +98,7 @@ def layer(thing: Any) -> None:
             continue
         if thing.form == "random":
             trial.run(name, kernel, "random", {"x": x, "y": fresh.copy()} | rest, {"y": mine})
-        elif what == "backward":
+        elif what.endswith("backward"):
             given = {"dy": dy, "x": x, "dx": fresh.copy(), "weights": trial.drawn(rows, WIDTH)}
             given |= {"dweights": np.zeros((rows, WIDTH)), "state": state}
             fills = {"dx": mine, "dweights": np.s_[:], "state": np.s_[:]}

@@ -24,7 +24,7 @@ Kernel = Callable[..., Any]
 KERNELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of a form: those that it needs, those it may have
     "elementwise": (("forward", "evaluate", "backward"), ()),
     "random": (("forward", "evaluate", "backward"), ()),
-    "norm": (("forward", "evaluate", "backward"), ("weights",)),
+    "norm": (("forward", "evaluate", "backward"), ("evaluate_backward", "weights")),
     "linear": (("forward", "evaluate", "backward", "weights", "bias_update"), ()),
     "nothing": ((), ()),
 }
@@ -48,7 +48,8 @@ class Layer(Module):
 
     form       of its kernels: "elementwise", "random", "norm" or "linear"; see `kernels.forms`. "nothing" where rows
                (N, columns) come out as they went in: the engine and predictions pass it over
-    kernels    the kernels by what they do: forward, evaluate (None: nothing), backward, ...
+    kernels    the kernels by what they do: forward, evaluate (None: nothing), backward, ... A "norm" may have
+               evaluate_backward, the way back of evaluate, to train others while it is in evaluation mode
     numbers    names of the attributes that the kernels get, as float64, in this order
     weights    names of its parameters, in the order in which the kernels take them
     state      names of the arrays that a "norm" keeps, rows of one array; those that are buffers are read and written
@@ -91,6 +92,16 @@ class Layer(Module):
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
         return declares(self, "forward", "kernels", "node")
+
+    def trains_in_evaluation(self) -> bool:
+        """Whether its kernels say what it does in evaluation mode while others train: the same, or a backward of it."""
+        return self.kernels.get("forward") is self.kernels.get("evaluate") or "evaluate_backward" in self.kernels
+
+    def kernels_to_train(self) -> Mapping[str, Kernel | None]:
+        """Those of the mode that it is in: a layer may be frozen in evaluation mode while the others train."""
+        if self.training or "evaluate_backward" not in self.kernels:
+            return self.kernels
+        return {**self.kernels, "forward": self.kernels["evaluate"], "backward": self.kernels["evaluate_backward"]}
 
     def columns(self, columns: int, place: int) -> int:
         """How many columns it makes of so many; ValueError, with its place among the layers, where they do not fit."""

@@ -174,6 +174,7 @@ class BatchNorm1d(Norm):
         "forward": kernels.batchnorm_forward,
         "evaluate": kernels.batchnorm_eval_forward,
         "backward": kernels.batchnorm_backward,
+        "evaluate_backward": kernels.batchnorm_eval_backward,
     }
     numbers, arguments = ("momentum", "eps"), ("num_features", "eps", "momentum", "affine", "bias")
     least_rows = 2  # one row has no spread

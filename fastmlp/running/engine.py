@@ -346,7 +346,8 @@ class Engine(OfThisProcess):
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
         self.model.zero_grad()
         for layer in self.plan.layers:
-            layer.trained(done)
+            if layer.training:
+                layer.trained(done)
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         self.counts += done
         for i, slot in self._trained():

@@ -57,8 +57,8 @@ def obstacle(model: Module, optimizer: Optimizer | None = None) -> str | None:
         return "its parameters are not all float32 or all float64"
     if optimizer is not None:
         for layer in layers:
-            if not (layer.training or layer.form == "nothing"):
-                return f"a {type(layer).__name__} is in evaluation mode and does not train"
+            if not (layer.training or idle(layer, True) or layer.trains_in_evaluation()):
+                return f"a {type(layer).__name__} is in evaluation mode and declares no kernels to train in it"
         if any(parameter.requires_grad and parameter._hooks for parameter in parameters):
             return "a parameter has a hook, which wants to see its gradient"
         if not optimizer.runs_on_engine():
@@ -76,17 +76,19 @@ def trained_parameters(model: Module, optimizer: Optimizer) -> list[Parameter]:
     return [parameter for parameter in model.parameters() if id(parameter) in held and parameter.requires_grad]
 
 
-def facts(layers: list[Any], features: int) -> list[Any]:
+def facts(layers: list[Any], features: int, training: bool) -> list[Any]:
     """All of a model that a plan depends on, but for numbers: it fits as long as these stay the same.
 
+    training: of a plan to train with, which the layers' modes are facts of, too.
     Error: ValueError for widths that do not fit together, in the layer's words.
     """
     found: list[Any] = []
-    for i, layer in working(layers):
+    for i, layer in working(layers, training):
         out = layer.columns(features, i)
         parameters = [(id(parameter), parameter.data.shape, parameter.dtype) for parameter in layer.engine_parameters()]
         buffers = [(name, array.shape) for name, array in layer.named_buffers()]
-        found.append((id(layer), type(layer), features, out, parameters, buffers))
+        mode = training and layer.training
+        found.append((id(layer), type(layer), features, out, parameters, buffers, mode))
         features = out
     return found
 
@@ -96,9 +98,14 @@ def flat_layers(model: Module) -> list[Any] | None:
     return model.flat() if isinstance(model, Sequential) else None
 
 
-def working(layers: list[Any]) -> list[tuple[int, Any]]:
+def working(layers: list[Any], training: bool) -> list[tuple[int, Any]]:
     """(place, layer) of those that change a number: the others have no row in a plan."""
-    return [(i, layer) for i, layer in enumerate(layers) if layer.form != "nothing"]
+    return [(i, layer) for i, layer in enumerate(layers) if not idle(layer, training)]
+
+
+def idle(layer: Any, training: bool) -> bool:
+    """Whether it changes no number: its kind never does, or it is a dropout in evaluation mode while others train."""
+    return layer.form == "nothing" or (training and not layer.training and layer.kernels.get("evaluate") is None)
 
 
 class OfThisProcess:
@@ -138,8 +145,8 @@ class Plan(OfThisProcess):
     def __init__(self, model: Module, features: int, room: int, training: bool = True) -> None:
         all_layers = flat_layers(model)
         assert all_layers is not None
-        self.facts = facts(all_layers, features)
-        self.places, layers = map(list, zip(*working(all_layers), strict=True))
+        self.facts = facts(all_layers, features, training)
+        self.places, layers = map(list, zip(*working(all_layers, training), strict=True))
         self.layers: list[Layer] = layers
         self.room, self.training = room, training
         self.dtype = next(model.parameters()).dtype
@@ -200,7 +207,7 @@ class Plan(OfThisProcess):
     def fits(self, model: Module) -> bool:
         """Whether the model still has the layers, widths and shapes that it was made from."""
         layers = flat_layers(model)
-        return layers is not None and facts(layers, int(self.rows[0]["inputs"])) == self.facts
+        return layers is not None and facts(layers, int(self.rows[0]["inputs"]), self.training) == self.facts
 
     def runs_as(self, other: Plan) -> bool:
         """Whether both call the same kernels on parameters of the same shapes, with whatever numbers and options."""
@@ -251,7 +258,7 @@ class Plan(OfThisProcess):
         layer.try_out(self.dtype)
         row["keeps_x"] = isinstance(layer, Elementwise) and "x" in layer.node.keeps
         for what, form in ADDRESSES[layer.form].items():
-            kernel = layer.kernels.get(what)
+            kernel = layer.kernels_to_train().get(what)
             if kernel is not None and (self.training or what == "evaluate"):
                 row[what] = forms.address(kernel, form, self.dtype)
 
