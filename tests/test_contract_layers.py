@@ -154,7 +154,7 @@ def test_nan_stays_nan_both_ways(name, chosen, dtype, training):
 def test_nan_in_a_weight_comes_out_of_the_engine_and_of_predictions(name, chosen, threads):
     model = net(name, chosen)
     model[0].weight.data[:] = math.nan
-    loss = fm.nn.CrossEntropyLoss()
+    loss = contract.loss("cross_entropy", "plain")
     data = contract.data_set(loss, I, 4, 40, np.float32, 0)
     rule = contract.optimizer(model, "sgd", "plain")
     assert np.isnan(fm.Predictor(model)(data.features)).all()
@@ -263,7 +263,7 @@ needs_node = pytest.mark.skipif(
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_the_page_computes_what_the_predictor_computes(name, chosen, kind):
     model = net(name, chosen, 64)
-    flat = contract.data_set(fm.nn.CrossEntropyLoss(), 64, 4, 7, kind, 5)
+    flat = contract.data_set(contract.loss("cross_entropy", "plain"), 64, 4, 7, kind, 5)
     data = fm.Dataset(flat.features.reshape(7, 8, 8), flat.labels)
     expected = fm.Predictor(model)(data.features)
     outputs = page_outputs(model, data)

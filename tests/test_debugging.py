@@ -26,7 +26,7 @@ def test_a_kernel_runs_as_plain_python(name):
 
 def test_a_rule_runs_as_plain_python():
     p, g, m, v = (np.full(6, value) for value in (1.0, 0.5, 0.0, 0.0))
-    option, scale = np.array([1e-3, 0.9, 0.999, 1e-8, 0.0]), np.zeros(kernels.SCALES)
+    option, scale = np.array([1e-3, 0.9, 0.999, 1e-8, 0.0, 0.0, 0.0]), np.zeros(kernels.SCALES)
     kernels.adam_scale.py_func(option, 1e-3, 1, scale)
     kernels.adam_update.py_func(p, g, m, v, p[:0], option, scale)
     np.testing.assert_allclose(p, 1 - 1e-3, rtol=1e-7)  # Adam's first step is lr, but for eps / |g| = 2e-8 of it

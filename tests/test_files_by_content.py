@@ -50,7 +50,10 @@ def test_labels_as_qmnist_has_them_are_column_0(tmp_path, kind):
 
 @pytest.mark.parametrize("columns", [1, 7, 9])
 def test_labels_in_other_columns_are_refused(tmp_path, columns):
-    files = {"images-idx3-ubyte": idx_bytes(images(6)), "labels-idx2-int": idx_bytes(np.zeros((6, columns), np.int32))}
+    files = {
+        "images-idx3-ubyte": idx_bytes(images(6)),
+        "labels-idx2-int": idx_bytes(np.full((6, columns), 3, np.int32)),
+    }
     folder = folder_of(tmp_path / "a", files)
     refuses(folder, f"(6, {columns})", "(N,), one class for each row", call=load)
 

@@ -64,7 +64,7 @@ def bits(model):
 def test_calls_with_one_optimizer_are_one_call(rule, schedule):
     if schedule == "a cycle of momentum too" and RULES[rule](net().parameters()).momentum_place() is None:
         with pytest.raises(ValueError, match="needs a momentum"):
-            fit(net(), RULES[rule](net().parameters()), 1, **SCHEDULES[schedule])
+            fit(model := net(), RULES[rule](model.parameters()), 1, **SCHEDULES[schedule])
         return
     whole, parts = net(), net()
     history = fit(whole, RULES[rule](whole.parameters()), 5, validation=0.2, **SCHEDULES[schedule])

@@ -98,7 +98,7 @@ def test_every_mlp_has_its_layers_and_the_same_bits_on_engine_and_graph(norm, ac
 
     kinds = [nn.Linear, *([nn.NORMS[norm]] if norm else []), nn.ACTIVATIONS[activation], *[nn.Dropout] * bool(dropout)]
     assert [type(layer) for layer in make()] == [*kinds, *kinds, nn.Linear]
-    loss, states = nn.CrossEntropyLoss(), []
+    loss, states = contract.loss("cross_entropy", "plain"), []
     data = contract.data_set(loss, 6, 3, 20, np.float32, 0)
     for how in ("graph", 2):
         model = make()

@@ -313,7 +313,8 @@ def test_a_rule_that_lacks_something_is_refused(kind, sentence):
         (rule(update=option_update), "Own: option_update reaches beyond its arguments: index 5 is out of bounds"),
         (rule(halving_scale, later_update, lr=0.009), "Own: later_update reaches beyond its arguments: index 0"),
         (rule(update=into_g), "Own: into_g changes g where it must not; it may change p and m and v and u alone"),
-        (rule(optim.Adam.scale, optim.Adam.update, (), lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0),
+        (rule(optim.Adam.scale, optim.Adam.update, (), lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0,
+              amsgrad=0.0, maximize=0.0),
          "Own: adam_update reaches beyond its arguments: index 0 is out of bounds"),
     ],
 )  # fmt: skip

@@ -64,7 +64,7 @@ def test_another_number_of_slopes_is_refused():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_copies_of_the_slope_stay_equal_and_so_does_the_rules_state(rule, threads):
     model = net()
-    optimizer = contract.optimizer(model, rule, "decay")
+    optimizer = contract.optimizer(model, rule, next(reversed(contract.RULES[rule].options)))
     with Engine(model, optimizer, 5, 16, threads, Fixed(threads)) as engine:
         for _ in range(3):
             engine.epoch(data(), np.arange(40), [16, 16, 8])

@@ -73,6 +73,7 @@ class Optimizer:
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
         self._scales: dict[tuple[float, ...], tuple[Array, Array]] = {}  # of one call of `step`
+        self.moves_momentum = False  # whether the schedule of `fit` does
         self.averaged: dict[str, Any] = {}  # of `fit(average=...)`: the raw weights, and how often the average went on
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
@@ -292,8 +293,10 @@ class Optimizer:
             forms.address(kind.scale, "scale", dtype), forms.address(kind.update, "rule", dtype)
 
     def arrays_of(self, group: Group) -> tuple[str, ...]:
-        """Names of the arrays that the rule keeps with these options."""
-        return tuple(name for name in self.arrays if name not in self.only_with or group[self.only_with[name]])
+        """Names of the arrays that the rule keeps with these options, and with a momentum where a schedule moves it."""
+        on = {name for name, value in group.items() if name != "params" and value}
+        on |= {"momentum"} if self.moves_momentum else set()
+        return tuple(name for name in self.arrays if name not in self.only_with or self.only_with[name] in on)
 
     def steps_made(self, state: Mapping[str, Any]) -> int:
         """How many steps a parameter with this state has made, as far as the rule needs to know."""

@@ -94,6 +94,11 @@ class OneCycleLR(Schedule):
         peaks = starts if self.max_lr is None else _each(self.max_lr, len(starts))
         return [self._between(*self._rates(peak), done, total) for peak in peaks]
 
+    @property
+    def moves_momentum(self) -> bool:
+        """As cycle_momentum says."""
+        return self.cycle_momentum
+
     def momenta_of_groups(self, groups: int, done: int, total: int) -> list[float] | None:
         """The momentum of each group; None without cycle_momentum."""
         if not self.cycle_momentum:

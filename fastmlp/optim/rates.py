@@ -43,6 +43,7 @@ class Rates:
         if every not in ("epoch", "step", None):
             raise ValueError(f"fit: schedule_every is {every!r}; it must be 'epoch', 'step' or None")
         self.optimizer, self.schedule = optimizer, schedule
+        optimizer.moves_momentum = schedule is not None and schedule.moves_momentum
         self.every = every or (schedule.schedule_every if schedule is not None else "epoch")
         self.epochs, self.steps, self.done, self.ahead = epochs, steps, done, 0
         goes_on = optimizer.epochs > 0

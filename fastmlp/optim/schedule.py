@@ -69,6 +69,11 @@ class Schedule:
         """The momentum of so many groups, where the schedule moves it too; None leaves it as it is."""
         return None
 
+    @property
+    def moves_momentum(self) -> bool:
+        """Whether it moves a momentum in any epoch or step: a rule then keeps what it keeps with one."""
+        return type(self).momenta_of_groups is not Schedule.momenta_of_groups
+
     def follow(self, rates: list[float], starts: list[float], done: int, total: int) -> list[float]:
         """The rates after `done`, where somebody else has set those before to `rates`: PyTorch's chainable form.
 

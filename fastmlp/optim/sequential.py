@@ -62,6 +62,11 @@ class SequentialLR(Schedule):
         one, own, length = self._turn(done, total)
         return one.of_groups(starts, own, length)
 
+    @property
+    def moves_momentum(self) -> bool:
+        """Whether one of them does."""
+        return any(schedule.moves_momentum for schedule in self.schedulers)
+
     def momenta_of_groups(self, groups: int, done: int, total: int) -> list[float] | None:
         """The momenta of the schedule whose turn it is."""
         one, own, length = self._turn(done, total)
