@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import oracles
-from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry
+from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry, with_optimizer
 from hypothesis import strategies as st
 from strategies import off_kinks
 
@@ -32,7 +32,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 Options = Mapping[str, Any]
-__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry"]  # from there
+__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry", "with_optimizer"]  # from there
 PEERS = ("torch", "optax")  # packages that peers are of; `test_peers_contract` knows how each is called
 
 

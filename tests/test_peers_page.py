@@ -8,13 +8,16 @@ import neighbours
 import neighbours_layers
 import neighbours_losses
 import neighbours_rules
+import neighbours_schedules
 import neighbours_training
 import pytest
 from neighbours import COLUMNS, NOTHING, PAGE, ROOT, Row, cell_fault, flat, jax, measures, says, torch, why_not
 
 # Keras 3.15 in NumPy 2's words; it says nothing about what is measured
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-ROWS = neighbours.rows(neighbours_layers, neighbours_losses, neighbours_rules, neighbours_training)
+ROWS = neighbours.rows(
+    neighbours_layers, neighbours_losses, neighbours_rules, neighbours_schedules, neighbours_training
+)
 TEXT = PAGE.read_text("utf-8")
 CELLS, VERSIONS = neighbours.cells(TEXT), neighbours.versions(TEXT)
 CASES = [

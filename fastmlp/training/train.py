@@ -66,7 +66,7 @@ def fit(
                 score. All are refused before the first step where they do not take these arguments
     loss        one of `nn`, which says the targets that it takes; `CrossEntropyLoss()` where None
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts. A line says
-                what it does
+                what it does. ReduceLROnPlateau sees the validation loss, or the training loss where nothing is held out
     schedule_every  "epoch" or "step": what the schedule counts; None for what it counts of itself, a step for
                 OneCycleLR, an epoch for the others. A schedule without a length of its own goes over all epochs, those
                 before this call too
