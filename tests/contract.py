@@ -29,7 +29,7 @@ from contract_losses import LOSSES, targets
 from contract_losses import LossEntry as LossEntry
 from contract_losses import loss as loss
 from contract_rules import RULES
-from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry
+from contract_schedules import OF_DONE, SCHEDULES, WATCHING, ScheduleEntry, with_optimizer
 from hypothesis import strategies as st
 from strategies import off_kinks
 
@@ -39,7 +39,7 @@ from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed, Pace
 
 PEERS = ("torch", "optax", "sklearn")  # packages that peers are of; `test_peers_contract` knows how each is called
-__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry"]  # from there
+__all__ = ["OF_DONE", "SCHEDULES", "WATCHING", "ScheduleEntry", "with_optimizer"]  # from there
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

@@ -173,3 +173,16 @@ SCHEDULES: dict[str, ScheduleEntry] = {
 
 OF_DONE = {name: entry for name, entry in SCHEDULES.items() if not fm.optim.SCHEDULES[name].watches}
 WATCHING = {name: entry for name, entry in SCHEDULES.items() if name not in OF_DONE}  # a metric
+
+
+def with_optimizer(name: str, chosen: str, optimizer: Any, total: int, parts_too: bool = True) -> fm.optim.Schedule:
+    """A schedule for a loop of `total` epochs or steps, which it is told where the options leave its length out.
+
+    parts_too: whether the parts of a SequentialLR are made with the optimizer
+    """
+    entry = SCHEDULES[name]
+    options = dict(entry.peer_options(dict(entry.options[chosen]), total))
+    if "schedulers" in options:
+        parts = [(fm.optim.SCHEDULES[part], given) for part, given in options["schedulers"]]
+        options["schedulers"] = [kind(*[optimizer] * parts_too, **given) for kind, given in parts]
+    return fm.optim.SCHEDULES[name](optimizer, **options)

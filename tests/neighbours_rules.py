@@ -9,7 +9,6 @@ import fastmlp as fm
 
 stochastic = Package("sklearn.neural_network._stochastic_optimizers")
 perceptron = Package("sklearn.neural_network")
-schedulers = Package("torch.optim.lr_scheduler")
 
 
 # --- a rule on one number: where it ends that began at `start`, after these gradients --------------------------------

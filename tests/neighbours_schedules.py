@@ -1,16 +1,13 @@
-"""Rows of docs/peers.md about schedules; see `neighbours`."""
+"""Rows of docs/peers.md: schedules."""
 
 import numpy as np
 from neighbours import Package, Row, floats, jnp, keras, optax, refused, torch
 
 import fastmlp as fm
 
+schedulers = Package("torch.optim.lr_scheduler")
 stochastic = Package("sklearn.neural_network._stochastic_optimizers")
 perceptron = Package("sklearn.neural_network")
-schedulers = Package("torch.optim.lr_scheduler")
-
-
-# --- schedules -------------------------------------------------------------------------------------------------------
 
 
 def torch_rates(make, *at: int) -> list[float]:

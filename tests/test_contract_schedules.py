@@ -1,5 +1,7 @@
 """Every declared schedule with every set of options: its twin, and the rates that `fit` trains with."""
 
+import json
+
 import contract
 import numpy as np
 import pytest
@@ -125,6 +127,32 @@ def test_fit_trains_with_the_rates_of_the_twin(name, chosen, every):
         nets.append(model)
     for name, array in nets[0].state_dict().items():
         np.testing.assert_allclose(array, nets[1].state_dict()[name], rtol=1e-11, atol=1e-13)  # 30 steps of roundings
+
+
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))
+def test_a_state_goes_on_in_another_object(name, chosen):
+    """Through a text, after 8 steps with rates that a hand has set, into a schedule that begins."""
+    watches = fm.optim.SCHEDULES[name].watches
+    step = lambda schedule, at: schedule.step(*[METRICS[at]] * watches)  # noqa: E731
+    rules, schedules = [], []
+    for _ in range(2):
+        rules.append(
+            fm.optim.SGD([{"params": [fm.Parameter(np.ones(2))], "lr": lr} for lr in (0.1, 3.0)], momentum=0.5)
+        )
+        schedules.append(contract.with_optimizer(name, chosen, rules[-1], LONG))
+    for at in range(8):
+        if at == 4:
+            rules[0].param_groups[1]["lr"] = 0.7
+        step(schedules[0], at)
+    rules[1].load_state_dict(rules[0].state_dict())
+    schedules[1].load_state_dict(json.loads(json.dumps(schedules[0].state_dict())))
+    for at in range(8, LONG):
+        for schedule in schedules:
+            step(schedule, at)
+        for option in ("lr", "momentum"):
+            ours, theirs = ([group[option] for group in rule.param_groups] for rule in rules)
+            assert ours == theirs
+    assert schedules[0].state_dict() == schedules[1].state_dict()
 
 
 @pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.SCHEDULES))

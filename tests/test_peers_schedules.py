@@ -30,13 +30,8 @@ def rules(name="sgd"):
 
 
 def made(name, chosen, optimizer, parts_too=True):
-    """The schedule with an optimizer, as its parts are or not; a length that the options leave out is given."""
-    entry = contract.SCHEDULES[name]
-    options = dict(entry.peer_options(dict(entry.options[chosen]), TOTAL))
-    if "schedulers" in options:
-        parts = [(fm.optim.SCHEDULES[part], given) for part, given in options["schedulers"]]
-        options["schedulers"] = [kind(*[optimizer] * parts_too, **given) for kind, given in parts]
-    return fm.optim.SCHEDULES[name](optimizer, **options)
+    """The schedule with an optimizer, as its parts are or not."""
+    return contract.with_optimizer(name, chosen, optimizer, TOTAL, parts_too)
 
 
 def assert_same(ours, theirs, at):

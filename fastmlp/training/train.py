@@ -76,7 +76,7 @@ def fit(
                 probabilities, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. Floats that are all whole become
                 classes where it takes those alone, with a line that says so
     schedule    of the learning rate, one of `optim`: the rates that the optimizer has are where it starts. A line says
-                what it does
+                what it does. ReduceLROnPlateau sees the validation loss, or the training loss where nothing is held out
     schedule_every  "epoch" or "step": what the schedule counts; None for what it counts of itself, a step for
                 OneCycleLR, an epoch for the others. A schedule without a length of its own goes over all epochs, those
                 before this call too
