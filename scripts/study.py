@@ -2,7 +2,8 @@
 
 optimizers: what differs between SGD and Adam; dropout: why it is an average of thinned nets; batchnorm: what it keeps
 in place; overfitting: when it begins and what helps; gradients: where they vanish or explode, and how they are
-checked; known: results from the literature, repeated.
+checked; known: results from the literature, repeated; losses: what the outputs become under each, for which target;
+activations: their slopes, and what follows from them.
 """
 
 from __future__ import annotations
