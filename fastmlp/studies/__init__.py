@@ -23,7 +23,7 @@ from ..show import plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known")
+NAMES = ("optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known", "schedules", "norms")
 SLOW = ("known",)  # pages quote its long form, half an hour on two cores; the others take seconds
 
 
