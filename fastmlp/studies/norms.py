@@ -189,8 +189,8 @@ def tolerance(name: str, value: float) -> float:
         return 0.0
     if name in ("features_shifted_differ", "features_darker_differ"):  # rounding of the row's mean, through the net
         return 1e-4
+    if name == "batch_2":  # by chance, as its means are
+        return 0.25
     if name == "two_rows_least":
         return 1e-3
-    return (
-        0.5 if name.endswith(("_differ", "_train_loss")) else 0.15 if "shifted" in name or name == "batch_2" else 0.06
-    )
+    return 0.5 if name.endswith(("_differ", "_train_loss")) else 0.1 if "shifted" in name else 0.06

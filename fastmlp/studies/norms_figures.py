@@ -69,7 +69,7 @@ def batches(
     below.set_xticks(range(len(modes)), [f"{size:,}" for size in modes])
     below.set_xlabel("rows that come together in training mode")
     above.set_title("Trained in small and in large batches", loc="left")
-    below.set_title(f"The nets of {usual}: training mode, dashed evaluation", loc="left")
+    below.set_title(f"Batches of {usual} (dashed: evaluation mode)", loc="left")
     above.legend(ncols=3, loc="upper center", fontsize=LETTERS - 2.5)
     below.legend(loc="lower right")
     for ax in (above, below):
