@@ -23,7 +23,10 @@ from ..show import plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known", "losses", "activations")
+NAMES = (
+    "optimizers", "dropout", "batchnorm", "overfitting", "gradients", "known", "losses", "activations", "schedules",
+    "norms",
+)  # fmt: skip
 SLOW = ("known",)  # pages quote its long form, half an hour on two cores; the others take seconds
 
 
