@@ -390,3 +390,16 @@ def test_load_refuses_sets_of_two_problems(tmp_path, train, test, words):
     np.savez(tmp_path / "a.npz", x_train=X, y_train=train, x_test=X, y_test=test)
     with pytest.raises(ValueError, match=words):
         load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("wrong", [{"clip_norm": -1.0}, {"average": "mean"}, {"schedule_every": "row"}])
+def test_a_refused_fit_leaves_the_model_and_the_optimizer_as_they_were(wrong):
+    fm.manual_seed(0)
+    model = fm.nn.MLP(3, (4,), 2)
+    optimizer = fm.optim.SGD(model.parameters(), lr=0.1)
+    data = fm.Dataset(np.ones((6, 3), np.float32), ["a", "b"] * 3)
+    optimizer.epochs, optimizer.averaged = 7, {"kind": "EMA"}
+    with pytest.raises((ValueError, TypeError)):
+        fm.fit(model, data, optimizer=optimizer, start_epoch=0, progress=False, **wrong)
+    assert model.classes_ is None
+    assert (optimizer.epochs, optimizer.averaged) == (7, {"kind": "EMA"})

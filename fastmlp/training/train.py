@@ -172,13 +172,12 @@ def fit(
     for said in [line, *fitting.lines(data, rows, classes)]:
         if said:
             report.say(said)
-    model.classes_ = values
-    _seed_dropout(model, seed, done * len(sizes))
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done, held_out is not None)
-    optimizer.epochs = done
-    clip = checked_clip("fit", clip_value, clip_norm, dtype_of(model))
-    averaging, optimizer.averaged = None, optimizer.averaged if average is not None else {}
-    if (rule := checked_average("fit", average)) is not None:
+    clip, rule = checked_clip("fit", clip_value, clip_norm, dtype_of(model)), checked_average("fit", average)
+    model.classes_, optimizer.epochs = values, done  # here nothing is refused any more
+    _seed_dropout(model, seed, done * len(sizes))
+    averaging, optimizer.averaged = None, optimizer.averaged if rule is not None else {}
+    if rule is not None:
         averaging = Averaging(model, optimizer, rule, done, done + epochs)
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     with ExitStack() as stack:
