@@ -48,14 +48,16 @@ def test_labels_as_qmnist_has_them_are_column_0(tmp_path, kind):
         assert part.classes == 3
 
 
-@pytest.mark.parametrize("columns", [1, 7, 9])
-def test_labels_in_other_columns_are_refused(tmp_path, columns):
+@pytest.mark.parametrize(
+    ("columns", "words"), [(1, "(N,), one class for each row"), (7, "must be 0 and 1, labels"), (9, "must be 0 and 1")]
+)
+def test_labels_in_other_columns_are_refused(tmp_path, columns, words):
     files = {
         "images-idx3-ubyte": idx_bytes(images(6)),
         "labels-idx2-int": idx_bytes(np.full((6, columns), 3, np.int32)),
     }
     folder = folder_of(tmp_path / "a", files)
-    refuses(folder, f"(6, {columns})", "(N,), one class for each row", call=load)
+    refuses(folder, f"(6, {columns})", words, call=load)
 
 
 def test_gzip_is_known_by_its_bytes_whatever_the_name(tmp_path):

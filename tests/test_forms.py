@@ -102,7 +102,7 @@ def test_every_declared_kernel_has_the_arguments_of_its_form(dtype):
                         "backward": "elementwise_backward"},
         "random": dict.fromkeys(("forward", "evaluate", "backward"), "random"),
         "norm": {"forward": "norm_forward", "evaluate": "norm_forward", "backward": "norm_backward",
-                 "weights": "norm_weights"},
+                 "weights": "norm_weights", "evaluate_backward": "norm_backward"},
         "linear": {"forward": "linear_forward", "evaluate": "linear_forward", "backward": "linear_input",
                    "weights": "linear_weight", "bias_update": "linear_bias"},
     }  # fmt: skip

@@ -63,7 +63,7 @@ class Mish(Elementwise):
 
 
 class GeluBackward0(ElementwiseNode):
-    """y = x Φ(x), with Φ the distribution function of the normal distribution, or its approximation by tanh."""
+    """y = x Φ(x), Φ the normal distribution's, or by tanh."""
 
     equation = "dx = dy (Φ(x) + x φ(x)),  φ = Φ'"
     pair = (gelu_forward, gelu_backward)

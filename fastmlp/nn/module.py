@@ -79,10 +79,12 @@ class Module:
 
     `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set. `classes_` are the
     values of the classes that the outputs stand for, (C,) int64, bool or str, which `fit` sets; None where they are
-    0 .. C - 1, and where there are none.
+    0 .. C - 1, and where there are none. `loss_` is the loss that `fit` trained it by, which says what the outputs
+    mean; it is no submodule.
     """
 
     classes_: Array | None = None
+    loss_: Any = None
 
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
@@ -126,6 +128,10 @@ class Module:
         for kind in (self._parameters, self._buffers, self._modules):
             kind.pop(name, None)
         object.__delattr__(self, name)
+
+    def keep_loss(self, loss: Any) -> None:
+        """Let `loss_` be the loss, or None."""
+        object.__setattr__(self, "loss_", loss)
 
     def register_buffer(self, name: str, array: Array) -> None:
         """An array that belongs to the state but is not trained, such as a running mean."""

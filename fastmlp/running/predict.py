@@ -217,14 +217,26 @@ class _Snapshot(OfThisProcess):
 
 
 def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None = None) -> Array:
-    """The class of each row of x, that of its largest logit.    x: (N, features) or (features,) -> (N,) or ()
+    """What the model says of each row of x.    x: (N, features), or (features,) for a single row without the axis N
 
-    A value of `model.classes_`, where `fit` has left one there: the number, boolean or string that the data had; else
-    the number of the output. Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`, and
-    ValueError for a model with one output, which has no class to choose.
+    classes  that of the largest logit, (N,): a value of `model.classes_`, where `fit` has left one there, the number,
+             boolean or string that the data had; else the number of the output
+    labels   1 where the label is more likely than not, else 0, (N, K)
+    numbers  what the loss makes of the outputs, (N, T), or (N,) for one: e^z of a Poisson loss, the quantile next to
+             the median; else the outputs
+
+    Which of them, `model.loss_` says, the loss that `fit` trained it by; without one, they are classes.
+    Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`, and ValueError for a model with one
+    output and no loss, which has no class to choose.
     """
-    predictor, values = Predictor(model, n_threads, scale), model.classes_
-    if values is None and predictor.columns == 1:
+    predictor, values, kinds = Predictor(model, n_threads, scale), model.classes_, getattr(model.loss_, "kinds", ())
+    if values is None and not kinds and predictor.columns == 1:
         raise ValueError("predict: the model has 1 output, no classes; Predictor(model)(x) gives its numbers")
-    largest = predictor(x).argmax(axis=-1)
+    z = predictor(x)
+    if "labels" in kinds:
+        return (z > 0).astype(np.int64)
+    if "numbers" in kinds:
+        said = model.loss_.predicted(z.reshape(-1, z.shape[-1]))
+        return said.reshape(z.shape[:-1] + (said.shape[1:] if said.shape[1] > 1 else ()))
+    largest = z.argmax(axis=-1)
     return largest if values is None else np.asarray(values)[largest]

@@ -18,17 +18,19 @@ from ..files import for_json, write
 from ..machine import check_memory
 from ..nn import Module
 from ..nn.module import undrawn
+from .header import CLASSES, LOSS, classes_of, loss_of, meaning
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
-LAYERS, CLASSES = "layers", "classes"  # in the header of a file of weights
+LAYERS = "layers"  # in the header of a file of weights
 
 
 def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
     """Write the model's state to a safetensors file. The file is complete or not there at all.
 
     metadata: text by name, kept in the file's header. Of a Sequential of declared layers the header also keeps the
-    layers, as JSON under "layers": `load_model` then needs nothing else; and of a model with `classes_` their values,
-    as JSON under "classes". Error: OSError where the file cannot be written.
+    layers, as JSON under "layers": `load_model` then needs nothing else; and what the outputs mean: the values of
+    `classes_` under "classes", a loss of numbers or labels under "loss".
+    Error: OSError where the file cannot be written.
     """
     from safetensors.numpy import save as serialize
 
@@ -45,9 +47,7 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = _declared(model)
     named = {LAYERS: json.dumps(for_json(layers))} if layers else {}
-    if model.classes_ is not None:
-        named[CLASSES] = json.dumps(np.asarray(model.classes_).tolist())
-    named |= metadata
+    named |= meaning(model) | metadata
     write(path, _in_order(serialize(state, named or None)))
 
 
@@ -86,23 +86,6 @@ def _entries(header: Mapping[str, str]) -> list[dict[str, Any]] | None:
         return None
     ours = isinstance(entries, list) and all(isinstance(entry, dict) and "kind" in entry for entry in entries)
     return entries if ours else None
-
-
-def _classes(header: Mapping[str, str], outputs: int | None = None) -> np.ndarray | None:
-    """The values of the classes in a header that `save` wrote; None where there are none, or others than so many.
-
-    What another program calls "classes" is something else.
-    """
-    try:
-        values = json.loads(header.get(CLASSES, "null"))
-    except (ValueError, RecursionError):
-        return None
-    kinds = {type(value) for value in values} if isinstance(values, list) else set()
-    if len(kinds) != 1 or not kinds <= {int, bool, str} or len(set(values)) != len(values):
-        return None
-    if outputs not in (None, len(values)) or any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
-        return None
-    return np.array(values, None if kinds != {int} else np.int64)
 
 
 def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
@@ -150,8 +133,9 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
     if not own & state.keys():
         state = _without_prefix(state, own.__contains__)
     model.load_state_dict(_with_counters(state, model), strict)
-    if _entries(header) is not None or CLASSES in header:
-        model.classes_ = _classes(header)
+    if _entries(header) is not None or CLASSES in header or LOSS in header:
+        model.classes_ = classes_of(header)
+        model.keep_loss(loss_of(header))
 
 
 def _without_prefix(state: dict[str, np.ndarray], known: Callable[[str], bool]) -> dict[str, np.ndarray]:
@@ -220,7 +204,8 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     except RuntimeError as error:
         raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
     last = [layer.out_features for layer in model if isinstance(layer, nn.Linear)][-1:]
-    model.classes_ = _classes(header, *last)
+    model.classes_ = classes_of(header, *last)
+    model.keep_loss(loss_of(header))
     return model.eval()
 
 

@@ -175,6 +175,7 @@ def fit(
     rates = Rates(optimizer, schedule, schedule_every, done + epochs, len(sizes), done, held_out is not None)
     clip, rule = checked_clip("fit", clip_value, clip_norm, dtype_of(model)), checked_average("fit", average)
     model.classes_, optimizer.epochs = values, done  # here nothing is refused any more
+    model.keep_loss(loss)
     _seed_dropout(model, seed, done * len(sizes))
     averaging, optimizer.averaged = None, optimizer.averaged if rule is not None else {}
     if rule is not None:
@@ -238,7 +239,8 @@ def evaluate(
     -> `Evaluation` for classes, `RegressionEvaluation` for numbers, `MultilabelEvaluation` for labels; for targets that
     are probabilities an `Evaluation` whose labels are the likeliest classes.
     batch_size: rows of outputs held at a time; n_threads as in `fit`. loss: what is measured beside the scores; None:
-    cross-entropy for classes, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. The answers to all rows are kept
+    cross-entropy for classes, for numbers what `fit` has trained the model by, else `MSELoss`, `BCEWithLogitsLoss` for
+    labels. The answers to all rows are kept
     in the result, (N, outputs) in the model's type. The model is not touched, its mode neither: threads may use it
     meanwhile.
     Errors: ValueError for shapes or labels that do not fit the model, and for targets that the loss does not take;
@@ -248,6 +250,8 @@ def evaluate(
     _check_whole("evaluate: batch_size", batch_size, 1)
     _check_threads("evaluate", n_threads)
     data.check_range("evaluate: data", dtype_of(model))
+    if loss is None and data.kind == "numbers" and isinstance(model.loss_, Loss) and "numbers" in model.loss_.kinds:
+        loss = model.loss_  # which says what the outputs mean
     loss = usual_loss(data.kind) if loss is None else _checked_loss(loss, "evaluate")
     data, _ = fitting.as_taken("evaluate", loss, data)
     data, classes_ = fitting.as_asked("evaluate", model, data)

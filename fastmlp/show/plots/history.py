@@ -32,7 +32,7 @@ def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
     limit = ABNORMAL if history.unit == "nats" else ABNORMAL * min(finite, default=0)
     if finite and max(finite) > limit and min(finite) > 0:
         ax.set_yscale("log")
-    elif finite:
+    elif finite and min(finite) >= 0:  # a Poisson loss leaves a constant out, and may be below
         ax.set_ylim(bottom=0)
     _mark_divergence(ax, epochs, train)
     ax.set(xlabel="epoch", ylabel="cross-entropy (nats)" if history.unit == "nats" else "loss", title=title)
