@@ -19,7 +19,7 @@ train: $(VENV)/.core
 
 # On several cores several processes share the tests, a file at a time; `pytest` alone runs them in one.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

@@ -1,12 +1,14 @@
 """What a study measures, once a process: the study's own tests ask for it, and those of the pages that quote it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+import page_checks
 import pytest
+from page_checks import docs
 
 from fastmlp import studies
 
@@ -37,3 +39,17 @@ def study(name: str) -> studies.Study:
     """`studies.run(name)`, measured once."""
     with taken(name):
         return studies.run(name)
+
+
+def pages_hold(source: str) -> None:
+    """Fail where a source, a study or another, no longer gives what the pages quote of it."""
+    numbers = docs.load_numbers()
+    stored = {key: entry for key, entry in numbers.items() if key.startswith(f"{source}.")}
+    figures = {stem for stem in docs.shown() if stem.startswith(source)}
+    assert stored, f"no page quotes {source}"
+    with taken(source) if source in studies.NAMES else nullcontext():
+        fresh = docs.sources()[source]()
+    assert page_checks.number_faults(stored, fresh.numbers) == []
+    assert figures <= fresh.figures.keys()
+    for page in docs.pages():
+        assert docs.claim_faults(page.read_text("utf-8"), numbers | fresh.numbers) == []

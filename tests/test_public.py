@@ -211,7 +211,7 @@ def test_the_options_that_the_readme_gives_to_the_script_exist():
 
 def test_what_is_skipped_is_said_at_the_end_with_its_reason(tmp_path):
     """By the settings of pyproject.toml alone: `make test` gives pytest no other option than who runs the tests."""
-    options = "--numprocesses auto --maxprocesses 4 --dist loadgroup"
+    options = "--numprocesses auto --maxprocesses 4 --dist loadfile"
     assert re.search(rf"^test: .*\n\t\S+ -m pytest {options}$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     (tmp_path / "test_made.py").write_text(
         "import pytest\n\n\ndef test_made():\n    pytest.skip('no chromedriver here')\n"

@@ -124,3 +124,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert dead.startswith("After a training with the rate 0.02 no unit is dead.")
     assert dead.endswith("From biases of -3 every activation comes back.")
     assert training.endswith("With ten hidden layers accuracy is 50% (relu) to 75% (sigmoid), its median 50%.")
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("activations")

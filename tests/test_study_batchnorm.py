@@ -121,3 +121,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert "gives other logits" in third
     assert "trains either way" in batchnorm.conclude(n | {"with_deep_best": 0.9})[1]
     assert "trains with neither" in batchnorm.conclude(n | {"without_deep_best": 0.1})[1]
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("batchnorm")

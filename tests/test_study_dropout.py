@@ -143,3 +143,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     after = dropout.conclude(n)
     assert "nets does not fall, but goes as n^0.30, which is not the 1/√n" in after[1]
     assert "moves neither way the validation accuracy (-2.0 to +1.0 points" in after[2]
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("dropout")

@@ -146,3 +146,7 @@ def test_table_and_figures(found):
     assert line.get_ydata()[-1] == found.numbers["relu_he_30"]
     curve = check.axes[0].lines[0]
     assert curve.get_xdata()[curve.get_ydata().argmin()] == found.numbers["float64_best_h"]
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("gradients")

@@ -95,3 +95,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert "and 25% of them are below 0" in counts
     assert "hides it" not in classes
     assert classes.endswith("the labels may share one probability.")
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("losses")

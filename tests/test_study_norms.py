@@ -90,3 +90,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert "are not the same with layer norm, and with batch norm the same: " in second
     assert "one of them loses little" in third
     assert third.endswith("does not help.")
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("norms")

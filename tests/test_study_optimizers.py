@@ -193,3 +193,7 @@ def test_table_and_figures(found):
     for ax in panels[:5]:  # no line with a hole in it, of which pieces would float
         assert all(np.isfinite(line.get_ydata()).all() for line in ax.lines)
     assert len(found.figures["optimizers_paths"].axes) == 4
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("optimizers")

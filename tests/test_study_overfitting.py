@@ -160,3 +160,7 @@ def test_a_remedy_is_named_only_where_every_seed_agrees():
     none = {f"{arm}_{what}_better": 1.0 for arm in ARMS for what in ("test_loss", "test_error")}
     assert conclude(made(**none, plain_overfits=0.0))[2].startswith("0 of 3 runs")
     assert conclude(made(**none))[2].endswith("a lower loss with none of them, a lower error with none of them.")
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("overfitting")

@@ -101,3 +101,7 @@ def test_the_sentences_say_the_opposite_of_opposite_numbers(study):
     assert ", no lower than its steps" in second
     assert third.startswith("0 of the 6 others end below the constant large rate; a warm-up lowers")
     assert "a warm-up raises" in schedules.conclude(n | {"warm_first": 2.0})[2]
+
+
+def test_the_pages_still_quote_it():
+    once.pages_hold("schedules")
