@@ -7,6 +7,7 @@ import _thread
 import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -240,7 +241,9 @@ def test_an_error_on_the_callers_thread_gives_up_too():
     assert given_up == [1]
 
 
-def test_an_interrupt_waits_for_the_end_of_the_work(three):
+def test_an_interrupt_waits_for_the_end_of_the_work(three, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     ended = []
 
     def work(thread):
