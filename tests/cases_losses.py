@@ -103,6 +103,30 @@ def soft_nll_bound(a, want, eps) -> dict[str, np.ndarray]:
     return {"terms": np.stack([(a.O + 5) * eps * oracles.f64(a.r) * sizes, np.zeros(a.N)])}
 
 
+def soft_twin(a) -> dict[str, np.ndarray]:
+    y = oracles.log_softmax(a.z)
+    loss = -oracles.f64(a.r) * (soft_shares(a) * y).sum(axis=1)
+    return {"kept": np.concatenate([y, np.exp(y)]), "terms": np.stack([loss, np.full(a.N, UNTOUCHED)])}
+
+
+def soft_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """As that of cross_entropy, with q for its shares, which is rounded too."""
+    y = oracles.log_softmax(a.z)
+    kept = log_softmax_bound(a, {"y": y, "p": np.exp(y)}, eps)
+    term = oracles.f64(a.r) * (soft_shares(a) * (kept["y"] + (a.O + 5) * eps * np.abs(y))).sum(axis=1)
+    return {"kept": np.concatenate([kept["y"], kept["p"]]), "terms": np.stack([term, np.zeros(a.N)])}
+
+
+def soft_gradient(a) -> np.ndarray:
+    return -oracles.f64(a.r)[:, None] * soft_shares(a)
+
+
+def soft_gradient_bound(a, want, eps) -> dict[str, np.ndarray]:
+    """As that of cross_entropy."""
+    dy = np.abs(soft_gradient(a))
+    return {"dz": 4 * eps * dy + (a.O + 7) * eps * dy.sum(axis=1, keepdims=True)}
+
+
 def label_numbers(O: int) -> np.ndarray:
     """Weights of the labels, and of those that are 1."""
     return np.concatenate([np.arange(O) / 4 + 0.25, 3 - np.arange(O) / O])
@@ -194,6 +218,32 @@ CASES = [
         run=lambda a, lo, hi: k.cross_entropy_backward(a.z, a.targets, a.r, a.kept, a.dz, SMOOTHING, a.O, lo, hi),
         twin=cross_entropy_gradient_twin,
         bound=cross_entropy_gradient_bound,
+        of_rows=True,
+    ),
+    Case(
+        "soft_cross_entropy_forward",
+        inputs=lambda s, N, O: {"z": s.array(N, O), "targets": soft_targets(s, N, O), "r": s.positive(N)},
+        outputs={"kept": "DO", "terms": "2N"},
+        run=lambda a, lo, hi: k.soft_cross_entropy_forward(
+            a.z, a.targets, a.r, a.kept, a.terms, soft_numbers(a.O), a.O, lo, hi
+        ),
+        twin=soft_twin,
+        bound=soft_bound,
+        of_rows=True,
+        wide=("terms",),
+    ),
+    Case(
+        "soft_cross_entropy_backward",
+        inputs=lambda s, N, O: {
+            "z": s.array(N, O), "targets": soft_targets(s, N, O), "r": s.positive(N),
+            "kept": np.concatenate([y := oracles.log_softmax(s.array(N, O)), np.exp(y)]).astype(s.dtype),
+        },
+        outputs={"dz": "NO"},
+        run=lambda a, lo, hi: k.soft_cross_entropy_backward(
+            a.z, a.targets, a.r, a.kept, a.dz, soft_numbers(a.O), a.O, lo, hi
+        ),
+        twin=lambda a: {"dz": oracles.log_softmax_backward(soft_gradient(a), a.kept[a.N :])},
+        bound=soft_gradient_bound,
         of_rows=True,
     ),
     Case(

@@ -27,6 +27,8 @@ from .loss import (
     log_softmax_forward,
     nll_loss_backward,
     nll_loss_forward,
+    soft_cross_entropy_backward,
+    soft_cross_entropy_forward,
     soft_nll_loss_backward,
     soft_nll_loss_forward,
 )
@@ -80,6 +82,8 @@ __all__ = [
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
+    "soft_cross_entropy_backward",
+    "soft_cross_entropy_forward",
     "soft_nll_loss_backward",
     "soft_nll_loss_forward",
     "tanh_backward",

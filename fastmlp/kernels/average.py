@@ -1,6 +1,6 @@
 """The average of weights beside the weights, which goes a part of the way to them after each step or each epoch."""
 
-from .jit import inner, kernel
+from .jit import kernel
 from .simd import view
 from .threads import share
 
@@ -9,14 +9,11 @@ from .threads import share
 def move_average(a, p, weight):
     """a ← a + w (p - a);  a = p where w = 1.    a, p: (n,)"""
     w = p.dtype.type(weight)
-    if weight == 1:
-        a[:] = p
-    else:
-        for i in range(p.size):
-            a[i] += w * (p[i] - a[i])
+    for i in range(p.size):
+        a[i] = p[i] if weight == 1 else a[i] + w * (p[i] - a[i])
 
 
-@inner
+@kernel
 def move_averages(net, average, p, own_p, threads, thread, weight):
     """The average of each parameter, for this thread's columns; the first thread has those that all compute alone."""
     for number in range(net.slots.shape[0]):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .jit import inner, kernel
 from .simd import view
-from .threads import share, wait_for_all
+from .threads import share
 from .updates import prepare, step
 
 ROUND = 1e-6  # what PyTorch adds to the norm
@@ -39,7 +39,8 @@ def column_squares(g, at, inputs, lanes, squares, lo, hi):
     """
     for o in range(lo, hi, lanes):
         total = squares[o : min(o + lanes, hi)]
-        total[:] = 0
+        for lane in range(total.size):
+            total[lane] = 0
         for i in range(inputs):
             row = view(g, at + o * inputs + i * lanes, (total.size,))
             for lane in range(total.size):
@@ -72,22 +73,21 @@ def clip_factor(norm, most):
     return 1.0 if factor > 1.0 else factor
 
 
-@inner
-def step_on_kept(net, rule, clip, shared, own, scales, step_number, gate, threads, thread, turn, patience):
-    """The factor of all gradients, and the rule's step on each parameter with what is kept; returns the next turn.
+@kernel
+def keep_squares(net, clip, shared, own, threads, thread):
+    """clip.squares: a number for each column of this thread; what all compute alone is the first thread's."""
+    for number in range(net.slots.shape[0]):
+        slot = net.slots[number]
+        if slot.trained and (thread == 0 or not slot.alone):
+            lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
+            g, squares = own.g[thread] if slot.alone else shared.g, clip.squares[slot.first :]
+            column_squares(g, slot.at, slot.inputs, net.lanes, squares, lo, min(hi, slot.columns))
 
-    The squares of what every thread computes alone are made by the first.
-    """
-    factor = 1.0
-    if clip.norm < np.inf:
-        for number in range(net.slots.shape[0]):
-            slot = net.slots[number]
-            if slot.trained and (thread == 0 or not slot.alone):
-                lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
-                g, squares = own.g[thread] if slot.alone else shared.g, clip.squares[slot.first :]
-                column_squares(g, slot.at, slot.inputs, net.lanes, squares, lo, min(hi, slot.columns))
-        turn = wait_for_all(gate, threads, turn, patience)
-        factor = clip_factor(total_norm(clip.squares), clip.norm)
+
+@kernel
+def step_on_kept(net, rule, clip, shared, own, step_number, threads, thread):
+    """The rule's step on each parameter with the gradients that are kept, times the factor of all of them."""
+    factor = clip_factor(total_norm(clip.squares), clip.norm) if clip.norm < np.inf else 1.0
     for number in range(net.slots.shape[0]):
         slot = net.slots[number]
         if not slot.trained:
@@ -101,6 +101,5 @@ def step_on_kept(net, rule, clip, shared, own, scales, step_number, gate, thread
         piece, small = view(g, at, (size,)), g.dtype.type(factor)
         for i in range(size):
             piece[i] *= small
-        option, scale = prepare(rule, number, step_number, scales)
+        option, scale = prepare(rule, number, step_number, own.scales[thread])
         step(rule.update, p, g, at, m, v, u, at, size, option, scale)
-    return turn

@@ -46,6 +46,7 @@ FORMS: dict[str, str] = {
     "scale": "dfid",
     "rule": "vvvvvdd",
     "gather": "aaifm",
+    "columns": "mmiii",
 }
 ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
     "elementwise_forward": "x, y, numbers, lo, hi",
@@ -64,6 +65,7 @@ ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
     "scale": "option, lr, t, scale",
     "rule": "p, g, m, v, u, option, scale",
     "gather": "source, order, start, factor, x",
+    "columns": "dweights, total, columns, lo, hi",
 }
 _held: dict[int, Any] = {}  # address -> its function: the machine code lives as long as the function does
 
@@ -111,17 +113,26 @@ def address(kernel: Any, form: str, dtype: DTypeLike) -> int:
     return _compiled(kernel, form, np.dtype(dtype))
 
 
+def address_of_pass(kernel: Any, *arguments: Any) -> int:
+    """Where the machine code of a pass lies: of a kernel that takes the tuples of the loop, compiled for just these."""
+    return _at(kernel, kernel.__name__, "", tuple(numba.typeof(argument) for argument in arguments))
+
+
 @cache  # later calls take no lock of the compiler, which a process forked meanwhile would find shut for ever
 def _compiled(kernel: Any, form: str, dtype: np.dtype[Any]) -> int:
-    wanted, name = signature(form, dtype), kernel.__name__
+    words = f"with the arguments ({ARGUMENTS[form]}) of the form {form}"
+    return _at(kernel, form, words, signature(form, dtype))
+
+
+@cache
+def _at(kernel: Any, form: str, words: str, wanted: tuple[types.Type, ...]) -> int:
+    name = kernel.__name__
     compiled = kernel.overloads.get(wanted)
     if compiled is None:
         try:
             kernel.compile(wanted)
         except (NumbaError, UnsupportedBytecodeError, AttributeError) as error:
-            raise TypeError(
-                f"{name} cannot be compiled with the arguments ({ARGUMENTS[form]}) of the form {form}: {_reason(error)}"
-            ) from error
+            raise TypeError(f"{name} cannot be compiled {words}: {_reason(error)}") from error
         compiled = kernel.overloads[wanted]
     if compiled.signature.return_type != types.none:
         raise TypeError(f"{name} returns {compiled.signature.return_type}; a kernel of the form {form} fills arrays")
@@ -234,3 +245,27 @@ def call_rule(typingctx, address, p, g, m, v, u, option, scale):
 def call_gather(typingctx, address, source, order, start, factor, x):
     """gather(source, order, start, factor, x)."""
     return _call((source, order, start, factor, x))
+
+
+@intrinsic
+def call_columns(typingctx, address, dweights, total, columns, lo, hi):
+    """sum(dweights, total, columns, lo, hi)."""
+    return _call((dweights, total, columns, lo, hi))
+
+
+@intrinsic
+def call_squares(typingctx, address, net, clip, shared, own, threads, thread):
+    """squares(net, clip, shared, own, threads, thread), a pass."""
+    return _call((net, clip, shared, own, threads, thread))
+
+
+@intrinsic
+def call_clipped(typingctx, address, net, rule, clip, shared, own, step, threads, thread):
+    """steps(net, rule, clip, shared, own, step, threads, thread), a pass."""
+    return _call((net, rule, clip, shared, own, step, threads, thread))
+
+
+@intrinsic
+def call_averages(typingctx, address, net, average, p, own_p, threads, thread, weight):
+    """averages(net, average, p, own_p, threads, thread, weight), a pass."""
+    return _call((net, average, p, own_p, threads, thread, weight))

@@ -24,7 +24,7 @@ ROW = np.dtype(
             "weight_rows",  # of a NORM: as many, or more where numbers stand in for parameters that are left out
             "state", "state_rows", "state_width",  # place and shape of the state of a NORM
             "dweights",  # place of its parameters' gradients, in the same buffer
-            "tied",  # 1 where a parameter is one number for all columns, and a copy of it lies at each
+            "tied",  # address of the sum over columns, where a parameter is one number for all; else 0
             "seed", "step", "layer",  # the counters of RANDOM
             "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
             "alone",  # 1 where every thread computes all of it
@@ -112,20 +112,27 @@ class Clip(NamedTuple):
     """on: whether gradients are kept whole, by the rule `keep`, before they are used.
 
     norm: the largest of all gradients together, infinity for any.   squares: (columns of all,) float64
+    squares_at, step_at: addresses of the two passes, 0 where it is off: who does not clip compiles neither
     """
 
     on: bool
     keep: Rule
     norm: float
     squares: Any
+    squares_at: int
+    step_at: int
 
 
 class Average(NamedTuple):
-    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]"""
+    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]
+
+    at: address of the pass, 0 for none
+    """
 
     weights: Any
     a: Any
     own_a: Any
+    at: int
 
 
 class Buffers(NamedTuple):

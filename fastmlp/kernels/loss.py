@@ -132,16 +132,10 @@ def soft_nll_loss_backward(targets, r, dy, numbers, classes, lo, hi):
 
 @kernel
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    kept: y, p (2 N, >= C)
-
-    targets: labels (N, 1), or probabilities (N, C), C > 1  numbers: (s,), or (s, w...) with the weights of C classes
-    """
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
     N = z.shape[0]
     y, p, labels = kept[:N], kept[N : 2 * N], view(targets, 0, (N,))
     log_softmax_forward(z, y, p, columns, lo, hi)
-    if targets.shape[1] > 1 or numbers.size > 1:
-        soft_nll_loss_forward(y, targets, r, terms, numbers, columns, lo, hi)
-        return
     for n in range(lo, hi):
         terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
 
@@ -150,10 +144,27 @@ def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
 def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
     """dz of it, through y."""
     N = z.shape[0]
-    if targets.shape[1] > 1 or numbers.size > 1:
-        soft_nll_loss_backward(targets, r, dz, numbers, columns, lo, hi)
-    else:
-        nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
+    nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
+    log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+
+
+@kernel
+def soft_cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c], with weights of classes or probabilities.    kept: y, p (2 N, >= C)
+
+    targets: labels (N, 1), or probabilities (N, C), C > 1  numbers: (s,), or (s, w...) with the weights of C classes
+    """
+    N = z.shape[0]
+    y, p = kept[:N], kept[N : 2 * N]
+    log_softmax_forward(z, y, p, columns, lo, hi)
+    soft_nll_loss_forward(y, targets, r, terms, numbers, columns, lo, hi)
+
+
+@kernel
+def soft_cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
+    """dz of it, through y."""
+    N = z.shape[0]
+    soft_nll_loss_backward(targets, r, dz, numbers, columns, lo, hi)
     log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
 
 

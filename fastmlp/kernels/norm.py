@@ -13,4 +13,5 @@ def add_columns(dweights, total, columns, lo, hi):
         row, target, added = dweights[k, :columns], total[k, lo:hi], dweights.dtype.type(0)
         for c in range(row.size):
             added += row[c]
-        target[:] = added
+        for o in range(target.size):
+            target[o] = added

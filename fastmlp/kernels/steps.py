@@ -17,12 +17,9 @@ threads. That costs less than two more waits.
 import numpy as np
 
 from . import forms
-from .average import move_averages
 from .batch import ask_for_rows
-from .clip import step_on_kept
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
-from .norm import add_columns
 from .simd import atomic_load, view
 from .threads import LEAVING, share, wait_for_all
 from .updates import prepare
@@ -87,7 +84,9 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
     if row.tied:  # the columns' gradients are there, as all have waited: every thread adds all of them up, in order
         gradients += row.weight_rows * row.width
         total = view(state, gradients, (row.weight_rows, row.width))
-        add_columns(view(state, row.dweights, (row.weight_rows, row.width)), total, row.columns, lo, hi)
+        forms.call_columns(
+            row.tied, view(state, row.dweights, (row.weight_rows, row.width)), total, row.columns, lo, hi
+        )  # fmt: skip
     for which in range(row.parameters):
         slot = row.slot + which
         if not net.slots[slot].trained:
@@ -233,9 +232,12 @@ def train_steps(
                 row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
-            turn = step_on_kept(net, rule, clip, shared, own, scales, step, gate, threads, thread, turn, patience)
+            if clip.norm < np.inf:
+                forms.call_squares(clip.squares_at, net, clip, shared, own, threads, thread)
+                turn = wait_for_all(gate, threads, turn, patience)
+            forms.call_clipped(clip.step_at, net, rule, clip, shared, own, step, threads, thread)
         if average.weights.size > 0:
-            move_averages(net, average, shared.p, own.p, threads, thread, average.weights[step])
+            forms.call_averages(average.at, net, average, shared.p, own.p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:
             sums[2] = step + 1

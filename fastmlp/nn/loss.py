@@ -117,6 +117,10 @@ class Loss(Module):
         """How many outputs a model must have at least for targets of so many classes, or (0 classes) of this width."""
         return classes or width
 
+    def pair_for(self, width: int) -> tuple[Kernel, Kernel]:
+        """The forward and the backward that run for targets (N, width): those of `kernels`, for most losses."""
+        return self.kernels["forward"], self.kernels["backward"]
+
     def predicted(self, z: Array) -> Array:
         """What the outputs z, (N, C), say of targets that are numbers: (N, T). Themselves, for most losses."""
         return z
@@ -156,7 +160,7 @@ class Loss(Module):
         name = type(self).__name__
         for kind in self.kinds:
             if self.runs_on_engine():
-                pair = self.kernels["forward"], self.kernels["backward"]
+                pair = self.pair_for(1 if kind == "classes" else declared.COLUMNS)
                 declared.rows(name, *pair, kind, self.kept_rows, self.number_array())
                 forms.address(pair[0], "loss_forward", dtype), forms.address(pair[1], "loss_backward", dtype)
             declared.score(name, self.score, kind)
@@ -174,7 +178,7 @@ class Loss(Module):
     def by_kernels(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:
         """The loss as the engine makes it, with its gradient: a node that runs `kernels`."""
         t = np.asarray(targets.data if isinstance(targets, Tensor) else targets).reshape(len(z.data), -1)
-        pair = self.kernels["forward"], self.kernels["backward"]
+        pair = self.pair_for(t.shape[1])
         name = type(self).__name__
         weight = None if sample_weight is None else row_weights(f"{name}: sample_weight", sample_weight, len(t))
         r = shares(len(t), z.dtype, self.factor(z.shape[1]), weight, self.masses(t.astype(np.float64)))
@@ -212,7 +216,8 @@ class Loss(Module):
             return Measured(loss / factor if factor else loss * mass, mass, *scores)
         kept, terms = np.empty((self.kept_rows * rows, columns), z.dtype), np.zeros((3, rows))
         r = np.ones(rows, z.dtype) if weights is None else weights.astype(z.dtype)
-        self.kernels["forward"](kernel_array(z), targets, r, kept, terms, self.number_array(), columns, 0, rows)
+        forward, _ = self.pair_for(targets.shape[1])
+        forward(kernel_array(z), targets, r, kept, terms, self.number_array(), columns, 0, rows)
         return Measured(float(z.dtype.type(added(0.0, terms[0]))), mass, *scores)
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from .. import check, kernels
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import loss as pairs
+from .layer import Kernel
 from .loss import Loss
 from .rowloss import LossNode, check_reduction, row_loss, row_weights, shares
 from .score import Score, added
@@ -227,6 +228,7 @@ class CrossEntropyLoss(Loss):
     """
 
     targets, score, kept_rows, unit = ("classes", "probabilities"), ACCURACY, 2, "nats"
+    soft = (kernels.soft_cross_entropy_forward, kernels.soft_cross_entropy_backward)
     kernels = {"forward": kernels.cross_entropy_forward, "backward": kernels.cross_entropy_backward}
     numbers = ("label_smoothing",)
 
@@ -245,6 +247,10 @@ class CrossEntropyLoss(Loss):
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+    def pair_for(self, width: int) -> tuple[Kernel, Kernel]:
+        """Another pair for probabilities and for weights of classes: who has neither compiles the plain one alone."""
+        return self.soft if width > 1 or self.weight is not None else super().pair_for(width)
 
     def number_array(self) -> Array:
         """(s, w...)."""

@@ -21,6 +21,7 @@ from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
 from ..kernels import forms, layout, steps
+from ..kernels.average import move_averages
 from ..kernels.linear import PIECE
 from ..kernels.threads import BROKEN, GATE_SIZE
 from ..machine import check_memory
@@ -91,7 +92,7 @@ class Engine(OfThisProcess):
         shapes = self.weights.p.shape, self.weights.own_p.shape
         self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
         shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
-        self.average = layout.Average(np.zeros(0), *(zeros(shape, dtype) for shape in shapes))
+        self.average = layout.Average(np.zeros(0), zeros(shapes[0], dtype), zeros(shapes[1], dtype), 0)
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
@@ -104,12 +105,18 @@ class Engine(OfThisProcess):
         self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
         self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
         self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
-        rule, pair, keep = type(optimizer), self.loss.kernels, (clipping.keep_scale, clipping.keep_gradient)
+        rule, pair, keep = (
+            type(optimizer),
+            self.loss.pair_for(self.width),
+            (clipping.keep_scale, clipping.keep_gradient),
+        )
         self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
-        self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
+        self.keep_at = (0, 0)
+        if self.clip.on:
+            self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
         self.loss_at = (
-            forms.address(pair["forward"], "loss_forward", dtype),
-            forms.address(pair["backward"], "loss_backward", dtype),
+            forms.address(pair[0], "loss_forward", dtype),
+            forms.address(pair[1], "loss_backward", dtype),
             forms.address(self.loss.score.kernel, "score", dtype),
         )
         self.patience = patience()
@@ -260,27 +267,38 @@ class Engine(OfThisProcess):
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
         weights, loss = self.weights, self.loss
+        rule = layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts)
+        shared = layout.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact)
+        own = layout.Own(
+            weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
+            self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
+        )  # fmt: skip
         return (
             threads, self.patience, gate, self.net, batches,
             layout.Loss(
                 *self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows,
                 loss.factor(self.plan.columns),
             ),
-            layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts),
-            self._clip(), self.average,
-            layout.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact),
-            layout.Own(
-                weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
-                self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
-            ),
-            first, last, self.sums,
+            rule, self._clip(rule, shared, own), self._average(shared, own), shared, own, first, last, self.sums,
         )  # fmt: skip
 
-    def _clip(self) -> layout.Clip:
-        """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and the norm's."""
+    def _clip(self, rule: layout.Rule, shared: layout.Buffers, own: layout.Own) -> layout.Clip:
+        """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and two passes."""
         slots = len(self.plan.slots)
         keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts)
-        return layout.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted))
+        clip = layout.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted), 0, 0)
+        if not self.clip.on:
+            return clip
+        squares = forms.address_of_pass(clipping.keep_squares, self.net, clip, shared, own, 1, 0)
+        step = forms.address_of_pass(clipping.step_on_kept, self.net, rule, clip, shared, own, 0, 1, 0)
+        return clip._replace(squares_at=squares, step_at=step)
+
+    def _average(self, shared: layout.Buffers, own: layout.Own) -> layout.Average:
+        """What the loop needs to know of the average, with its pass where there is one."""
+        if self.averaging is None:
+            return self.average
+        arguments = self.net, self.average, shared.p, own.p, 1, 0, 1.0
+        return self.average._replace(at=forms.address_of_pass(move_averages, *arguments))
 
     def _averages(self) -> list[tuple[Slot, Array, Array]]:
         """(slot, flat buffer, array) of the average of each parameter, where there is one."""

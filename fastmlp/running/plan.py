@@ -16,7 +16,7 @@ import numpy as np
 from .. import kernels
 from ..graph import FLOATS, Array, Parameter
 from ..graph.operation import kernel_array
-from ..kernels import forms, layout
+from ..kernels import forms, layout, norm
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
 
@@ -157,16 +157,15 @@ class Plan(OfThisProcess):
         self.sizes = dict.fromkeys(("p", "own_p", "act", "own_act", "dact", "own_dact", "state"), 0)
         last = max(i for i, layer in enumerate(layers) if layer.form == "linear")
         small = layers[last].engine_parameters()[0].data.size <= ALONE_NUMBERS
-        plain = all(layer.form != "norm" for layer in layers[last:])
-        self.alone_from = last if small and plain else len(layers)
+        self.alone_from = last if small and all(one.form != "norm" for one in layers[last:]) else len(layers)
         self.columns = features
         for i in range(len(layers)):
             self._lower(i)
         self.slot_rows = np.zeros(len(self.slots), layout.SLOT)
         for one, slot in zip(self.slot_rows, self.slots, strict=True):
             one["at"], one["alone"], one["columns"] = slot.at, slot.alone, slot.shape[0]
-            one["width"] = slot.copies if slot.copies > 1 else -(-slot.shape[0] // self.lanes) * self.lanes
-            one["inputs"] = math.prod(slot.shape[1:])
+            padded = -(-slot.shape[0] // self.lanes) * self.lanes
+            one["width"], one["inputs"] = max(slot.copies, padded), math.prod(slot.shape[1:])
         self._wait_back()
         self.train_only([id(slot.parameter) for slot in self.slots])
         self.width_in, self.width_out = int(self.rows[0]["width_in"]), int(self.rows[-1]["width"])
@@ -235,7 +234,8 @@ class Plan(OfThisProcess):
         if below is not None:
             changes = bool(row["by_rows"]) != bool(below["by_rows"])
             row["waits"] = linear or (changes and not below["alone"])
-        row["parameters"], row["slot"], row["tied"] = len(parameters), len(self.slots), layer.is_tied()
+        row["parameters"], row["slot"] = len(parameters), len(self.slots)
+        row["tied"] = forms.address(norm.add_columns, "columns", self.dtype) if layer.is_tied() else 0
         row["weight_rows"] = len(layer.weights) if layer.absent else len(parameters)
         self._check_shapes(i, out, columns)
         self._parameters(row, parameters, (out, columns) if linear else None)

@@ -75,6 +75,7 @@ def verify(plan: Plan) -> None:
             require(i, 0 <= absent <= len(layer.absent), "a number of rows of weights is odd")
             at = int(row["weight"] + row["parameters"] * row["width"])
             occupy(i, "what stands in for parameters", "p", at, absent * int(row["width"]))
+            require(i, row["tied"] == 0 or forms.is_address(int(row["tied"])), "the sum of columns is no kernel")
             require(i, not (row["tied"] and row["weights"]), "its columns' gradients are not there in time")
             require(i, row["state_width"] >= (room if row["by_rows"] else row["width"]), "its state is too short")
             occupy(i, "state", "state", int(row["state"]), int(row["state_rows"] * row["state_width"]))
