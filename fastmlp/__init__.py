@@ -18,6 +18,7 @@ from .show import plots, report
 from .show.drawing import Drawing, draw
 from .show.explain import explain, explain_backward
 from .show.gradcheck import gradcheck
+from .store.resume import resume
 from .store.run import Run, read_run
 from .store.weights import load, load_model, save
 from .training import metrics
@@ -72,5 +73,6 @@ __all__ = [
     "predict",
     "read_run",
     "report",
+    "resume",
     "save",
 ]

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from .signals import NAMES, Terminated
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what --help is for."""
@@ -92,25 +94,31 @@ def word(text: str) -> str:
     return text
 
 
-class Terminated(KeyboardInterrupt):
-    """What SIGTERM raises within `terminable`: a program ends as it does by Ctrl-C."""
-
-
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Within this, SIGTERM raises `Terminated` in the main thread. In another thread this changes nothing."""
+def terminable() -> Iterator[list[int]]:
+    """Within this, SIGTERM and SIGHUP raise `Terminated` in the main thread, and signals are listed.
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+    One is lost where Python ignores exceptions, in a `__del__`: who ends well looks at the list. In another thread this
+    changes nothing.
+    """
+    noted: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise Terminated(number) if number != signal.SIGINT else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield noted
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {}
+    for number in (getattr(signal, name, None) for name in NAMES):
+        if number is not None and signal.getsignal(number) not in (None, signal.SIG_IGN):  # `nohup` ignores SIGHUP
+            before[number] = signal.signal(number, end)
     try:
-        yield
+        yield noted
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def complain(line: str) -> None:
@@ -123,17 +131,19 @@ def complain(line: str) -> None:
 def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
     """Run `main`; what a user can cause gets one line on stderr and an exit code.
 
-    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C; 143 for SIGTERM. A warning is a line too. Where
-    the reader of the output has gone (`evaluate.py | head`), the script ends without a word, and with 141 as if SIGPIPE
-    had ended it.
+    2 for ValueError, OSError, MemoryError and `errors`; 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP. A warning is a
+    line too. Where the reader of the output has gone (`evaluate.py | head`), the script ends without a word, and with
+    141 as if SIGPIPE had ended it.
     """
     name, code = Path(sys.argv[0]).name, 0
     expected: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError, *errors)
     try:
         try:
-            with terminable(), warnings.catch_warnings():
+            with terminable() as noted, warnings.catch_warnings():
                 warnings.showwarning = lambda message, *_: complain(f"{name}: {message}")
                 main()
+                if noted:
+                    raise Terminated(noted[0]) if noted[0] != signal.SIGINT else KeyboardInterrupt
         finally:
             if sys.stdout is not None and not sys.stdout.closed:
                 sys.stdout.flush()  # here a pipe without a reader is an exception; at the interpreter's end, a message
@@ -144,7 +154,7 @@ def run_script(main: Callable[[], object], *errors: type[Exception]) -> None:
         code = 2
     except KeyboardInterrupt as interrupt:
         complain(f"{name}: interrupted")
-        code = 143 if isinstance(interrupt, Terminated) else 130
+        code = 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
     if code:
         for stream in (sys.stdout, sys.stderr):
             _let_go(stream)

@@ -34,10 +34,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with partial.open("r+b") as file:
             os.fsync(file.fileno())  # else a power cut may keep the new name and lose what it names
         partial.replace(target)
+        _sync_folder(target.parent)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the disk have the folder's names too: else a power cut may bring the old file back."""
+    if hasattr(os, "O_DIRECTORY"):  # where a folder can be opened
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # a disk that cannot sync folders, as some over a network
+                os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

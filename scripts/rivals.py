@@ -138,7 +138,7 @@ def fastmlp_graph(case: Case) -> Job:
     data = fm.data.Dataset(*images(case.rows), 10)
 
     def epoch() -> None:
-        for x, labels in fm.running.nodes.batches(data, order(), case.sizes, np.float32):
+        for x, labels in fm.running.rows.batches(data, order(), case.sizes, np.float32):
             loss = fm.ops.cross_entropy(model(x), labels)
             optimizer.zero_grad()
             loss.backward()

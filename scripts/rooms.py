@@ -34,10 +34,14 @@ ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them", "check"),
+    "signals": Room("Ctrl-C and its kin, noted by a handler and acted on where everything is of one whole step"),
     "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
     "data": Room(
-        "IDX files, `.npz`, arrays, frames and pictures become rows", "check machine", outside="idx2numpy", called="PIL"
+        "IDX files, `.npz`, arrays, frames and pictures become rows",
+        "check machine kernels",
+        outside="idx2numpy",
+        called="PIL",
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"
@@ -50,11 +54,11 @@ ROOMS = {
     "optim": Room("rules and schedules; `RULES`, `SCHEDULES`", "check kernels graph"),
     "running": Room(
         "the one door to train and to ask a model, on the engine or on the graph; plans, threads, predictions",
-        "check machine kernels data graph nn optim",
+        "check machine signals kernels data graph nn optim",
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check machine files words kernels data graph nn optim running",
+        "check machine files signals words kernels data graph nn optim running",
         called="tqdm tensorboardX",
     ),
     "show": Room(

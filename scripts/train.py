@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import math
+import signal
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,6 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
-    Terminated,
     complain,
     held_out,
     make_parser,
@@ -37,6 +39,7 @@ from fastmlp.commandline import (  # noqa: E402
 )
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
+from fastmlp.training.checkpoint import Checkpoints, files_of  # noqa: E402
 from fastmlp.training.fitting import as_taken  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES, loss_name, loss_named, usual_loss  # noqa: E402
 from fastmlp.training.progress import say  # noqa: E402
@@ -134,6 +137,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--monitor", choices=METRICS, default=None, metavar="METRIC", help=monitor_help)
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
+    every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
+    every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
+    add("--checkpoint-every", type=kept_every, default=None, metavar="WHEN", help=every_help)
+    resume_help = (
+        "go on with the run of this folder, to the same result; with --threads, --epochs, --open, --no-progress"
+    )
+    add("--resume", type=Path, default=None, metavar="RUN", help=resume_help)
     add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")
     add("--name", type=word, default=None, metavar="NAME", help="name of the run (default: the net's sizes)")
     add("--force", action="store_true", help="replace the run that is in the folder of --out; other files stay")
@@ -145,6 +155,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--tensorboard", type=Path, default=None, metavar="DIR", help=tensorboard_help)
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
+    if options.resume is not None:
+        return resumed(parser, arguments, options)
     if options.momentum and options.optimizer not in with_momentum:
         what = f"{options.optimizer} has none; it goes with --optimizer {' or '.join(with_momentum)}"
         parser.error(f"argument --momentum: {what}")
@@ -166,6 +178,45 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # all else is as the run began
+
+
+def resumed(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, options: argparse.Namespace
+) -> argparse.Namespace:
+    """The options of a run that goes on, as its config.json has them."""
+    left_out = object()
+    given = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options), left_out)))
+    for name in [name for name, value in vars(given).items() if value is not left_out and name not in GO_ON_WITH]:
+        parser.error(
+            f"argument --{name.replace('_', '-')}: the run of --resume has its own; beside it may stand --threads, "
+            "--epochs, --open and --no-progress"
+        )
+    try:
+        config = json.loads((options.resume / "config.json").read_text(encoding="utf-8"))
+        was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
+        for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
+            was[name] = None if was[name] is None else kind(was[name])
+    except FileNotFoundError:
+        parser.error(f"argument --resume: {options.resume} has no config.json; it must be the folder of a run")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        parser.error(f"argument --resume: {options.resume / 'config.json'} is not that of a run of train.py: {error!r}")
+    own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
+    own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
+    return argparse.Namespace(**was | own)
+
+
+def kept_every(text: str) -> str | int:
+    """When a checkpoint is written: epoch, a number of steps, or seconds."""
+    if text == "epoch" or (text.endswith("s") and text[:-1].replace(".", "", 1).isdecimal()):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not epoch, a number of steps such as 500, or seconds such as 30s"
+        )
+    return int(text)
+
+
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
     """The optimizer that the options name."""
     momentum = {"momentum": options.momentum} if options.momentum else {}
@@ -173,28 +224,42 @@ def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim
     return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **momentum)
 
 
-def make_run(options: argparse.Namespace, train: fm.Dataset, outputs: int | None = None) -> fm.Run:
+def make_run(
+    options: argparse.Namespace, train: fm.Dataset, outputs: int | None = None, goes_on: bool = False
+) -> fm.Run:
     """The run folder, with what config.json will say. outputs: of the model; None: one for each class or target."""
     outputs = outputs or train.n_outputs
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     config = vars(options) | {"features": train.n_features, "targets": train.kind}
     config |= {"classes": outputs} if train.classes else {"outputs": outputs}
+    del config["resume"]  # a run that went on says what it would have said without
     name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
+    what = "--out" if options.resume is None else "--resume"
     try:
+        if options.resume is not None:
+            return fm.Run(options.resume, config=config, go_on=goes_on, force=not goes_on)
         return fm.Run(options.out, name, ROOT / "runs", config, options.force)
     except (ValueError, OSError) as error:
-        raise ValueError(f"argument --out: {error}") from error
+        raise ValueError(f"argument {what}: {error}") from error
 
 
 def train_model(
     options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, loss: fm.nn.Loss, history: fm.History,
-    callbacks: list[Any],
+    callbacks: list[Any], run: fm.Run, goes_on: bool,
 ) -> None:  # fmt: skip
     """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
 
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
         vars(history).update(vars(so_far))  # the number of classes too, which the diagnosis asks for
 
+    callbacks = [Told(keep), *callbacks]
+    progress = "table" if options.no_progress else True
+    if goes_on:
+        fm.resume(
+            run.folder, train, model=model, callbacks=callbacks, epochs=options.epochs, n_threads=options.threads,
+            progress=progress,
+        )  # fmt: skip
+        return
     fm.fit(
         model,
         train,
@@ -204,26 +269,41 @@ def train_model(
         batch_size=options.batch_size,
         seed=options.seed,
         n_threads=options.threads,
-        progress="table" if options.no_progress else True,
-        callbacks=[keep, *callbacks],
+        progress=progress,
+        callbacks=callbacks,
         loss=loss,
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
         schedule_every=options.schedule_every,
         clip_norm=options.clip_norm,
         clip_value=options.clip_value,
         average=options.average,
+        checkpoint=Checkpoints(
+            run.folder, options.checkpoint_every, replace=True, first=lambda: run.write_config("running")
+        ),
     )
+
+
+class Told:
+    """A callback that tells of the history after each epoch, and when the training ends, also where it had ended."""
+
+    def __init__(self, tell: Callable[[fm.nn.Module, fm.History], Any]) -> None:
+        self.tell = tell
+
+    def __call__(self, model: fm.nn.Module, history: fm.History) -> None:
+        """After an epoch."""
+        self.tell(model, history)
+
+    def finish(self, model: fm.nn.Module, history: fm.History) -> None:
+        """At the end."""
+        self.tell(model, history)
 
 
 def write_run(
     options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,
-    loss: fm.nn.Loss, train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None, epoch: int | None,
+    loss: fm.nn.Loss, train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None,
 ) -> None:  # fmt: skip
-    """Evaluate, leave the run's files in its folder, the most precious first, and say what came out."""
-    run.write_history(history)
-    run.write_model(model, epoch)
-    run.config["weights_of_epoch"] = epoch
-    run.write_config(status)
+    """Evaluate, leave the run's files in its folder, and say what came out; the status is the last that is written."""
+    run.write_config(status if status == "interrupted" else "evaluating")
     result = fm.evaluate(model, test, loss=loss) if test is not None else None
     held = None
     if options.validation:
@@ -243,9 +323,9 @@ def write_run(
         run.write_wrong_digits(result, test)
     pictures = None if options.no_plots else draw_pictures(model, history, result, data, watch)
     run.write_pictures(pictures or {})
-    run.write_config(status)
     if not options.no_report:
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
+    run.write_config(status)
     say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
@@ -303,7 +383,8 @@ def main(arguments: list[str] | None = None) -> None:
     watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
     stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None
     board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
-    run = make_run(options, train, outputs)
+    goes_on = options.resume is not None and bool(files_of(options.resume))
+    run = make_run(options, train, outputs, goes_on)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
@@ -312,26 +393,39 @@ def main(arguments: list[str] | None = None) -> None:
         say(said)
     if tenth:
         say(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
+    if options.resume is not None:
+        say(f"going on with {shown(run.folder)}" + ", which holds no checkpoint yet: from the start" * (not goes_on))
     history, code, status = fm.History(), 0, "finished"
     try:
-        train_model(options, model, train, loss, history, [c for c in (run, stopper, watch, board) if c is not None])
+        kept = [c for c in (run, stopper, watch, board) if c is not None]
+        train_model(options, model, train, loss, history, kept, run, goes_on)
     except KeyboardInterrupt as interrupt:
-        if not len(history):
+        resumable = bool(files_of(run.folder))
+        if not len(history) and not resumable:
             raise
-        code, status = 143 if isinstance(interrupt, Terminated) else 130, "interrupted"
-        weights = "" if stopper else "; the weights are those of the last step"
-        complain(f"train.py: interrupted after {len(history)} epochs{weights}")
+        code, status = 128 + getattr(interrupt, "number", signal.SIGINT), "interrupted"
+        way_on = f"; --resume {shown(run.folder)} goes on" if resumable else ""
+        complain(f"train.py: interrupted after {len(history)} epochs{way_on}")
     finally:
-        if not len(history):
+        if not len(history) and not files_of(run.folder):
             run.discard()  # nothing to leave in it
-    epoch = len(history) if status == "finished" else None
+    (epoch, step), end = history.weights_of, ""
     if stopper is not None and stopper.best_epoch is not None:
-        epoch, status = stopper.best_epoch, "stopped early" if stopper.stopped else status
+        (epoch, step), status = (stopper.best_epoch, 0), "stopped early" if stopper.stopped else status
         ended = f"{options.monitor} had not improved for {stopper.stale} epochs; " * stopper.stopped
-        say(f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}")
-    if not math.isfinite(history[-1].train_loss):
+        end = f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}"
+    if len(history) and not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
-    write_run(options, run, model, history, status, loss, train, test, watch, epoch)
+    run.config |= {"weights_of_epoch": epoch, "weights_of_step": step}
+    if len(history):
+        run.write_history(history)
+        run.write_model(model, epoch, step)
+    if end:
+        say(end)
+    if status == "interrupted" and (code != 128 + signal.SIGINT or not len(history)):
+        run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
+        sys.exit(code)
+    write_run(options, run, model, history, status, loss, train, test, watch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):

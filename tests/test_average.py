@@ -429,5 +429,5 @@ def test_the_buffers_of_the_average_count_in_the_memory():
     given = [None, Averaging(model, optimizer, optim.EMA(), 0, 1), Averaging(model, optimizer, optim.SWA(), 0, 1)]
     plain, ema, swa = (Engine(model, optimizer, 20, 16, 2, averaging=a).sum_of_buffers() for a in given)
     sizes = Engine(model, optimizer, 20, 16, 2).plan.sizes
-    assert ema - plain == 4 * (sizes["p"] + sizes["own_p"])
+    assert ema - plain == 3 * 4 * (sizes["p"] + sizes["own_p"])  # the average, and two copies to go back to
     assert swa == plain

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastmlp as fm
-from fastmlp.running import nodes
 from fastmlp.running.plan import obstacle
+from fastmlp.running.rows import batches as batches_of
+from fastmlp.running.rows import dtype_of
 
 # The same examples each run; a first call compiles.
 NETS = settings(deadline=None, max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -22,7 +23,7 @@ KINDS = [np.uint8, np.float32, np.float64]
 
 def evaluated(model, data):
     """What the graph makes of all rows in evaluation mode."""
-    x, _ = next(nodes.batches(data, np.arange(len(data)), [len(data)], nodes.dtype_of(model)))
+    x, _ = next(batches_of(data, np.arange(len(data)), [len(data)], dtype_of(model)))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     with fm.no_grad():

@@ -18,6 +18,7 @@ from fastmlp.running import nodes
 from fastmlp.running.engine import CHUNK_SECONDS, Engine
 from fastmlp.running.pace import Fixed, Pace
 from fastmlp.running.plan import Plan, obstacle
+from fastmlp.running.rows import batches as batches_of
 from fastmlp.training import train as training
 
 CASES = settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -530,7 +531,7 @@ def test_predictor_equals_the_graph_in_evaluation_mode(architecture, rows, kind,
     for module in model.modules():
         if isinstance(module, fm.nn.BatchNorm1d):
             module.running_mean[:], module.running_var[:] = 0.3, 2.0
-    x, _ = next(nodes.batches(data, np.arange(rows), [rows], np.float32))
+    x, _ = next(batches_of(data, np.arange(rows), [rows], np.float32))
     model.eval()
     with fm.no_grad():
         expected = model(x).data

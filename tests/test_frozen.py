@@ -13,6 +13,7 @@ from fastmlp.running import nodes
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed
 from fastmlp.running.plan import obstacle
+from fastmlp.running.rows import batches as batches_of
 from fastmlp.running.verify import verify
 from fastmlp.training import train as training
 
@@ -267,7 +268,7 @@ def test_options_of_a_group_are_its_own(name, rates):
         data, sizes = data_set(20, 3, 110), training._batch_sizes(110, 16, True)
         for epoch in range(2):
             order = np.random.default_rng(epoch).permutation(len(data))
-            for x, y in nodes.batches(data, order, sizes, np.float32):
+            for x, y in batches_of(data, order, sizes, np.float32):
                 apart.zero_grad()
                 nn.CrossEntropyLoss()(apart(x), y).backward()
                 [optimizer.step() for optimizer in alone]

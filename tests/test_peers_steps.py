@@ -8,10 +8,10 @@ from test_engine import data_set
 from test_frozen import FROZEN, net
 
 from fastmlp import Parameter, nn, optim
-from fastmlp.running import nodes
 from fastmlp.running.averaging import Averaging
 from fastmlp.running.clip import Clip
 from fastmlp.running.engine import Engine
+from fastmlp.running.rows import batches as batches_of
 from fastmlp.training import train as training
 
 torch = pytest.importorskip(
@@ -60,7 +60,7 @@ def torch_steps(twin, rule, data, after_backward=lambda: None, after_step=lambda
     sizes = training._batch_sizes(len(data), 16, True)
     for epoch in range(EPOCHS):
         order = np.random.default_rng(epoch).permutation(len(data))
-        for x, y in nodes.batches(data, order, sizes, np.float64):
+        for x, y in batches_of(data, order, sizes, np.float64):
             rule.zero_grad()
             torch.nn.functional.cross_entropy(twin(torch.tensor(x.data)), torch.tensor(y)).backward()
             after_backward()
@@ -168,9 +168,7 @@ def test_averages(name):
             engine.epoch(data, order, sizes)
             averaging.end_of_epoch()
             averaging.show(data, order, sizes)
-            batches = [
-                (torch.tensor(x.data), torch.tensor(y)) for x, y in nodes.batches(data, order, sizes, np.float64)
-            ]
+            batches = [(torch.tensor(x.data), torch.tensor(y)) for x, y in batches_of(data, order, sizes, np.float64)]
             for x, y in batches:
                 peer_rule.zero_grad()
                 torch.nn.functional.cross_entropy(twin(x), y).backward()

@@ -233,6 +233,6 @@ def test_csv_of_a_run_and_of_no_epochs(tmp_path):
 def test_batches_refuse_rows_that_are_not_there():
     data = fm.Dataset(np.zeros((5, 2), np.uint8), np.zeros(5, np.int64))
     with pytest.raises(ValueError, match="batches: sizes add up to 6 rows or more; order has 5"):
-        list(fm.running.nodes.batches(data, np.arange(5), [3, 3], np.float32))
+        list(fm.running.rows.batches(data, np.arange(5), [3, 3], np.float32))
     with pytest.raises(IndexError):
-        list(fm.running.nodes.batches(data, np.array([0, 9]), [2], np.float32))
+        list(fm.running.rows.batches(data, np.array([0, 9]), [2], np.float32))

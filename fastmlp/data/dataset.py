@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
+from ..kernels.shuffle import permutation
 from ..machine import WORTH_ASKING, check_memory
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
 from .frames import rows_of, targets_of, weight_of
@@ -57,6 +58,7 @@ class Dataset:
     sample_weight: np.ndarray | None
     feature_names: tuple[str, ...] | None
     target_names: tuple[str, ...] | None
+    source: dict[str, Any] | None = None  # of a set that was read from a path: what `load` was given, and which it is
 
     def __init__(
         self,
@@ -269,7 +271,7 @@ class Dataset:
         """Return the row numbers of `(rest, held_out)`, each ascending, without a copy of the data.
 
         held_out: a fraction of the rows, 0 < held_out < 1, rounded, with at least one row in each part; or
-        their count, an integer in 1 .. N - 1. They are the first of `default_rng(seed).permutation(N)`.
+        their count, an integer in 1 .. N - 1. They are the first of `kernels.shuffle.permutation`.
         """
         n = len(self)
         if n < 2:
@@ -285,7 +287,7 @@ class Dataset:
                 raise ValueError(f"split: held_out is {held_out}; a fraction must be between 0 and 1")
             count = min(max(round(float(held_out) * n), 1), n - 1)
         check.whole("split: seed", seed, 0)
-        order = np.random.default_rng(seed).permutation(n)
+        order = permutation(np.arange(n), int(seed))
         return np.sort(order[count:]), np.sort(order[:count])
 
 

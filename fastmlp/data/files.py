@@ -50,7 +50,14 @@ def load(
     Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged, MemoryError where
     the arrays together take more memory than there is; they are not read then.
     """
-    place = check.path("load: path", path)
+    train, test = _load(check.path("load: path", path), scale, kind)
+    train.source = {"path": str(Path(path).absolute()), "scale": scale, "kind": kind, "set": 0}
+    if test is not None:
+        test.source = train.source | {"set": 1}
+    return train, test
+
+
+def _load(place: Path, scale: float | None, kind: str | None) -> tuple[Dataset, Dataset | None]:
     if place.is_dir():
         if files := find_idx(place):
             return _load_folder(place, files, scale, kind)

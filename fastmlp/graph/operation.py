@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +14,29 @@ from .. import kernels
 from .tensor import FLOATS, Array, Node, Tensor, is_grad_enabled, result
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class GivenUpError(Exception):
+    """A pass is given up, on the way; see `interruptible`."""
+
+
+class _Interruption(threading.local):
+    """Who is asked in this thread, before each operation, whether to go on."""
+
+    look: Callable[[], None] | None = None
+
+
+_interruption = _Interruption()
+
+
+@contextmanager
+def interruptible(look: Callable[[], None]) -> Iterator[None]:
+    """Within this, `look` is called before each operation of this thread; what it raises ends the pass."""
+    _interruption.look = look
+    try:
+        yield
+    finally:
+        _interruption.look = None
 
 
 def flushed(function: F) -> F:
@@ -61,6 +86,8 @@ class Operation(Node):
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """`run`, with denormal numbers flushed to zero."""
+        if _interruption.look is not None:
+            _interruption.look()
         word = kernels.flush_denormals()
         try:
             return self.run(dy)
@@ -80,6 +107,8 @@ def output(
     kind: type[Operation], inputs: tuple[Tensor, ...], y: Array, save: dict[str, Array] | None = None, **facts: Any
 ) -> Tensor:
     """The result y of an operation. Where it is recorded, a node of this kind that saved arrays and knows facts."""
+    if _interruption.look is not None:
+        _interruption.look()
     if not (is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
         return Tensor(y)
     node = kind(inputs)

@@ -17,7 +17,7 @@ from .batch import GATHER, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
-from .jit import announce_compiling, kernel
+from .jit import announce_compiling, kernel, processor
 from .linear import linear_backward, linear_forward, linear_update_bias, linear_update_weight
 from .loss import (
     accuracy_score,
@@ -71,6 +71,7 @@ __all__ = [
     "pack",
     "packed_shape",
     "padded",
+    "processor",
     "product",
     "product_dw",
     "product_dx",

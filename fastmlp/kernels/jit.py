@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import numba
+from llvmlite import binding as llvm
 from llvmlite.binding import ffi
 from numba import types
 from numba.core import event
@@ -106,6 +107,13 @@ def _for_any_number(compiled: Any) -> Any:
 
     compiled.get_call_template = plain
     return compiled
+
+
+def processor() -> str:
+    """The processor that kernels are compiled for, and the instructions that it has, as LLVM names them."""
+    features = sorted(name for name, there in llvm.get_host_cpu_features().items() if there)
+    digest = hashlib.sha256(" ".join(features).encode()).hexdigest()[:8]
+    return f"{llvm.get_host_cpu_name()} with {len(features)} features ({digest})"
 
 
 class _FirstCompile(event.Listener):

@@ -137,7 +137,7 @@ class Average(NamedTuple):
 
 class Buffers(NamedTuple):
     """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
-    activations and their gradients.
+    activations and their gradients. `kept` is the layers' state as it was before the step.
     """
 
     p: Any
@@ -146,6 +146,7 @@ class Buffers(NamedTuple):
     v: Any
     u: Any
     state: Any
+    kept: Any
     act: Any
     dact: Any
 

@@ -10,6 +10,9 @@ A step:  forward   a layer waits where it needs columns or rows of its input tha
          backward  dx of each layer, from the last; waits as the forward does
          update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece; where gradients
                   are clipped, all of them first
+Until the update nothing is changed but the state of norms, which `keep_state` can put back: a step is given up where
+somebody asks for it, or where the loss is not finite. An update that has begun is finished.
+
 The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
 threads. That costs less than two more waits.
 """
@@ -20,10 +23,12 @@ from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
-from .simd import atomic_load, view
-from .threads import LEAVING, share, wait_for_all
+from .simd import atomic_load, atomic_store, view
+from .threads import DIVERGED, LEAVING, STOP, is_asked_to_stop, share, wait_for_all
 from .updates import prepare
 from .updates import step as one_step
+
+ROWS_AT_ONCE = 2048  # of a product: between them a thread looks whether the step is given up; a multiple of the tile's
 
 
 @inner
@@ -70,6 +75,12 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 
 
 @inner
+def piece_of(row, rows, first):
+    """The end of the rows from `first` on that are made at once: all, but of a product only so many."""
+    return min(first + ROWS_AT_ONCE, rows) if row.form == LINEAR else rows
+
+
+@inner
 def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scales, step, lo, hi):
     """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them.
 
@@ -107,6 +118,28 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
 
 
 @inner
+def keep_state(plan, rows, lanes, threads, thread, state, kept):
+    """This thread's columns of the state of every norm, into `kept`; the other way round they are put back."""
+    for layer in range(plan.shape[0]):
+        row = plan[layer]
+        if row.form == NORM and not row.by_rows:  # what owns rows carries nothing from step to step
+            lo, hi = part_of(row, rows, lanes, threads, thread)
+            for k in range(row.state_rows):
+                at = row.state + k * row.state_width
+                for c in range(at + lo, at + hi):
+                    kept[c] = state[c]
+
+
+@inner
+def is_finite(losses, lo, hi):
+    """Whether the losses of these rows are."""
+    total = 0.0
+    for n in range(lo, hi):
+        total += losses[n] * 0.0
+    return total == 0.0
+
+
+@inner
 def share_out(weights, order, start, factor, r):
     """r[n] = w / Σ w q of the rows of a batch, or factor w for the sum; returns Σ w q.
 
@@ -136,7 +169,7 @@ def train_steps(
     Thread 0 adds up, row by row, so that sums do not depend on the number of threads: sums[0] Σ w times the losses, the
     batch's loss times its divisor, and sums[3] the divisors Σ w q; sums[1] Σ w times the scores, and sums[4] what they
     are divided by. sums[2] is the step that all threads have come to: who called knows it also where an exception takes
-    the answer.
+    the answer. A step that is given up counts as none, and leaves sums, parameters and state as they were.
     """
     plan, lanes = net.plan, net.lanes
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
@@ -155,6 +188,7 @@ def train_steps(
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]
         mass = share_out(batches.weights, batches.order, start, loss.factor, r[:N])
+        keep_state(plan, N, lanes, threads, thread, shared.state, shared.kept)
 
         for layer in range(layers):
             row = plan[layer]
@@ -165,7 +199,15 @@ def train_steps(
             x = view(my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in))
             y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
             p = my_p if row.alone else shared.p
-            forward_layer(row, lanes, net.tiles, net.numbers[layer], x, y, p, shared.state, True, step, lo, hi)
+            first_row = 0
+            while first_row < N:
+                last_row = piece_of(row, N, first_row)
+                if atomic_load(gate, STOP) == 0:
+                    forward_layer(
+                        row, lanes, net.tiles, net.numbers[layer], x[first_row:last_row], y[first_row:last_row], p,
+                        shared.state, True, step, lo, hi,
+                    )  # fmt: skip
+                first_row = last_row
 
         if not end.alone:
             turn = wait_for_all(gate, threads, turn, patience)
@@ -177,6 +219,9 @@ def train_steps(
         terms = own.terms[thread if end.alone else 0]
         forms.call_loss(loss.forward, z, targets, r, kept, terms, loss.numbers, end.columns, lo, hi)
         forms.call_loss(loss.backward, z, targets, r, kept, dz, loss.numbers, end.columns, lo, hi)
+        if atomic_load(gate, STOP) == 0 and not is_finite(terms[0], lo, hi):
+            atomic_store(gate, DIVERGED, 1)
+            atomic_store(gate, STOP, 1)
         forms.call_score(loss.score, z, targets, all_terms, loss.score_numbers, end.columns, mine_lo, mine_hi)
         if not end.alone:
             turn = wait_for_all(gate, threads, turn, patience)
@@ -199,9 +244,21 @@ def train_steps(
                 )
                 y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
                 p = my_p if row.alone else shared.p
-                backward_layer(row, net, net.numbers[layer], dy, x, y, dx, p, shared.state, scratch, step, lo, hi)
+                first_row = 0
+                while first_row < N:
+                    last_row = piece_of(row, N, first_row)
+                    rows = slice(first_row, last_row)
+                    if atomic_load(gate, STOP) == 0:
+                        backward_layer(
+                            row, net, net.numbers[layer], dy[rows], x[rows], y[rows], dx[rows], p, shared.state,
+                            scratch, step, lo, hi,
+                        )  # fmt: skip
+                    first_row = last_row
 
         turn = wait_for_all(gate, threads, turn, patience)  # until here, others may have read this thread's weights
+        if is_asked_to_stop(gate, threads):
+            keep_state(plan, N, lanes, threads, thread, shared.kept, shared.state)
+            return step
         if thread == 0:
             total, weighted = 0.0, batches.weights.shape[0] > 0
             for n in range(N):
@@ -241,6 +298,6 @@ def train_steps(
         turn = wait_for_all(gate, threads, turn, patience)
         if thread == 0:
             sums[2] = step + 1
-        if threads > 1 and atomic_load(gate, LEAVING) != 0:
+        if is_asked_to_stop(gate, threads) or (threads > 1 and atomic_load(gate, LEAVING) != 0):
             return step + 1
     return last

@@ -4,7 +4,10 @@ from .jit import inner, kernel
 from .simd import atomic_add, atomic_load, atomic_store, let_others_run, spin_pause
 
 # Places in the `gate`, an int64 array of GATE_SIZE zeros; each has a cache line, or two, of its own.
-ARRIVED, OPENED, LEAVE, LEAVING, BROKEN, GATE_SIZE = 0, 16, 32, 48, 64, 80
+# ARRIVED, OPENED: how many have come, how often it has opened. LEAVE: somebody needs a core; STOP: the step is to be
+# given up, as nothing is changed yet; LEAVING, STOPPING: the same as all of them read it after a gate. DIVERGED: a
+# row's loss is not finite. BROKEN: somebody will not come.
+ARRIVED, OPENED, LEAVE, LEAVING, STOP, STOPPING, DIVERGED, BROKEN, GATE_SIZE = range(0, 16 * 9, 16)
 
 
 @inner
@@ -27,6 +30,7 @@ def wait_for_all(gate, threads, turn, patience):
     if threads > 1:
         if atomic_add(gate, ARRIVED, 1) == threads * (turn + 1) - 1:
             atomic_store(gate, LEAVING, atomic_load(gate, LEAVE))
+            atomic_store(gate, STOPPING, atomic_load(gate, STOP))
             atomic_store(gate, OPENED, turn + 1)
         else:
             looks = 0
@@ -40,6 +44,12 @@ def wait_for_all(gate, threads, turn, patience):
                     atomic_store(gate, LEAVE, 1)
                     let_others_run()
     return turn + 1
+
+
+@inner
+def is_asked_to_stop(gate, threads):
+    """Whether the step is to be given up: the same answer for all threads between two gates."""
+    return atomic_load(gate, STOPPING if threads > 1 else STOP) != 0
 
 
 @kernel

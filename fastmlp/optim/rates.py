@@ -120,6 +120,17 @@ class Rates:
             momenta = row[:, 1] = np.where(np.isnan(row[:, 1]), momenta, row[:, 1])
         return rates
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the rates began, and what the schedule has seen."""
+        schedule = None if self.schedule is None else self.schedule.state_dict()
+        return {"start": list(self.start), "ahead": self.ahead, "schedule": schedule}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.start, self.ahead = [float(rate) for rate in state["start"]], int(state["ahead"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+
     def words(self) -> str:
         """A line: the rates at the start of this call, in the middle and at the end; an empty text for none."""
         if self.schedule is None or self.done == self.epochs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from ..graph.operation import flushed, kernel_array
 from ..kernels.average import move_average
 from ..nn import Layer, Module
 from ..optim import Average, Optimizer
-from . import nodes
+from . import rows
+
+HURRY_SECONDS = 0.3  # for the statistics of an average, where somebody waits
 
 
 class Averaging:
@@ -25,7 +29,7 @@ class Averaging:
 
     def __init__(self, model: Module, optimizer: Optimizer, rule: Average, done: int, epochs: int) -> None:
         self.model, self.optimizer, self.rule = model, optimizer, rule
-        self.epoch, self.first, self.inside = done, rule.begins(epochs), False
+        self.epoch, self.first, self.inside, self.counted = done, rule.begins(epochs), False, False
         self.average: dict[str, Array] = {}  # of the parameters, by name
         kept = optimizer.averaged
         self.raw: dict[str, Array] = _copied(kept.get("raw", {}))  # of the whole state, while the model has the average
@@ -44,7 +48,7 @@ class Averaging:
 
     def begin(self) -> None:
         """Before an epoch: the model gets its raw numbers back."""
-        self.inside = True
+        self.inside, self.counted = True, False
         parameters = dict(self.model.named_parameters())
         for name, array in self.model.state_dict().items():
             if _same(array, self.shown.get(name)) and name in self.raw and self.raw[name].shape == array.shape:
@@ -56,9 +60,30 @@ class Averaging:
         }
         self.raw = {}
 
-    def weights(self, steps: int) -> Array:
-        """(steps,): how far the average goes after each step of this epoch; empty where it waits for the end of it."""
-        return np.array([self.rule.weight(self.count + step) for step in range(steps if self.by_steps else 0)])
+    def numbers(self) -> dict[str, Array]:
+        """The state of the model as training goes on from it, also where it half has the average."""
+        return self.raw if self.inside and self.raw else self.model.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it holds, for a training that goes on later; the arrays are its own."""
+        return {
+            "epoch": self.epoch, "inside": self.inside, "counted": self.counted, "count": self.count,
+            "average": self.average if self.inside else {}, "raw": {} if self.inside else self.raw, "shown": self.shown,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; the model holds `numbers`."""
+        self.epoch, self.inside, self.counted = int(state["epoch"]), state["inside"], state["counted"]
+        self.count, self.average = int(state["count"]), state["average"]
+        self.raw, self.shown = state["raw"], state["shown"]
+
+    def weights(self, steps: int, first: int = 0) -> Array:
+        """(steps,): how far the average goes after each step of this epoch; empty where it waits for the end of it.
+
+        first: how many steps of the epoch it has gone already.
+        """
+        steps_before = self.count - first
+        return np.array([self.rule.weight(max(steps_before + s, 0)) for s in range(steps if self.by_steps else 0)])
 
     @flushed
     def go_on(self, weight: float) -> None:
@@ -70,8 +95,11 @@ class Averaging:
             move_average(average.reshape(-1), kernel_array(parameter.data).reshape(-1), weight)
         self.count += 1
 
-    def end_of_epoch(self) -> None:
-        """After a whole epoch. Until the first that counts, the average is the weights."""
+    def end_of_epoch(self, whole: bool = True) -> None:
+        """After an epoch. Until the first that counts, the average is the weights; one that is not whole is none."""
+        if not whole or self.counted:
+            return
+        self.counted = True
         self.epoch += 1
         if self.epoch < self.first:
             self.go_on(1.0)
@@ -79,10 +107,11 @@ class Averaging:
         elif not self.by_steps:
             self.go_on(self.rule.weight(self.count))
 
-    def show(self, data: Dataset, order: Array, sizes: list[int]) -> None:
+    def show(self, data: Dataset, order: Array, sizes: list[int], hurry: bool = False) -> None:
         """The model gets the average, and the statistics of its norms are measured anew, on the rows of `order`.
 
-        Nothing happens where it has it; where Ctrl-C ended a first call half way, a second makes it whole.
+        hurry: on as many of them as HURRY_SECONDS allow. Nothing happens where it has it; where Ctrl-C ended a first
+        call half way, a second makes it whole.
         """
         if not self.inside:
             return
@@ -91,14 +120,16 @@ class Averaging:
         for name, average in self.average.items():
             _put(state[name], average)
         if not all(_same(average, self.raw[name]) for name, average in self.average.items()):
-            measure_statistics(self.model, data, order, sizes)
+            measure_statistics(self.model, data, order, sizes, HURRY_SECONDS if hurry else math.inf)
         self.shown = _copied(state)
         self.optimizer.averaged = {"kind": self.kind, "count": self.count, "raw": self.raw, "shown": self.shown}
         self.inside = False
 
 
-def measure_statistics(model: Module, data: Dataset, order: Array, sizes: list[int]) -> None:
+def measure_statistics(model: Module, data: Dataset, order: Array, sizes: list[int], seconds: float = math.inf) -> None:
     """Running means and variances of the weights that the model has: the mean over these batches, in training mode.
+
+    No batch is begun after so many seconds.
 
     As torch.optim.swa_utils.update_bn. Layers in evaluation mode keep theirs, counters of dropout stay.
     """
@@ -110,12 +141,15 @@ def measure_statistics(model: Module, data: Dataset, order: Array, sizes: list[i
     drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and hasattr(m, "step")]
     steps = [layer.step for layer in drawing]
     whole = {name: array.copy() for name, array in model.named_buffers() if array.dtype.kind != "f"}
+    start = perf_counter()
     try:
         with no_grad():
-            for batch, (x, _) in enumerate(nodes.batches(data, order, sizes, nodes.dtype_of(model))):
+            for batch, (x, _) in enumerate(rows.batches(data, order, sizes, rows.dtype_of(model))):
                 for norm in measured:
                     norm.momentum = 1 / (batch + 1)
                 model(x)
+                if perf_counter() - start > seconds:
+                    break
     finally:
         for norm, momentum in zip(measured, momenta, strict=True):
             norm.momentum = momentum

@@ -7,9 +7,11 @@ makes of rows; `fit`, `evaluate` and the scripts come through here.
 from __future__ import annotations
 
 import copy
+import math
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,12 +21,14 @@ from ..machine import available_cores
 from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
-from . import nodes
 from .averaging import Averaging
 from .clip import Clip
+from .divergence import Divergence, WayBack, is_good, largest_gradient, name_of_first
 from .engine import Engine
+from .nodes import Nodes
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
+from .rows import batches, dtype_of
 from .trust import check_rows, check_takes_weights, check_targets, weights_of
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
@@ -51,7 +55,7 @@ def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int |
     if any("forward" in module.__dict__ for module in model.modules()):  # a copy would call the original
         return None
     try:
-        x, _ = next(nodes.batches(data, np.arange(rows), [rows], nodes.dtype_of(model)))
+        x, _ = next(batches(data, np.arange(rows), [rows], dtype_of(model)))
         twin = copy.deepcopy(model)
         with no_grad(), evaluating():
             z = twin(x)
@@ -69,6 +73,17 @@ def checked_output(caller: str, model: Module, z: Any, rows: int) -> Array:
     return z.data
 
 
+class Pauses:
+    """What a training does between chunks of steps: look for Ctrl-C, keep a checkpoint. This one does nothing."""
+
+    def limit(self, step: int) -> int:
+        """The step of the epoch, above this one, at which a chunk must end."""
+        return sys.maxsize
+
+    def after_chunk(self, trainer: Trainer) -> None:
+        """Called when some steps are done; `trainer.give()` brings the model up to date. What it raises ends all."""
+
+
 class Trainer:
     """What trains a model epoch by epoch, in batches of at most `room` rows. Use `with`: it ends the threads.
 
@@ -76,6 +91,7 @@ class Trainer:
     an option or add a layer. So engine and graph do the same, to the bit, and what runs may change between epochs.
     `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
     weights: (N,) what each row of `data` counts in the loss; where None, its `sample_weight`.
+    `divergence` says what was found where an epoch ended as its numbers left what a float can hold.
     """
 
     def __init__(
@@ -99,7 +115,10 @@ class Trainer:
         self.clip, self.averaging = clip or Clip(), averaging
         self.rows: tuple[Array, list[int]] = np.zeros(0, np.int64), []  # of the last epoch, and its batches' sizes
         self.engine: Engine | None = None
-        self.reason, self.ran_on = "", "engine"
+        self.nodes = Nodes(model, optimizer, loss, say, weights, self.clip, averaging=averaging)
+        self.runner: Engine | Nodes = self.nodes
+        self.way_back, self.divergence = WayBack(), cast("Divergence | None", None)
+        self.reason, self.ran_on, self.opened = "", "engine", 0  # the number of the epoch that was opened last
         self.prepare()
 
     def __enter__(self) -> Trainer:
@@ -120,7 +139,7 @@ class Trainer:
             if isinstance(module, Layer):
                 module.check()
         self.optimizer.check()
-        self.loss.try_out(nodes.dtype_of(self.model))
+        self.loss.try_out(dtype_of(self.model))
         reason = obstacle(self.model, self.optimizer) or ""
         if not reason and not self.loss.runs_on_engine():
             reason = f"{type(self.loss).__name__} declares no kernels for its forward"
@@ -136,6 +155,7 @@ class Trainer:
         else:
             self.close()
             self.engine = self._engine()
+        self.runner = self.engine or self.nodes
 
     def _width(self) -> int:
         """Numbers in a row's targets; 0 where a callback has put something else in their place, which is refused."""
@@ -158,46 +178,115 @@ class Trainer:
             self.say(f"of {engine.ceiling} threads {threads} could be started; the training goes on without the others")
         return engine
 
-    def epoch(
-        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None = None
-    ) -> tuple[float, float]:
-        """One pass over the rows `order`: (mean loss, score). The arguments are those of `Engine.epoch`.
+    def stop(self) -> None:
+        """Ask for the end of the chunk that runs: a step that has changed nothing yet is given up."""
+        self.runner.stop()
 
-        The loss is that of the weights that are trained; where they are averaged, the model holds their average after.
+    def give(self) -> None:
+        """Bring the model and the optimizer up to date, within an epoch."""
+        self.runner.give()
+
+    @property
+    def step(self) -> int:
+        """The steps of this epoch that the model and the optimizer hold."""
+        return self.runner.given
+
+    def tally(self) -> Array:
+        """(5,) what the steps of this epoch have added up so far."""
+        return self.runner.tally()
+
+    def epoch(
+        self,
+        order: Array,
+        sizes: list[int],
+        on_rows: Callable[[int, float, float], Any],
+        rates: Array | None = None,
+        done: Array | None = None,
+        pauses: Pauses | None = None,
+        number: int = 1,
+    ) -> tuple[float, float]:
+        """One pass over the rows `order` in batches of `sizes`: (mean loss, score).
+
+        on_rows(rows, mean loss so far, score so far) is called after each chunk of steps, and `pauses` too. rates as
+        those of `Engine.begin`. done: `tally()` where some steps of this epoch are done already; its number is for
+        sentences. The loss is that of the weights that are trained; where they are averaged, the model holds their
+        average after. Where it is not finite, `divergence` is set, and the model holds the last good weights.
         """
         self.rows = order, sizes
-        if self.averaging is not None:
+        if self.averaging is not None and done is None:
             self.averaging.begin()
-        result = self._epoch(order, sizes, on_rows, rates)
+        mean = self._epoch(order, sizes, on_rows, rates, done, pauses or Pauses(), number)
         if self.averaging is not None:
-            self.averaging.end_of_epoch()
+            self.averaging.end_of_epoch(self.divergence is None)
             self.averaging.show(self.data, order, sizes)
-        return result
+        return mean
 
     def leave(self, kind: type[BaseException] | None, *exception: object) -> None:
         """Give the model its average, also where an epoch was not whole; called with what has ended the training.
 
-        Where that is an error, the rows may be at fault: then nothing is measured on them.
+        Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C it is measured
+        on the first of them, so that nobody waits.
         """
         if self.averaging is not None:
             order, sizes = self.rows
             interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-            self.averaging.show(self.data, order, sizes if kind is None or interrupted else [])
+            self.averaging.show(self.data, order, sizes if kind is None or interrupted else [], hurry=interrupted)
 
     def _epoch(
-        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None
-    ) -> tuple[float, float]:
+        self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,
+        done: Array | None, pauses: Pauses, number: int,
+    ) -> tuple[float, float]:  # fmt: skip
         self.prepare()
         weights, _ = weights_of("fit", self.data, self.weights)
         if weights is not None and not weights[order].any():
             raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
-        if self.engine is not None:
-            return self.engine.epoch(self.data, order, sizes, on_rows, rates)
-        averaging, moves = self.averaging, self.averaging.weights(len(sizes)) if self.averaging else ()
-        return nodes.epoch(
-            self.model, self.optimizer, self.loss, self.data, order, sizes, on_rows, rates, self.say, self.weights,
-            self.clip, lambda step: averaging.go_on(moves[step]) if averaging and len(moves) else None,
-        )  # fmt: skip
+        runner, first = self.runner, 0 if done is None else int(done[2])
+        runner.begin(self.data, order, sizes, rates, first, done)
+        self.opened = number
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        try:
+            self.way_back.begin(runner)
+            while runner.step < len(sizes):
+                before = runner.step
+                bad = runner.chunk(min(len(sizes), pauses.limit(before)))
+                if bad or not is_good(runner):
+                    self._go_back(order, bounds, bad, rates, number)
+                    return math.nan, math.nan
+                if runner.step > before:
+                    on_rows(int(bounds[runner.step] - bounds[before]), *runner.mean())
+                    self.way_back.after()
+                pauses.after_chunk(self)
+        finally:
+            runner.give()
+        return runner.mean()
+
+    def _go_back(self, order: Array, bounds: Array, given_up: bool, rates: Array | None, number: int) -> None:
+        """Back to the weights of the last finite loss, and say in `divergence` what was found."""
+        runner, steps = self.runner, len(bounds) - 1
+        bad = runner.step if given_up else self.way_back.first_bad(runner.step)
+        what = "the loss" if given_up or not np.isfinite(runner.sums).all() else "a weight"
+        layer = ""
+        runner.give()
+        if bad < steps:
+            layer = self._ask(order[bounds[bad] : bounds[bad + 1]], lambda x, *_: name_of_first(self.model, x)) or ""
+        target = bad - 1 if given_up else bad
+        gradient = math.nan, ""
+        kept = target if self.way_back.go(target, steps) else 0
+        runner.give()
+        if kept >= 0 and (bad or not given_up):
+            rows = order[bounds[kept] : bounds[kept + 1]]
+            gradient = self._ask(rows, lambda *batch: largest_gradient(self.model, self.loss, *batch)) or gradient
+        lr = float(self.optimizer.param_groups[0]["lr"] if rates is None else rates[max(kept, 0)].flat[0])
+        self.divergence = Divergence(number, bad + 1, steps, what, layer, lr, *gradient, kept)
+
+    def _ask(self, rows: Array, measure: Callable[..., Any]) -> Any:
+        """What `measure` says of a batch of these rows; None where the model cannot be copied, or asked."""
+        try:
+            x, targets = next(batches(self.data, rows, [len(rows)], dtype_of(self.model)))
+            weights, _ = weights_of("fit", self.data, self.weights)
+            return measure(x, targets, None if weights is None else weights[rows])
+        except Exception:  # of somebody else's code: what is said is then shorter
+            return None
 
 
 def outputs(
@@ -217,7 +306,7 @@ def outputs(
         return
     size, done = min(batch_size, GRAPH_BATCH), 0
     sizes = [min(size, len(data) - start) for start in range(0, len(data), size)]
-    for x, _ in nodes.batches(data, order, sizes, nodes.dtype_of(model)):
+    for x, _ in batches(data, order, sizes, dtype_of(model)):
         z = _evaluated(model, x)
         yield done, z
         done += len(z)
@@ -229,7 +318,7 @@ def asker(model: Module) -> Callable[[Array], Array]:
 
 
 def _asked(model: Module, x: Array) -> Array:
-    dtype = nodes.dtype_of(model)
+    dtype = dtype_of(model)
     return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0))))
 
 

@@ -22,24 +22,16 @@ from ..graph.operation import flushed
 from ..kernels import clip as clipping
 from ..kernels import forms, layout, steps
 from ..kernels.average import move_averages
-from ..kernels.linear import PIECE
-from ..kernels.threads import BROKEN, GATE_SIZE
-from ..machine import check_memory
-from ..nn import CrossEntropyLoss, Loss, Module
-from ..optim import Optimizer
-from .averaging import Averaging
-from .clip import Clip
-from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
-from .team import Team
+from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP
+from ..nn import Loss
+from .buffers import Buffers
+from .plan import Slot, obstacle, put, take, trained_parameters
 from .trust import batch_bounds, check_rows, check_targets, weights_of
-from .verify import verify
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
-GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
-class Engine(OfThisProcess):
+class Engine(Buffers):
     """Training of one model with one optimizer and one loss.
 
     features  columns of a row            room     most rows of a batch
@@ -55,86 +47,9 @@ class Engine(OfThisProcess):
     Error: ValueError for a model that `obstacle` names a reason for.
     """
 
-    def __init__(
-        self,
-        model: Module,
-        optimizer: Optimizer,
-        features: int,
-        room: int,
-        ceiling: int,
-        pace: Pace | None = None,
-        chunk_steps: int | None = None,
-        loss: Loss | None = None,
-        width: int | None = None,
-        row_weights: Array | None = None,
-        clip: Clip | None = None,
-        averaging: Averaging | None = None,
-    ) -> None:
-        if reason := obstacle(model, optimizer):
-            raise ValueError(f"Engine: {reason}")
-        self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
-        self.averaging = averaging if averaging is not None and averaging.by_steps else None
-        self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
-        self.plan = plan = Plan(model, features, room)
-        dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
-        self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
-        self.row_weights = row_weights
-        self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
-        verify(plan)
-        check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
-        self.weights = Weights(plan, ceiling)
-        self.kept = self._kept()
-        kept = [name in self.kept for name in (*optimizer.arrays, "", "", "")[:3]]
-        m, v, u = (zeros(self.weights.p.shape if there else (1,), dtype) for there in kept)
-        self.arrays: tuple[Array, Array, Array] = (m, v, u)
-        m, v, u = (zeros(self.weights.own_p.shape if there else (ceiling, 1), dtype) for there in kept)
-        self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
-        shapes = self.weights.p.shape, self.weights.own_p.shape
-        self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
-        shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
-        self.average = layout.Average(np.zeros(0), zeros(shapes[0], dtype), zeros(shapes[1], dtype), 0)
-        self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
-        self.counts = np.zeros(len(plan.slots), np.int64)
-        guard = GUARD_ROWS * plan.widest
-        self.act, self.dact = (zeros((max(sizes[name], 1),), dtype) for name in ("act", "dact"))
-        self.own_act, self.own_dact = (zeros((ceiling, sizes[name] + guard), dtype) for name in ("own_act", "own_dact"))
-        self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
-        self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
-        self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
-        self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
-        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
-        self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
-        self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
-        rule, pair, keep = (
-            type(optimizer),
-            self.loss.pair_for(self.width),
-            (clipping.keep_scale, clipping.keep_gradient),
-        )
-        self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
-        self.keep_at = (0, 0)
-        if self.clip.on:
-            self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
-        self.loss_at = (
-            forms.address(pair[0], "loss_forward", dtype),
-            forms.address(pair[1], "loss_backward", dtype),
-            forms.address(self.loss.score.kernel, "score", dtype),
-        )
-        self.patience = patience()
-        self.team, self.sums = Team(ceiling), np.zeros(5)  # what `train_steps` adds up, and the step it came to
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.refresh()
-
-    def sum_of_buffers(self) -> int:
-        """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
-        plan, sizes, kept = self.plan, self.plan.sizes, len(self._kept())
-        shared = (1 + kept) * sizes["p"] + sizes["state"] + sizes["act"] + sizes["dact"]
-        own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
-        if self.averaging is not None:
-            shared += sizes["p"] + sizes["own_p"]
-        if self.clip.on:
-            shared, own = shared + sizes["p"], own + sizes["own_p"]
-        own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
-        a_row = 8 * (3 + self.width) + plan.dtype.itemsize  # of the loss, and its targets
-        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
 
     def fits(self) -> bool:
         """Whether model and optimizer still are what it was made from, but for numbers, options and state.
@@ -143,10 +58,6 @@ class Engine(OfThisProcess):
         """
         same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
         return same and self._kept() <= self.kept
-
-    def _kept(self) -> set[str]:
-        """The arrays that the rule keeps for any of its groups: those there is room for."""
-        return {name for group in self.optimizer.param_groups for name in self.optimizer.arrays_of(group)}
 
     def __enter__(self) -> Engine:
         return self
@@ -191,34 +102,67 @@ class Engine(OfThisProcess):
     ) -> tuple[float, float]:
         """Train on the rows `order` of a Dataset in batches of `sizes`; returns (mean loss, score).
 
-        on_chunk(rows, mean loss so far, score so far) is called after each chunk. rates: (steps, groups), the learning
-        rate of each step for each parameter group, or (steps, groups, 2) with the momentum, as `Optimizer.set_rates`
-        takes them; None for what stands in the groups. The model's and the optimizer's arrays hold the result when this
-        returns, and also when an exception, such as Ctrl-C, ends it early: that of whole steps. Where the exception
-        comes from a kernel, its step is not whole: they hold what they held before the epoch.
+        on_chunk(rows, mean loss so far, score so far) is called after each chunk. The model's and the optimizer's
+        arrays hold the result when this returns, and also when an exception, such as Ctrl-C, ends it early: that of
+        whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held before.
+        Where a loss is not finite it ends there with NaN, and they hold the weights that have made it so.
+        """
+        self.begin(data, order, sizes, rates)
+        try:
+            while self.step < len(sizes):
+                before = self.step
+                if self.chunk(len(sizes)):
+                    return math.nan, math.nan
+                on_chunk(int(self.batches.bounds[self.step] - self.batches.bounds[before]), *self.mean())
+        finally:
+            self.give()
+        return self.mean()
+
+    def begin(
+        self,
+        data: Dataset,
+        order: Array,
+        sizes: list[int],
+        rates: Array | None = None,
+        first: int = 0,
+        sums: Array | None = None,
+    ) -> None:
+        """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already.
+
+        sums: what those have added up. rates: (steps, groups), the learning rate of each step for each parameter
+        group, or (steps, groups, 2) with the momentum, as `Optimizer.set_rates` takes them; None for what stands in the
+        groups.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
         if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
-        batches, sums = self._batches(data, order, bounds), np.zeros(5)
+        self.batches, self.rates = self._batches(data, order, bounds), rates
+        self.sums = np.zeros(5) if sums is None else sums.copy()
+        self.sums[2] = self.given = first
+        self.given_sums, self.changed = self.sums.copy(), False
         if self.averaging is not None:
-            self.average = self.average._replace(weights=self.averaging.weights(len(sizes)))
-        self.sums = sums
+            self.average = self.average._replace(weights=self.averaging.weights(len(sizes), first))
         self.plan.read_options()
+        self.plan.rows["step"] -= first  # the loop adds the step of the epoch
 
-        def mean() -> tuple[float, float]:
-            loss = float(sums[0] / sums[3]) if sums[3] else math.nan
-            return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
+    def chunk(self, limit: int) -> bool:
+        """Run some steps, to `limit` at most; True where the next one is given up, as its loss is not finite."""
+        self._chunk(self.batches, self.rates, limit)
+        return bool(self.gate[DIVERGED])
 
-        try:
-            while self.step < len(sizes):
-                before = self.step
-                self._chunk(batches, rates)
-                done = int(bounds[self.step])
-                on_chunk(done - int(bounds[before]), *mean())
-        finally:
-            self._write_back()
-        return mean()
+    def stop(self) -> None:
+        """Ask the threads to come out: a step that has changed nothing yet is given up, an update is finished."""
+        self.gate[STOP] = 1
+
+    def mean(self) -> tuple[float, float]:
+        """(mean loss, score) of the steps so far."""
+        sums = self.sums
+        loss = float(sums[0] / sums[3]) if sums[3] else math.nan
+        return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
+
+    def tally(self) -> Array:
+        """(5,) what the steps that the model holds have added up, for `begin`."""
+        return self.given_sums
 
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
         """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
@@ -236,7 +180,7 @@ class Engine(OfThisProcess):
         counts = weight_table(self.loss, targets, weights, scored)
         return layout.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
 
-    def _chunk(self, batches: layout.Batches, rates: Array | None) -> None:
+    def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
 
         The threads wait for each other at gates, so none may be missing. They are all there before one begins, and a
@@ -245,30 +189,29 @@ class Engine(OfThisProcess):
         first, start = self.step, perf_counter()
         threads = min(self.pace.threads(start), self.team.start())
         count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
-        last = min(len(batches.bounds) - 1, first + count)
-        gate = np.zeros(GATE_SIZE, np.int64)
+        last = min(limit, first + count)
+        self.gate = gate = np.zeros(GATE_SIZE, np.int64)
         arguments = self._arguments(threads, gate, batches, rates, first, last)
         self.level_copies(threads)
         try:
-            self.team.run(threads, lambda thread: _train_steps(thread, *arguments), lambda: gate.__setitem__(BROKEN, 1))
+            self.team.run(
+                threads, lambda thread: _train_steps(thread, *arguments), lambda: gate.__setitem__(BROKEN, 1), self.stop
+            )
         finally:
             if gate[BROKEN]:  # in the middle of a step
-                self.sums[2] = 0
+                self.sums = self.given_sums.copy()
         now = perf_counter()
         self.pace.ran(threads, self.step - first, now - start, now)
-
-    def level_copies(self, threads: int) -> None:
-        """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
-        for own in (self.weights.own_p, *self.own_arrays, self.scales):
-            own[1:threads] = own[0]
 
     def _arguments(
         self, threads: int, gate: Array, batches: layout.Batches, rates: Array | None, first: int, last: int
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
         weights, loss = self.weights, self.loss
-        rule = layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts)
-        shared = layout.Buffers(weights.p, self.g, *self.arrays, weights.state, self.act, self.dact)
+        rule = layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts - self.given)
+        shared = layout.Buffers(
+            weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact
+        )  # fmt: skip
         own = layout.Own(
             weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
             self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
@@ -350,11 +293,13 @@ class Engine(OfThisProcess):
         kept = self.optimizer.arrays_of(self.optimizer.param_groups[self.groups[i]])
         return [pair for pair in zip(self.optimizer.arrays, flat, strict=False) if pair[0] in kept]
 
-    def _write_back(self) -> None:
-        """Give everything back to the model and the optimizer, after `self.step` steps."""
-        done, self.sums = self.step, np.zeros(5)
-        if not done:
+    def give(self) -> None:
+        """Give the model and the optimizer what they are after `self.step` steps."""
+        done, self.given = self.step - self.given, self.step
+        self.given_sums = self.sums.copy()
+        if not done and not self.changed:
             return
+        self.changed = False
         self.weights.write()
         for slot, flat, array in self._averages():
             take(flat, slot, array)

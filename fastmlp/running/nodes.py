@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,184 @@ import numpy as np
 from .. import kernels
 from ..data import Dataset
 from ..graph import Array, Tensor
-from ..nn import Loss, Module
+from ..graph.operation import GivenUpError, interruptible
+from ..nn import Layer, Loss, Module
 from ..nn.score import added
 from ..optim import Optimizer
+from .averaging import Averaging
 from .clip import Clip
 from .plan import trained_parameters
+from .rows import batches, dtype_of, float_targets
 from .trust import weights_of
 
+CHUNK_SECONDS = 0.05  # a call makes steps for about so long: for Ctrl-C and progress
 
-def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
-    """(x, targets) for each size: the next rows of `data` in `order`, as floats, times the scale of `data`.
 
-    Errors: ValueError where the sizes add up to more than there are rows in `order`; IndexError for a row that `data`
-    does not have.
+class Nodes:
+    """Training of one model with one optimizer and one loss on the graph; the methods are those of `Engine`.
+
+    say  gets a line where the first step compiles kernels
     """
-    start = 0
-    for size in sizes:
-        if start + size > len(order):
-            raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
-        targets = data.targets[order[start : start + size]]  # checks the row numbers, as the kernel does not
-        x = kernels.empty((size, data.n_features), dtype)
-        kernels.gather(data.rows, order, start, data.scale, x)
-        yield Tensor(x), targets
-        start += size
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        say: Callable[[str], Any] = lambda line: None,
+        row_weights: Array | None = None,
+        clip: Clip | None = None,
+        after_step: Callable[[int], Any] = lambda step: None,
+        averaging: Averaging | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.say = model, optimizer, loss, say
+        self.row_weights, self.clip, self.after_step = row_weights, clip, after_step
+        self.averaging = averaging if averaging is not None and averaging.by_steps else None
+        self.sums, self.given, self.asked, self.made = np.zeros(5), 0, False, 0
+
+    @property
+    def step(self) -> int:
+        """How many steps of this epoch are done."""
+        return int(self.sums[2])
+
+    def begin(
+        self,
+        data: Dataset,
+        order: Array,
+        sizes: list[int],
+        rates: Array | None = None,
+        first: int = 0,
+        sums: Array | None = None,
+    ) -> None:
+        """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already."""
+        self.data, self.order, self.sizes, self.rates = data, order, sizes, rates
+        self.bounds, self.every = np.concatenate([[0], np.cumsum(sizes)]), float_targets(data)
+        self.weights, self.scored = weights_of("fit", data, self.row_weights)
+        self.numbers = self.loss.score.known(self.every[order], None if self.scored is None else self.scored[order])
+        self.sums = np.zeros(5) if sums is None else sums.copy()
+        self.sums[2] = self.given = first
+        self.moves = () if self.averaging is None else self.averaging.weights(len(sizes), first)
+        self.dtype, self.trained = dtype_of(self.model), trained_parameters(self.model, self.optimizer)
+
+    def chunk(self, limit: int) -> bool:
+        """Make some steps, to `limit` at most; True where the next one is given up, as its loss is not finite."""
+        start, self.asked = perf_counter(), False
+        place = int(self.bounds[self.step])
+        following = batches(self.data, self.order[place:], self.sizes[self.step : limit], self.dtype)
+        with interruptible(self._look):
+            for x, targets in following:
+                if not self._step(x, targets):
+                    return not self.asked
+                if self.asked or perf_counter() - start > CHUNK_SECONDS:
+                    break
+        return False
+
+    def stop(self) -> None:
+        """Ask for the end of the chunk: a step that has changed no parameter yet is given up."""
+        self.asked = True
+
+    def _look(self) -> None:
+        if self.asked:
+            raise GivenUpError
+
+    def _step(self, x: Tensor, targets: Array) -> bool:
+        """One step; False where it was given up, with all as it was."""
+        step, loss, optimizer = self.step, self.loss, self.optimizer
+        rows = self.order[self.bounds[step] : self.bounds[step + 1]]
+        w, scores_w = (None if given is None else given[rows] for given in (self.weights, self.scored))
+        if self.rates is not None:
+            optimizer.set_rates(self.rates[step])
+        before = statistics_of(self.model)
+        try:
+            with kernels.announce_compiling(self.say) if not self.made else nullcontext():
+                z = self.model(x)
+                value = loss(z, targets, w)
+                if not math.isfinite(value.item()):
+                    put_back(before)
+                    return False
+                optimizer.zero_grad()
+                value.backward()
+                if self.clip is not None:
+                    self.clip.apply(self.trained)
+        except GivenUpError:
+            put_back(before)
+            return False
+        except BaseException:
+            put_back(before)
+            raise
+        optimizer.step()
+        self.after_step(step)
+        if len(self.moves):
+            assert self.averaging is not None
+            self.averaging.go_on(self.moves[step])
+        self.made += 1
+        sums, mass, factor = self.sums, loss.mass(self.every[rows], w), loss.factor(z.shape[1])
+        terms, counts = loss.scores(z.data, self.every[rows], self.numbers, scores_w)
+        sums[0] += value.item() / factor if factor else value.item() * mass
+        sums[1], sums[3], sums[4] = added(sums[1], terms), sums[3] + mass, added(sums[4], counts)
+        sums[2] = step + 1
+        return True
+
+    def give(self) -> None:
+        """The model and the optimizer hold what they are; gradients are of other weights."""
+        self.given = self.step
+        self.optimizer.zero_grad()
+        self.model.zero_grad()  # what the optimizer does not hold got gradients all the same
+
+    def mean(self) -> tuple[float, float]:
+        """(mean loss, score) of the steps so far."""
+        sums = self.sums
+        return float(sums[0] / sums[3]) if sums[3] else math.nan, self.loss.score.of(float(sums[1]), float(sums[4]))
+
+    def tally(self) -> Array:
+        """(5,) what the steps that the model holds have added up, for `begin`."""
+        return self.sums.copy()
+
+    def snapshot(self, into: Any = None) -> Any:
+        """Copies of all that a step changes."""
+        state = {i: {name: np.copy(value) if isinstance(value, np.ndarray) else value for name, value in kept.items()}
+                 for i, kept in self.optimizer.state.items()}  # fmt: skip
+        parameters = [(p.data, p.data.copy()) for p in self.model.parameters()]
+        average = None
+        if self.averaging is not None:
+            average = self.averaging.count, {name: array.copy() for name, array in self.averaging.average.items()}
+        return parameters, statistics_of(self.model), state, average, self.sums.copy()
+
+    def restore(self, kept: Any) -> None:
+        """Back to where a snapshot was taken."""
+        parameters, statistics, state, average, sums = kept
+        for array, before in parameters:
+            array[...] = before
+        put_back(statistics)
+        self.optimizer.state = {
+            i: {name: np.copy(value) if isinstance(value, np.ndarray) else value for name, value in values.items()}
+            for i, values in state.items()
+        }
+        if self.averaging is not None and average is not None:
+            self.averaging.count = average[0]
+            for name, before in average[1].items():
+                self.averaging.average[name][...] = before
+        self.sums = sums.copy()
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are."""
+        return all(bool(np.isfinite(p.data).all()) for p in self.model.parameters())
 
 
-def dtype_of(model: Module) -> Any:
-    """The dtype of a model's parameters; float32 where it has none."""
-    parameter = next(model.parameters(), None)
-    return np.dtype(np.float32) if parameter is None else parameter.dtype
+def statistics_of(model: Module) -> list[tuple[Any, str | None, Any]]:
+    """What a forward pass in training mode changes: statistics, and the counters of layers that draw."""
+    arrays: list[tuple[Any, str | None, Any]] = [(array, None, array.copy()) for _, array in model.named_buffers()]
+    drawing: list[Any] = [layer for layer in model.modules() if isinstance(layer, Layer) and layer.form == "random"]
+    return arrays + [(layer, "step", layer.step) for layer in drawing]
+
+
+def put_back(kept: list[tuple[Any, str | None, Any]]) -> None:
+    """All as it was when `statistics_of` was asked."""
+    for thing, name, value in kept:
+        if name is None:
+            thing[...] = value
+        else:
+            setattr(thing, name, value)
 
 
 def epoch(
@@ -52,51 +202,21 @@ def epoch(
     sizes: list[int],
     on_rows: Callable[[int, float, float], Any],
     rates: Array | None = None,
-    say: Callable[[str], Any] = lambda line: None,
     row_weights: Array | None = None,
     clip: Clip | None = None,
     after_step: Callable[[int], Any] = lambda step: None,
 ) -> tuple[float, float]:
     """One pass over the rows in `order`; returns (mean loss, score). The arguments are those of `Engine.epoch`.
 
-    `say` gets a line where the first step compiles kernels; `row_weights` are those of `Engine`. clip: of the
-    gradients, before each step; after_step is called with its number after it.
+    row_weights: those of `Engine`. clip: of the gradients, before each step; after_step is called with its number after
+    it.
     """
-    dtype, every, trained = dtype_of(model), float_targets(data), trained_parameters(model, optimizer)
-    weights, scored = weights_of("fit", data, row_weights)
-    numbers = loss.score.known(every[order], None if scored is None else scored[order])
-    loss_sum = mass_sum = above = below = 0.0
-    start = 0
-
-    def mean() -> tuple[float, float]:
-        return loss_sum / mass_sum if mass_sum else math.nan, loss.score.of(above, below)
-
-    for step, (x, targets) in enumerate(batches(data, order, sizes, dtype)):
-        if rates is not None:
-            optimizer.set_rates(rates[step])
-        rows = order[start : start + len(targets)]
-        w, scores_w = (None if given is None else given[rows] for given in (weights, scored))
-        with nullcontext() if step else kernels.announce_compiling(say):
-            z = model(x)
-            value = loss(z, targets, w)
-            optimizer.zero_grad()
-            value.backward()
-            if clip is not None:
-                clip.apply(trained)
-            optimizer.step()
-            after_step(step)
-        mass, factor = loss.mass(every[rows], w), loss.factor(z.shape[1])
-        loss_sum += value.item() / factor if factor else value.item() * mass
-        mass_sum += mass
-        terms, counts = loss.scores(z.data, every[rows], numbers, scores_w)
-        above, below = added(above, terms), added(below, counts)
-        start += len(rows)
-        on_rows(len(rows), *mean())
-    optimizer.zero_grad()
-    model.zero_grad()  # what the optimizer does not hold got gradients all the same
-    return mean()
-
-
-def float_targets(data: Dataset) -> Array:
-    """(rows, T) float64: the targets as kernels take them."""
-    return np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
+    nodes = Nodes(model, optimizer, loss, row_weights=row_weights, clip=clip, after_step=after_step)
+    nodes.begin(data, order, sizes, rates)
+    while nodes.step < len(sizes):
+        before = nodes.step
+        if nodes.chunk(before + 1):
+            return math.nan, math.nan
+        on_rows(sizes[before], *nodes.mean())
+    nodes.give()
+    return nodes.mean()

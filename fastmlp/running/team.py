@@ -84,13 +84,19 @@ class Team:
         for thread in threads:
             thread.join()
 
-    def run(self, threads: int, work: Callable[[int], Any], give_up: Callable[[], Any]) -> None:
+    def run(
+        self,
+        threads: int,
+        work: Callable[[int], Any],
+        give_up: Callable[[], Any],
+        hurry: Callable[[], Any] = lambda: None,
+    ) -> None:
         """work(0) ... work(threads - 1) side by side; `threads` is at most what `start` returned.
 
         Either all begin or none: the caller hands the work to the first thread in one piece, and that one, where no
         Ctrl-C arrives, to the others. When this returns or raises, nobody is at work any more: Ctrl-C, and whatever
-        else a signal's handler raises, waits for the end of the work. Where a part fails, or its thread dies,
-        `give_up` is called, which must let the others come out, and its error is raised here.
+        else a signal's handler raises, waits for the end of the work, which `hurry` asks for. Where a part fails, or
+        its thread dies, `give_up` is called, which must let the others come out, and its error is raised here.
         """
         if not self._threads:
             try:
@@ -112,6 +118,7 @@ class Team:
                     self._watch(call)
             except BaseException as error:
                 interrupt = interrupt or error
+                hurry()
         if interrupt:
             raise interrupt
         if call.errors:

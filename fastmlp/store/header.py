@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import LOSSES, Loss, Module
+from ..nn.described import described
 
 CLASSES, LOSS = "classes", "loss"
 
@@ -20,9 +20,9 @@ def meaning(model: Module) -> dict[str, str]:
     if model.classes_ is not None:
         found[CLASSES] = json.dumps(np.asarray(model.classes_).tolist())
     loss = model.loss_
-    name = next((name for name, kind in LOSSES.items() if type(loss) is kind), None)
-    if loss is not None and name is not None and "classes" not in loss.kinds:
-        values = {argument: getattr(loss, argument) for argument in inspect.signature(type(loss)).parameters}
+    said = described(loss, LOSSES)
+    if loss is not None and said is not None and "classes" not in loss.kinds:
+        name, values = said
         found[LOSS] = json.dumps([name, {key: np.asarray(value).tolist() for key, value in values.items()}])
     return found
 

@@ -11,8 +11,11 @@
     *.png              the plots                           report.html      all of it to look at
     wrong/             the wrong digits, a PNG each
 
+    checkpoint-*.safetensors  the training as a whole, the two newest, to go on from: `fastmlp.resume`
+
 A file is written beside its place and moved there, so it is whole or not there: a run may be killed at any moment.
-Then history.csv has every epoch that was done, and the weights are at most SAVE_SECONDS old.
+Then history.csv has every epoch that was done, and the weights are at most SAVE_SECONDS old; of which epoch they are
+stands in their file. config.json says "running" or "evaluating", and which process does it, until all files are there.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +42,8 @@ from ..files import PARTIAL, for_json, probe, write
 from ..nn import Module, Sequential
 from ..show import plots
 from ..show.report import write_report
+from ..tensors import read_header
+from ..training.checkpoint import NAME as CHECKPOINT
 from ..training.diagnosis import Diagnosis
 from ..training.evaluation import Evaluation
 from ..training.history import NUMBERS, Epoch, History
@@ -54,6 +60,7 @@ OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` m
 OWN_DIGIT = re.compile(r"\d+_true[\w-]*_predicted[\w-]*\.png")
 SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
 AnyEvaluation = Evaluation | RegressionEvaluation | MultilabelEvaluation
+AT_WORK = ("running", "evaluating")
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
 
 
@@ -67,6 +74,9 @@ class Run:
             activation and the dropout
     force   whether a folder that is not empty may be used. The files of the run in it are replaced when the first
             epoch is done, not before; other files stay
+    go_on   whether the run that is in the folder goes on, after `resume`: its files stay until they are written anew
+
+    A disk that is full, or gone, ends no training: a warning says so, and the next epoch tries again.
 
     Errors: ValueError for a folder that is not empty (without force) or no folder; TypeError for a config that JSON
     cannot hold; OSError where the folder cannot be made or written to. Files whose name begins with a dot do not count:
@@ -80,6 +90,7 @@ class Run:
         root: str | os.PathLike[str] = "runs",
         config: Mapping[str, Any] | None = None,
         force: bool = False,
+        go_on: bool = False,
     ) -> None:
         config = _checked(config)
         if not isinstance(name, str) or not name or Path(name).name != name:
@@ -92,23 +103,34 @@ class Run:
             self.folder = Path(folder)
             if self.folder.exists() and not self.folder.is_dir():
                 raise ValueError(f"Run: {self.folder} is a file; it must be a new or an empty folder")
-            if not force and not self.made and any(not path.name.startswith(".") for path in self.folder.iterdir()):
+            if (
+                not (force or go_on)
+                and not self.made
+                and any(not path.name.startswith(".") for path in self.folder.iterdir())
+            ):
                 raise ValueError(
                     f"Run: {self.folder} is not empty; name a new folder, or replace the run in it with force"
                 )
         probe("Run: folder", self.folder)
         self.config = config
-        self._stale = any(self.folder.iterdir())  # the files of another run are in it
+        self._stale = not go_on and any(self.folder.iterdir())  # the files of another run are in it
+        self._old = {
+            path.name: path.stat().st_mtime_ns for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name)
+        }
+        self._failed = False  # whether the last write did
         self._saved: float | None = None  # when history and weights were written last
         self._wrote: set[str] = set()
 
     def start(self, model: Module, optimizer: Any = None) -> None:
         """Write config.json, unless the files of another run are still there; called by `fit`."""
         if not self._stale:
-            self.write_config("running")
+            self._try(lambda: self.write_config("running"))
 
     def __call__(self, model: Module, history: History) -> None:
         """Write the history, and the weights at most every SAVE_SECONDS; called by `fit` after each epoch."""
+        self._try(lambda: self._write_epoch(model, history))
+
+    def _write_epoch(self, model: Module, history: History) -> None:
         if self._saved is None:
             if history.score_name != "accuracy":
                 self.config["score"] = {name: getattr(history, name) for name in SCORE}
@@ -118,18 +140,38 @@ class Run:
             self.write_model(model, history[-1].epoch)
             self._saved = monotonic()
 
+    def _try(self, action: Callable[[], None]) -> None:
+        """What is written while a training goes on; where that fails it is said once, and the training goes on."""
+        try:
+            action()
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                what = f"Run: nothing can be written to {self.folder} ({error.strerror or error})"
+                warnings.warn(f"{what}; the training goes on, and the next epoch tries again", stacklevel=4)
+            self._failed = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: all that it knows is in its files."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The way back from `state_dict`."""
+
     # --- a function a file ------------------------------------------------------------------------------------------
 
     def write_config(self, status: str) -> None:
         """config.json: the run's options, its status, versions, machine, when it started and how long it took.
 
-        status: "running", "finished", "stopped early", "interrupted" or "diverged".
+        status: "running" or "evaluating", with the number of the process that does it; "finished", "stopped early",
+        "interrupted" or "diverged".
         """
         config = _plain(self.config)
         config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}
         config |= {"python": platform.python_version(), "machine": platform.platform(), "cores": os.cpu_count()}
         config |= {"started": self.started.isoformat(timespec="seconds")}
         config |= {"seconds": round(monotonic() - self._clock, 3), "status": status}
+        config |= {"process": os.getpid()} if status in AT_WORK else {}
         self._write("config.json", _json(config))
 
     def write_history(self, history: History) -> None:
@@ -137,10 +179,10 @@ class Run:
         with self._writing("history.csv") as path:
             history.to_csv(path)
 
-    def write_model(self, model: Module, epoch: int | None = None) -> None:
-        """model.safetensors: the weights; `epoch`, of which they are, stands in the file's header."""
+    def write_model(self, model: Module, epoch: int | None = None, step: int = 0) -> None:
+        """model.safetensors: the weights; after how many epochs, and steps of the next, stands in the file's header."""
         with self._writing("model.safetensors") as path:
-            save(model, path, None if epoch is None else {"epoch": str(epoch)})
+            save(model, path, None if epoch is None else {"epoch": str(epoch), "step": str(step)})
 
     def write_metrics(
         self,
@@ -216,7 +258,8 @@ class Run:
             return
         self._stale = False
         for path in list(self.folder.iterdir()):
-            if path.name in OWN_FILES or PARTIAL.fullmatch(path.name):
+            old = self._old.get(path.name) == path.stat().st_mtime_ns  # a checkpoint that is not of this run
+            if path.name in OWN_FILES or PARTIAL.fullmatch(path.name) or old:
                 path.unlink()
         wrong = self.folder / "wrong"
         if wrong.is_dir() and not wrong.is_symlink():
@@ -231,6 +274,10 @@ class Run:
 class SavedRun:
     """What is in a run folder: `model` has the weights and is in evaluation mode; metrics is None where the run did
     not come to its end.
+
+    epoch, step  the weights are those after so many whole epochs, and so many steps of the next; None in older files
+    status       as config.json says it; "running" and "evaluating" also of a run that was killed then
+    process      the number of the process that is at work; None where none is
     """
 
     folder: Path
@@ -238,6 +285,19 @@ class SavedRun:
     model: Sequential
     history: History
     metrics: dict[str, Any] | None
+    epoch: int | None = None
+    step: int | None = None
+
+    @property
+    def status(self) -> str:
+        """What became of the run."""
+        return str(self.config.get("status", "unknown"))
+
+    @property
+    def process(self) -> int | None:
+        """Who is at work."""
+        number = self.config.get("process")
+        return number if isinstance(number, int) else None
 
 
 def read_run(folder: str | os.PathLike[str]) -> SavedRun:
@@ -264,7 +324,9 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     elif all(math.isnan(epoch.train_accuracy) for epoch in history.epochs):  # another score, and nobody wrote which
         history = History(history.epochs, "score", True, None, "")
     history.classes = classes if isinstance(classes, int) else 0
-    return SavedRun(place, config, model, history, metrics)
+    header = read_header(place / "model.safetensors")
+    epoch, step = (int(text) if (text := header.get(name, "")).isdecimal() else None for name in ("epoch", "step"))
+    return SavedRun(place, config, model, history, metrics, epoch, step)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from .. import check, nn
 from ..files import for_json, write
-from ..machine import check_memory
 from ..nn import Module
+from ..nn.described import layers_of, made_layers
 from ..nn.module import undrawn
+from ..tensors import as_bytes, read
 from .header import CLASSES, LOSS, classes_of, loss_of, meaning
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
@@ -32,8 +32,6 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     `classes_` under "classes", a loss of numbers or labels under "loss".
     Error: OSError where the file cannot be written.
     """
-    from safetensors.numpy import save as serialize
-
     if not isinstance(model, Module):
         raise TypeError(f"save: model is {type(model).__name__}; it must be a Module, as in save(model, path)")
     target, metadata = check.path("save: path", path), metadata or {}
@@ -45,37 +43,10 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     ):
         raise TypeError(f"save: metadata is {metadata!r}; it must be a dict of texts by name")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
-    layers = _declared(model)
+    layers = layers_of(model, nn.LAYERS)
     named = {LAYERS: json.dumps(for_json(layers))} if layers else {}
     named |= meaning(model) | metadata
-    write(path, _in_order(serialize(state, named or None)))
-
-
-def _in_order(file: bytes) -> bytes:
-    """The file with its metadata by name: safetensors writes them in no order, and one state shall be one file."""
-    end = 8 + int.from_bytes(file[:8], "little")
-    header = json.loads(file[8:end])
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)  # the arrays begin at a multiple of 8
-    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(file)[end:]))  # one copy of the arrays
-
-
-def _declared(model: Module) -> list[dict[str, Any]]:
-    """The kind and the arguments of each layer of a Sequential; empty for another model.
-
-    A layer that is not one of fastmlp's is marked as somebody's own: nobody can make it from its name.
-    """
-    layers = list(model.children()) if isinstance(model, nn.Sequential) and model.flat() is not None else []
-    if any(isinstance(layer, nn.Sequential) for layer in layers):
-        return []
-    return [
-        {"kind": type(layer).__name__, **{name: layer.argument(name) for name in layer.arguments}}
-        if isinstance(layer, nn.Layer) and nn.LAYERS.get(type(layer).__name__) is type(layer)
-        else {"kind": type(layer).__name__, "own": True}
-        for layer in layers
-    ]
+    write(path, as_bytes(state, named))
 
 
 def _entries(header: Mapping[str, str]) -> list[dict[str, Any]] | None:
@@ -86,34 +57,6 @@ def _entries(header: Mapping[str, str]) -> list[dict[str, Any]] | None:
         return None
     ours = isinstance(entries, list) and all(isinstance(entry, dict) and "kind" in entry for entry in entries)
     return entries if ours else None
-
-
-def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray], file: Path) -> list[Module]:
-    """The layers that a header names. Nothing is made that is larger than the arrays of the file."""
-    longest = max((length for array in state.values() for length in array.shape), default=0)
-    layers: list[Module] = []
-    numbers = 0
-    if own := [entry["kind"] for entry in entries if entry.get("own") is True]:
-        raise ValueError(
-            f"load_model: {file} was saved from a model with the layer {own[0]}, which is not one of fastmlp's; "
-            "make the model in Python and call load"
-        )
-    try:
-        for entry in entries:
-            arguments = dict(entry)
-            kind = nn.LAYERS[arguments.pop("kind")]
-            if not arguments.keys() <= set(kind.arguments):
-                raise ValueError(f"{kind.__name__} has no argument {', '.join(arguments.keys() - set(kind.arguments))}")
-            sizes = [value for name, value in arguments.items() if name not in kind.numbers and isinstance(value, int)]
-            if any(abs(size) > longest for size in sizes):
-                raise ValueError(f"{kind.__name__} is larger than the arrays")
-            layers.append(kind(**arguments))
-            numbers += sum(array.size for array in layers[-1].state_dict().values())  # zeros, not yet in memory
-            if numbers > sum(array.size for array in state.values()) + len(layers):  # counters may be left out
-                raise ValueError("they are larger than the arrays")
-    except Exception as error:  # a constructor may raise what it likes of arguments it was not made for
-        raise ValueError(f"load_model: {file} has layers in its header that cannot be made: {error}") from error
-    return layers
 
 
 def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool = True) -> None:
@@ -129,7 +72,7 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
     if not isinstance(model, Module) or path is None:
         what = f"model is {type(model).__name__}" if not isinstance(model, Module) else "path is left out"
         raise TypeError(f"load: {what}; it fills a model that is there, load(model, path): load_model(path) makes one")
-    (state, header), own = _read(check.path("load: path", path), "load"), model.state_dict().keys()
+    (state, header), own = read(check.path("load: path", path), "load"), model.state_dict().keys()
     if not own & state.keys():
         state = _without_prefix(state, own.__contains__)
     model.load_state_dict(_with_counters(state, model), strict)
@@ -181,7 +124,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     if not file.is_file():
         what = f"{path} holds no {WEIGHTS}" if Path(path).is_dir() else f"{path} is not there"
         raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")
-    (state, header), config = _read(file, "load_model"), _config(file.with_name(CONFIG))
+    (state, header), config = read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
         raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
@@ -190,7 +133,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
         state = _without_prefix(state, lambda name: bool(_TENSOR.fullmatch(name)))
     with undrawn():
         if entries is not None:
-            layers = _from_header(entries, state, file)
+            layers = made_layers(entries, state, f"load_model: {file}", nn.LAYERS)
         else:
             layers = _layers(state, file, named or "relu", config.get("dropout", 0.0))
         model = nn.Sequential(*layers)
@@ -310,60 +253,3 @@ def _config(file: Path) -> dict[str, Any]:
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
         raise ValueError(f"load_model: {file} has dropout {p!r}; it must be a number in [0, 1]")
     return config
-
-
-_TYPES = {  # of the format, as NumPy has them; BF16 is the upper half of a float32
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
-
-
-def _read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file, and the text in its header."""
-    from safetensors import safe_open
-
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"{caller}: {path} is not there; it must be a safetensors file")
-    try:
-        with safe_open(file, "numpy") as checked:  # it holds names, shapes and places to the size of the file
-            header = dict(checked.metadata() or {})
-        with file.open("rb") as stream:
-            start = 8 + int.from_bytes(stream.read(8), "little")
-            entries = json.loads(stream.read(start - 8))
-    except OSError:
-        raise
-    except Exception as error:  # what the library raises differs by release
-        raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
-    entries.pop("__metadata__", None)
-    for name, entry in entries.items():
-        if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{caller}: {path} has {name} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}")
-    size = sum(math.prod(entry["shape"]) * _item_bytes(entry["dtype"]) for entry in entries.values())
-    check_memory(f"{caller}: the arrays of {path}", size)
-    with file.open("rb") as stream:
-        try:
-            return {name: _array(stream, start, entry) for name, entry in entries.items()}, header
-        except ValueError as error:  # another program cuts the file meanwhile
-            raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
-
-
-def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray:
-    """One array of a file whose numbers begin at `start`."""
-    stream.seek(start + entry["data_offsets"][0])
-    shape = tuple(entry["shape"])
-    array = np.fromfile(stream, _TYPES[entry["dtype"]], math.prod(shape)).reshape(shape)
-    if entry["dtype"] != "BF16":
-        return array
-    whole = array.astype("<u4")
-    whole <<= 16
-    return whole.view("<f4")
-
-
-def _item_bytes(kind: str) -> int:
-    """Bytes that a number takes once it is read."""
-    return 4 if kind == "BF16" else np.dtype(_TYPES[kind]).itemsize
-
-
-def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

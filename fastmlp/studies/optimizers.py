@@ -11,7 +11,7 @@ from .. import nn, ops
 from ..data import Dataset, mnist
 from ..graph import Array, Parameter
 from ..optim import SGD, Adam, AdamW, Optimizer
-from ..running.nodes import batches
+from ..running.rows import batches
 from ..training.train import fit
 from . import optimizers_quadratic as quadratic
 from .optimizers_figures import draw_paths, draw_steps, draw_training

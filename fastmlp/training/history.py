@@ -53,6 +53,8 @@ class History:
     unit        of the losses, as the loss declares it
     classes: how many the net tells apart; 0 where targets are numbers, and where nobody wrote it down. A guess among
     them costs log(classes) nats, which `diagnose` compares the losses with.
+    weights_of  (epoch, step): the model that `fit` left has the weights after so many whole epochs, and after so many
+                steps of the next where Ctrl-C or a divergence ended it within one
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -61,6 +63,7 @@ class History:
     score_best: float | None = 1.0
     unit: str = "nats"
     classes: int = 0
+    weights_of: tuple[int, int] = field(default=(0, 0), compare=False)
 
     def rises(self, name: str) -> bool:
         """Whether more of a column is better; a score's declaration says it of the score."""

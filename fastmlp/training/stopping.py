@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from ..check import number, whole
 from ..graph import Array
@@ -106,10 +108,31 @@ class EarlyStopping:
         return value
 
     def finish(self, model: Module, history: History) -> None:
-        """Restore the best weights; called by `fit` when the training ends, for whatever reason."""
+        """Restore the best weights; called by `fit` when the training ends, for whatever reason.
+
+        All of them or none: what interrupts it half way waits until they are there.
+        """
         if len(history) > self._seen:  # Ctrl-C came between the end of the last epoch and this callback
             self._look(model, history)
         epoch, best, state = self._kept
-        if epoch is not None:
+        if epoch is None or not state:
+            return
+        try:
             model.load_state_dict(state)
+        except KeyboardInterrupt:
+            model.load_state_dict(state)
+            raise
+        finally:
             self._kept = epoch, best, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen, the best weights too; its arguments are not part of it."""
+        own = {"stale": self.stale, "seen": self._seen, "reference": self._reference, "stopped": self.stopped}
+        return {"metric": self.metric, "kept": self._kept, **own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave. Error: ValueError where that was of another metric."""
+        if state["metric"] != self.metric:
+            raise ValueError(f"EarlyStopping: metric is {self.metric!r}; the state is of {state['metric']!r}")
+        self._kept, self.stale, self._seen = state["kept"], state["stale"], state["seen"]
+        self._reference, self.stopped = state["reference"], state["stopped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ..check import NotInstalledError
@@ -48,6 +49,7 @@ class TensorBoard:
         self.folder, self.watch = os.fspath(folder), watch
         self._open: Any = SummaryWriter
         self._writer: Any = None
+        self._next = 1  # what is there of this epoch and later ones is of a training that was ended, and is not shown
 
     def start(self, model: Module, optimizer: Any = None) -> None:
         """Refuse a watch that has not just been started; called by `fit` before the first epoch."""
@@ -57,13 +59,15 @@ class TensorBoard:
     def __call__(self, model: Module, history: History) -> None:
         """Write the epoch that has ended; on the disk after FLUSH_SECONDS, or when the training ends."""
         if self._writer is None:  # at the first epoch: a refused training leaves no file
-            self._writer = self._open(self.folder, flush_secs=FLUSH_SECONDS)
+            purge = self._next if self._next > 1 else None
+            self._writer = self._open(self.folder, flush_secs=FLUSH_SECONDS, purge_step=purge)
         epoch = history[-1]
         for tag, column in SCALARS.items():
             if math.isfinite(value := getattr(epoch, column)):
                 self._writer.add_scalar(tag.replace("accuracy", line(history.score_name)), value, epoch.epoch)
         if self.watch is not None:
             self._write_watch(self.watch, epoch.epoch)
+        self._next = epoch.epoch + 1
 
     def _write_watch(self, watch: Watch, epoch: int) -> None:
         if not watch.epochs or watch.epochs[-1] != epoch:
@@ -91,6 +95,14 @@ class TensorBoard:
             bucket_counts=counts.tolist(),
             global_step=epoch,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch that comes next."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._next = int(state["next"])
 
     def finish(self, model: Module, history: History) -> None:
         """Close the file; called by `fit` when the training ends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..check import whole
 from ..data import Dataset
 from ..graph import Array, Tensor
+from ..kernels.shuffle import permutation
 from ..nn import Linear, Loss, Module, features_of
 from ..optim import Optimizer
 from ..running.door import count_outputs
@@ -40,6 +41,15 @@ class Histogram:
         self.log, self.reach = log, 0.0
         self.zeros: list[float] = []
         self._counts = np.zeros((0, (HIGHEST - LOWEST) * BINS_A_DECADE if log else BINS), np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it counted."""
+        return {"log": self.log, "reach": float(self.reach), "zeros": list(self.zeros), "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.log, self.reach, self.zeros = state["log"], float(state["reach"]), list(state["zeros"])
+        self._counts = state["counts"]
 
     @property
     def edges(self) -> Array:
@@ -129,7 +139,7 @@ class Watch:
             whole(f"Watch: {name}", value, least)
         if loss is not None and not isinstance(loss, Loss):
             raise TypeError(f"Watch: loss is {loss!r}; it must be a loss of fastmlp.nn, that of the training")
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:rows])
+        chosen = np.sort(permutation(np.arange(len(data)), seed)[:rows])
         self._data, self._given = data[chosen], loss
         self._loss = loss or usual_loss(data.kind)
         if loss is not None:
@@ -174,6 +184,27 @@ class Watch:
         self._data, _ = numbered("Watch", model, self._data, count_outputs("Watch", model, self._data, 1))
         self._optimizer, self._epochs, self._layers = optimizer, [], []
         self._before = self._twins(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen."""
+        self._look_before()
+        layers = [
+            {
+                "name": layer.name, "title": layer.title, "ratios": list(layer.ratios), "dead": list(layer.dead),
+                "activations": layer.activations.state_dict(), "gradients": layer.gradients.state_dict(),
+            }
+            for layer in self._layers
+        ]  # fmt: skip
+        return {"epochs": list(self._epochs), "layers": layers}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._epochs, self._layers, self._before = list(state["epochs"]), [], None
+        for kept in state["layers"]:
+            layer = WatchedLayer(kept["name"], kept["title"], ratios=list(kept["ratios"]), dead=list(kept["dead"]))
+            layer.activations.load_state_dict(kept["activations"])
+            layer.gradients.load_state_dict(kept["gradients"])
+            self._layers.append(layer)
 
     def __call__(self, model: Module, history: History) -> None:
         """Look at the net after an epoch; `fit` calls this."""

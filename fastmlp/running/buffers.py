@@ -1,0 +1,157 @@
+"""What the engine holds: a plan, flat buffers of all that a step reads and changes, and copies to go back to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+from ..graph import Array
+from ..kernels import clip as clipping
+from ..kernels import forms, layout
+from ..kernels.linear import PIECE
+from ..kernels.threads import GATE_SIZE
+from ..machine import check_memory
+from ..nn import CrossEntropyLoss, Loss, Module
+from ..optim import Optimizer
+from .averaging import Averaging
+from .clip import Clip
+from .pace import Pace, patience
+from .plan import OfThisProcess, Plan, Weights, obstacle
+from .team import Team
+from .verify import verify
+
+GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
+
+
+class Buffers(OfThisProcess):
+    """The buffers of one model with one optimizer and one loss; the arguments are those of `Engine`.
+
+    Error: ValueError for a model that `obstacle` names a reason for.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        features: int,
+        room: int,
+        ceiling: int,
+        pace: Pace | None = None,
+        chunk_steps: int | None = None,
+        loss: Loss | None = None,
+        width: int | None = None,
+        row_weights: Array | None = None,
+        clip: Clip | None = None,
+        averaging: Averaging | None = None,
+    ) -> None:
+        if reason := obstacle(model, optimizer):
+            raise ValueError(f"Engine: {reason}")
+        self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
+        self.averaging = averaging if averaging is not None and averaging.by_steps else None
+        self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
+        self.plan = plan = Plan(model, features, room)
+        dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
+        self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
+        self.row_weights = row_weights
+        self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
+        verify(plan)
+        check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
+        self.weights = Weights(plan, ceiling)
+        self.kept = self._kept()
+        kept = [name in self.kept for name in (*optimizer.arrays, "", "", "")[:3]]
+        m, v, u = (zeros(self.weights.p.shape if there else (1,), dtype) for there in kept)
+        self.arrays: tuple[Array, Array, Array] = (m, v, u)
+        m, v, u = (zeros(self.weights.own_p.shape if there else (ceiling, 1), dtype) for there in kept)
+        self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
+        shapes = self.weights.p.shape, self.weights.own_p.shape
+        self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
+        shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
+        self.average = layout.Average(np.zeros(0), zeros(shapes[0], dtype), zeros(shapes[1], dtype), 0)
+        self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
+        self.counts = np.zeros(len(plan.slots), np.int64)
+        guard = GUARD_ROWS * plan.widest
+        self.act, self.dact = (zeros((max(sizes[name], 1),), dtype) for name in ("act", "dact"))
+        self.own_act, self.own_dact = (zeros((ceiling, sizes[name] + guard), dtype) for name in ("own_act", "own_dact"))
+        self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
+        self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
+        self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
+        self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
+        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
+        self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
+        self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
+        rule, pair, keep = (
+            type(optimizer),
+            self.loss.pair_for(self.width),
+            (clipping.keep_scale, clipping.keep_gradient),
+        )
+        self.rule_at = forms.address(rule.scale, "scale", dtype), forms.address(rule.update, "rule", dtype)
+        self.keep_at = (0, 0)
+        if self.clip.on:
+            self.keep_at = forms.address(keep[0], "scale", dtype), forms.address(keep[1], "rule", dtype)
+        self.loss_at = (
+            forms.address(pair[0], "loss_forward", dtype),
+            forms.address(pair[1], "loss_backward", dtype),
+            forms.address(self.loss.score.kernel, "score", dtype),
+        )
+        self.patience = patience()
+        self.team, self.gate = Team(ceiling), np.zeros(GATE_SIZE, np.int64)
+        self.kept_state = zeros(self.weights.state.shape, dtype)
+        self.changed = False  # whether the model lacks what `restore` has put here
+        self.given_sums = np.zeros(5)
+        self.sums, self.given = np.zeros(5), 0  # what `train_steps` adds up, the step it came to, that of the model
+
+    def sum_of_buffers(self) -> int:
+        """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
+        plan, sizes, kept = self.plan, self.plan.sizes, len(self._kept())
+        shared = (1 + kept) * sizes["p"] + 2 * sizes["state"] + sizes["act"] + sizes["dact"]
+        own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
+        if self.averaging is not None:
+            shared += sizes["p"] + sizes["own_p"]
+        if self.clip.on:
+            shared, own = shared + sizes["p"], own + sizes["own_p"]
+        changing = (1 + kept) * (sizes["p"] + sizes["own_p"]) + sizes["state"]  # of which two copies are kept
+        shared += 2 * (changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None))
+        own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
+        a_row = 8 * (3 + self.width) + plan.dtype.itemsize  # of the loss, and its targets
+        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
+
+    def _kept(self) -> set[str]:
+        """The arrays that the rule keeps for any of its groups: those there is room for."""
+        return {name for group in self.optimizer.param_groups for name in self.optimizer.arrays_of(group)}
+
+    def snapshot(self, into: list[Array] | None = None) -> list[Array]:
+        """Copies of all that a step changes, into those of an earlier one where it is given."""
+        now = [
+            self.weights.p, self.weights.own_p[0], self.weights.state, *self.arrays,
+            *(own[0] for own in self.own_arrays), self.scales[0], self.average.a, self.average.own_a, self.sums,
+        ]  # fmt: skip
+        kept = [np.empty_like(array) for array in now] if into is None else into
+        for copy, array in zip(kept, now, strict=True):
+            copy[...] = array
+        return kept
+
+    def restore(self, kept: list[Array]) -> None:
+        """Back to where a snapshot of this epoch was taken."""
+        m, v, u = self.own_arrays
+        now = (
+            self.weights.p, self.weights.own_p, self.weights.state, *self.arrays, m, v, u, self.scales,
+            self.average.a, self.average.own_a, self.sums,
+        )  # fmt: skip
+        for array, copy in zip(now, kept, strict=True):
+            array[...] = copy
+        self.changed = True
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are."""
+        return all_finite(self.weights.p) and all_finite(self.weights.own_p[0])
+
+    def level_copies(self, threads: int) -> None:
+        """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
+        for own in (self.weights.own_p, *self.own_arrays, self.scales):
+            own[1:threads] = own[0]
+
+
+def all_finite(array: Array) -> bool:
+    """Whether all numbers are: where their sum is, which is there sooner, they are."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())

@@ -1,0 +1,143 @@
+"""When numbers leave what a float can hold: the way back to weights that were good, and what to say of it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..graph import Array, no_grad
+from ..nn import Loss, Module
+from .plan import flat_layers
+
+SNAPSHOT_SHARE = 100  # copies are made at most so seldom that they take a hundredth of the time
+SNAPSHOT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What was found: the epoch, its step counted from 1 and how many it has, and where.
+
+    what  is not finite: "the loss", "a weight"      layer  the first whose numbers are not finite, or ""
+    lr    of the step before, after which it was so  gradient, of  the largest of that step, and of which parameter
+    kept  the step of this epoch after which the weights were good: those that the model has. -1: before the last epoch
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    what: str
+    layer: str
+    lr: float
+    gradient: float
+    of: str
+    kept: int
+
+    @property
+    def sentence(self) -> str:
+        """All of it, and what to try."""
+        where = f" in layer {self.layer}" if self.layer else ""
+        said = f"stopped: {self.what} is not finite{where} in epoch {self.epoch}, step {self.step:,} of {self.steps:,}"
+        if self.of:
+            said += f"; the largest gradient of the step before was {self.gradient:.3g}, of {self.of}"
+        left = (
+            f"the weights are those after {self.kept:,} steps of it" if self.kept > 0 else "the weights are as before"
+        )
+        left = f"the weights are those from before epoch {self.epoch - 1}" if self.kept < 0 else left
+        try_it = "a smaller learning rate" + (", or clip_norm=1" if not self.gradient < 10 else "")
+        return f"{said}, the learning rate {self.lr:.3g}; {left}; try {try_it}"
+
+
+class WayBack:
+    """Copies of the state of a runner, an `Engine` or a `Nodes`, so that steps can be undone.
+
+    Two are kept: the newer may be of weights that are bad already, and on the older a step with a finite loss was made.
+    One is taken at the start of an epoch, and others within it so seldom that they cost little.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, int, Any]] = []  # (epoch, step, snapshot), the newest first
+        self.runner: Any = None
+        self.epoch = 0  # counted by `begin`
+        self.at = self.cost = 0.0
+
+    def begin(self, runner: Any) -> None:
+        """An epoch begins, or goes on."""
+        if runner is not self.runner:
+            self.runner, self.kept = runner, []
+        self.epoch += 1
+        self._take()
+
+    def after(self) -> None:
+        """Some steps were made, with finite losses."""
+        if perf_counter() - self.at > max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost):
+            self._take()
+
+    def _take(self) -> None:
+        start = perf_counter()
+        spare = self.kept.pop()[2] if len(self.kept) > 1 else None
+        self.kept.insert(0, (self.epoch, self.runner.step, self.runner.snapshot(spare)))
+        self.at = perf_counter()
+        self.cost = self.at - start
+
+    def go(self, step: int, steps: int) -> bool:
+        """Bring the runner to where it was after so many steps of this epoch of `steps`; False where nobody can.
+
+        From the last copy before it the same steps are made again: the result hangs on no clock. The step -1 is the
+        start of the epoch before.
+        """
+        epoch, least = (self.epoch, step) if step >= 0 else (self.epoch - 1, 0)
+        found = [kept for kept in self.kept if kept[0] == epoch and kept[1] <= least]
+        if not found:
+            return False
+        self.runner.restore(found[0][2])
+        if step < 0:
+            self.runner.given = steps  # which are undone
+            return True
+        while self.runner.step < step:
+            self.runner.chunk(step)
+        return True
+
+    def first_bad(self, end: int) -> int:
+        """The first step of this epoch, up to `end`, after which a sum or a weight is not finite, counted from 0."""
+        self.runner.restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end)[2])
+        while self.runner.step < end:
+            before = self.runner.step
+            if self.runner.chunk(before + 1) or not is_good(self.runner):
+                return int(before)
+        return end
+
+
+def is_good(runner: Any) -> bool:
+    """Whether the sums so far and all parameters are finite."""
+    return bool(np.isfinite(runner.sums).all()) and runner.is_finite()
+
+
+def name_of_first(model: Module, x: Any) -> str:
+    """The name of the first layer of a Sequential that makes numbers of x that are not finite; "" where none does."""
+    twin = copy.deepcopy(model)
+    names = {id(module): name for name, module in twin.named_modules()}
+    with no_grad(), np.errstate(all="ignore"):
+        for layer in flat_layers(twin) or []:
+            x = layer(x)
+            if not np.isfinite(x.data).all():
+                return f"{names[id(layer)]} ({type(layer).__name__})"
+    return ""
+
+
+def largest_gradient(model: Module, loss: Loss, x: Any, targets: Array, weights: Array | None) -> tuple[float, str]:
+    """(the largest number of all gradients of this batch, the parameter), NaN and infinity being the largest."""
+    twin = copy.deepcopy(model)
+    loss(twin(x), targets, weights).backward()
+    found = (-1.0, "")
+    for name, parameter in twin.named_parameters():
+        if parameter.grad is not None and parameter.grad.size:
+            value = float(np.abs(parameter.grad).max())
+            if not value <= found[0]:
+                found = value, name
+            if not np.isfinite(value):
+                break
+    return max(found[0], 0.0) if found[0] == found[0] else found[0], found[1]

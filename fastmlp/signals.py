@@ -1,0 +1,100 @@
+"""Ctrl-C and its kin: noted by a handler, and acted on where everything is of one whole step.
+
+Python raises KeyboardInterrupt between any two lines, also within an update of two arrays that belong together; and it
+is lost where Python ignores exceptions, in a `__del__` or the callback of a weak reference. A note is not lost.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C; `kill`, a container's end; a terminal that was closed
+
+
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM and SIGHUP raise: a program ends as it does by Ctrl-C. `number` is that of the signal."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = int(number)
+
+
+class Signals:
+    """Within `with Signals() as signals` the signals of NAMES are noted. In another thread than the main one, none.
+
+    Who does the work calls `look()` where it may be ended: it calls the handler that was there before, which raises
+    KeyboardInterrupt of itself or does what its owner wanted. Outside of `held()` that happens at once. A signal that
+    was ignored stays so; one that would have ended the process raises `Terminated`, and ends it when the block ends.
+    """
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        self.noted: list[tuple[int, FrameType | None]] = []
+        self.patience: float = 0  # so many may be noted before one is acted on at once
+        self.listeners: list[Callable[[], Any]] = []
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name, None) for name in NAMES):
+                handler = signal.getsignal(number) if number is not None else None
+                if number is not None and handler not in (None, signal.SIG_IGN):
+                    with suppress(ValueError):  # in an interpreter that is not the main one
+                        signal.signal(number, self._note)
+                        self.before[number] = handler
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        for number, handler in self.before.items():
+            if signal.getsignal(number) == self._note:  # else somebody else's is there by now
+                signal.signal(number, handler)
+        if isinstance(error, Terminated) and self.before.get(error.number) == signal.SIG_DFL:
+            os.kill(os.getpid(), error.number)
+        if error is None:
+            self.look()
+
+    def look(self) -> None:
+        """Act on what was noted: raise KeyboardInterrupt, or what the handler that was there before raises."""
+        while self.noted:
+            number, frame = self.noted.pop(0)
+            handler = self.before[number]
+            if callable(handler):
+                handler(number, frame)
+                if getattr(handler, "__func__", None) is not Signals._note:
+                    continue  # it has done what its owner wanted
+            raise Terminated(number) if number != signal.SIGINT else KeyboardInterrupt
+
+    @contextmanager
+    def held(self, patience: float = math.inf) -> Iterator[None]:
+        """Within this a signal is noted and no more; but where more than `patience` were, the next acts at once."""
+        before, self.patience = self.patience, patience
+        try:
+            yield
+        finally:
+            self.patience = before
+
+    @contextmanager
+    def heard_by(self, listener: Callable[[], Any]) -> Iterator[None]:
+        """Within this `listener` is called when a signal is noted: it asks for the end of what runs."""
+        self.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self.listeners.remove(listener)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted.append((number, frame))
+        for listener in self.listeners:
+            listener()
+        if len(self.noted) > self.patience:
+            try:
+                self.look()
+            except BaseException:
+                self.noted.insert(0, (number, frame))  # where nobody sees it raised, the next look raises it again
+                raise

@@ -1,0 +1,74 @@
+"""What tells one data set from another, in a few numbers: does a training go on with the rows that it began with?"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..data import Dataset
+from ..graph import Array
+
+FIXED_ROWS = 1000  # of a memory map, which may be larger than memory
+PIECE = 1 << 24  # bytes that are looked at at a time
+WORDS = {
+    "rows": "rows", "row": "numbers in a row", "type": "its type", "scale": "scale", "kind": "kind of targets",
+    "classes": "classes", "features": "a digest of the features", "targets": "a digest of the targets",
+    "weights": "a digest of sample_weight", "file": "bytes in its file", "look": "what is looked at of the features",
+}  # fmt: skip
+
+
+def digest_of(data: Dataset) -> dict[str, Any]:
+    """Names and values, JSON's alone. Of a memory map: its shape, type and file's size, all targets, 1,000 rows."""
+    base: Any = data.features
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = isinstance(base, mmap.mmap)
+    rows = np.linspace(0, len(data) - 1, FIXED_ROWS).astype(np.int64) if mapped else None
+    features = data.rows if rows is None else data.rows[np.unique(rows)]
+    values = None if data.class_values is None else [str(value) for value in data.class_values]
+    return {
+        "rows": len(data),
+        "row": list(data.features.shape[1:]),
+        "type": str(data.features.dtype),
+        "scale": data.scale,
+        "kind": data.kind,
+        "classes": values or data.classes,
+        "targets": of_array(data.targets),
+        "weights": None if data.sample_weight is None else of_array(data.sample_weight),
+        "file": base.size() if mapped else None,
+        "look": f"{len(features)} rows" if mapped else "all",
+        "features": of_array(features),
+    }
+
+
+def of_array(array: Array) -> str:
+    """A digest of the bytes, 32 hexadecimal digits."""
+    flat, found = np.ascontiguousarray(array).reshape(-1).view(np.uint8), hashlib.sha256()
+    for first in range(0, flat.size, PIECE):
+        piece = flat[first : first + PIECE]
+        whole = piece.size // 4 * 4
+        words = np.frombuffer(piece[:whole], np.uint32)
+        if not words.flags.writeable or not words.flags.aligned:
+            words = words.copy()
+        found.update(int(kernels.fingerprint(words)).to_bytes(8, "little"))
+        found.update(piece[whole:].tobytes())
+    return found.hexdigest()[:32]
+
+
+def difference(now: dict[str, Any], then: dict[str, Any]) -> str:
+    """The first thing that differs, in words; an empty text for none."""
+    for name, word in WORDS.items():
+        if now.get(name) != then.get(name):
+            if name in ("features", "targets", "weights"):
+                return f"has other {'sample_weight' if name == 'weights' else name}"
+            return f"has {_short(now.get(name))} as {word}, it had {_short(then.get(name))}"
+    return ""
+
+
+def _short(value: Any) -> str:
+    text = str(tuple(value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,303 @@
+"""The epochs of a training, from wherever it is to the last; between steps, a look for Ctrl-C and for a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..data import Dataset
+from ..graph import Array
+from ..kernels.shuffle import permutation
+from ..nn import Layer, Loss, Module
+from ..optim import Average, Optimizer, Rates
+from ..running import door
+from ..running.averaging import Averaging
+from ..running.clip import Clip
+from ..signals import Signals
+from .checkpoint import Checkpoints
+from .history import Epoch, History
+from .measuring import measure
+from .progress import Progress
+
+_at_work: dict[int, int] = {}  # what is being trained now: id -> process
+
+
+@dataclass
+class Loop(door.Pauses):
+    """One training. What `fit` was given, as it is taken; `done` epochs are made, and `epochs` there are to be in all.
+
+    rows: numbers of those to train on, in their order; sizes: of the batches of an epoch. weights: what rows count.
+    arguments: what `resume` gives to `fit` again, as a checkpoint holds it.
+    """
+
+    model: Module
+    optimizer: Optimizer
+    loss: Loss
+    data: Dataset
+    rows: Array
+    held_out: Dataset | None
+    sizes: list[int]
+    seed: int
+    done: int
+    epochs: int
+    n_threads: int | str
+    report: Progress
+    callbacks: tuple[Any, ...]
+    rates: Rates
+    weights: Array | None
+    clip: Clip
+    rule: Average | None
+    history: History
+    lines: list[str]
+    checkpoints: Checkpoints | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.signals = Signals()
+        self.averaging: Averaging | None = None
+        self.trainer: door.Trainer
+        self.epoch, self.steps, self.sums = self.done + 1, 0, np.zeros(5)  # where it is: the open epoch, its steps
+        self.calling, self.ended, self.seconds = False, "", 0.0
+        self.modes = _modes(self.model)
+
+    def run(self, saved: dict[str, Any] | None = None) -> History:
+        """Train, from where `saved`, a checkpoint's state, says; returns the history."""
+        with _alone(self.model, self.optimizer), self.signals, ExitStack() as stack:
+            if self.rule is not None:
+                self.averaging = Averaging(self.model, self.optimizer, self.rule, self.done, self.epochs)
+            else:
+                self.optimizer.averaged = {}
+            stack.callback(lambda: restore(self.modes))
+            if not self.model.training:
+                self.model.train()
+            training = _modes(self.model)
+            stack.callback(self.report.close)
+            if saved is not None:
+                self._load(saved)
+                training = [(module, mode) for (module, _), mode in zip(training, saved["training"], strict=True)]
+                restore(training)
+            for line in self.lines:
+                self.report.say(line)
+            seed_dropout(self.model, self.seed, (self.epoch - 1) * len(self.sizes) + self.steps)
+            self._start(stack, saved)
+            for callback in reversed(self.callbacks):  # a stack is left from its top: the first callback finishes first
+                if hasattr(callback, "finish"):
+                    stack.callback(self._whole, callback.finish, self.model, self.history)
+            stack.push(lambda *error: self._whole(self.trainer.leave, *error))  # before: who finishes sees the average
+            stack.enter_context(self._kept_at_the_end())
+            while self.epoch <= self.epochs and not self.ended:
+                if not self.model.training:  # a callback that evaluated the model has left it so
+                    restore(training)
+                self._epoch()
+            self.ended = self.ended or "finished"
+        return self.history
+
+    def _start(self, stack: ExitStack, saved: dict[str, Any] | None) -> None:
+        """Compile what will run, and let callbacks begin."""
+        with kernels.announce_compiling(self.report.say):
+            self.trainer = stack.enter_context(
+                door.Trainer(
+                    self.model, self.optimizer, self.loss, self.data, max(self.sizes), self.n_threads, self.report.say,
+                    self.weights, self.clip, self.averaging,
+                )
+            )  # fmt: skip
+            for callback in self.callbacks:
+                if hasattr(callback, "use_loss"):
+                    callback.use_loss(self.loss)
+                if hasattr(callback, "start"):
+                    callback.start(self.model, self.optimizer)
+        for callback, state in zip(self.callbacks, saved["callbacks"] if saved else (), strict=False):
+            if state["state"] is not None:
+                callback.load_state_dict(state["state"])
+
+    def _whole(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Do what ends a training as a whole: Ctrl-C waits, but a third does not."""
+        with self.signals.held(patience=2):
+            action(*arguments)
+
+    def _epoch(self) -> None:
+        """The open epoch, or what is left of it: steps, validation, callbacks."""
+        epoch, report, trainer = self.epoch, self.report, self.trainer
+        order = permutation(self.rows, self.seed, epoch)
+        open_average = self.averaging is not None and self.averaging.inside
+        rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
+        self.start = perf_counter() - self.seconds
+        with self.signals.held(), self.signals.heard_by(trainer.stop):
+            mean, score = trainer.epoch(order, self.sizes, report.batch, rates, done, self, epoch)
+        self.signals.look()
+        seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
+        held = math.nan, math.nan
+        if self.held_out is not None and found is None:
+            held = measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
+        with self.signals.held(patience=1):
+            self.calling = True  # what callbacks know is half of this epoch now
+            if found is None:
+                self.optimizer.epochs = epoch
+            self.history.add(epoch, (mean, score), held, seconds, len(self.rows), trainer.ran_on)
+            report.row(self.history[-1])
+            if found is None and (line := self.rates.after(epoch, self.history[-1])):
+                report.say(line)
+            stop = [is_true(callback(self.model, self.history)) for callback in self.callbacks]
+            if found is not None:
+                report.say(found.sentence)
+            self.ended = "diverged" if found is not None else "stopped" if any(stop) else ""
+            self.epoch, self.steps, self.sums, self.seconds, self.calling = epoch + 1, 0, np.zeros(5), 0.0, False
+            if self.checkpoints is not None and self.checkpoints.is_due(epoch * len(self.sizes), True):
+                self._keep()
+        self.signals.look()
+
+    # --- pauses ---
+
+    def limit(self, step: int) -> int:
+        """The step of the epoch at which a chunk must end, for a checkpoint there."""
+        if self.checkpoints is None or not self.checkpoints.steps:
+            return sys.maxsize
+        return step + self.checkpoints.limit((self.epoch - 1) * len(self.sizes) + step)
+
+    def after_chunk(self, trainer: door.Trainer) -> None:
+        """Within an epoch, some steps are done."""
+        if self.signals.noted:
+            self.signals.look()
+        step = trainer.runner.step
+        done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
+        if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False):
+            trainer.give()
+            self._keep()
+
+    @contextmanager
+    def _kept_at_the_end(self) -> Iterator[None]:
+        """When this is left there is a checkpoint: of the end, or of where Ctrl-C or an error has ended it.
+
+        None where callbacks were being called: what they know is half of one epoch, and half of the next.
+        """
+        try:
+            yield
+        except BaseException:
+            self._note_weights()
+            if self.checkpoints is not None and not self.calling:
+                with self.signals.held():
+                    self._keep()
+            raise
+        self._note_weights()
+        if self.checkpoints is not None:
+            self.ended = self.ended or "finished"
+            with self.signals.held():
+                self._keep()
+
+    def _note_weights(self) -> None:
+        found = self.trainer.divergence
+        if found is not None:
+            self.history.weights_of = (found.epoch - 1, found.kept) if found.kept >= 0 else (found.epoch - 2, 0)
+        else:
+            step = self.trainer.step if self.trainer.opened == self.epoch else self.steps
+            whole = step == len(self.sizes)
+            self.history.weights_of = (self.epoch, 0) if whole else (self.epoch - 1, step)
+
+    def _keep(self) -> None:
+        """Write a checkpoint of what is now."""
+        assert self.checkpoints is not None
+        state = self.state_dict()
+        self.checkpoints.write((state["epoch"] - 1) * len(self.sizes) + state["step"], state, self.report.say)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, in the words of `training.state`: what `_load` and `resume` need."""
+        model, optimizer, within = self.model, self.optimizer, self.trainer.opened == self.epoch
+        steps, sums = (self.trainer.step, self.trainer.tally()) if within else (self.steps, self.sums)
+        return {
+            **self.arguments,
+            "epoch": self.epoch, "step": steps, "steps": len(self.sizes), "sums": sums, "ended": self.ended,
+            "seconds": perf_counter() - self.start if within else self.seconds,
+            "done": self.done,
+            "weights": dict(self.averaging.numbers() if self.averaging is not None else model.state_dict()),
+            "modes": [mode for _, mode in self.modes], "training": [module.training for module in model.modules()],
+            "trained": [bool(parameter.requires_grad) for parameter in model.parameters()],
+            "classes_": model.classes_,
+            "optimizer": optimizer.state_dict() | {"averaged": {}},
+            "averaging": None if self.averaging is None else self.averaging.state_dict(),
+            "rates": self.rates.state_dict(),
+            "history": [list(astuple(epoch)) for epoch in self.history.epochs],
+            "callbacks": [
+                {"name": name_of(callback), "state": callback.state_dict() if has_state(callback) else None}
+                for callback in self.callbacks
+            ],
+        }  # fmt: skip
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        """Be where a checkpoint was written; the model and the optimizer are there already."""
+        self.epoch, self.steps, self.sums = int(saved["epoch"]), int(saved["step"]), saved["sums"]
+        self.seconds, self.ended = float(saved["seconds"]), saved["ended"]
+        if self.ended == "finished":
+            self.ended = ""  # there may be more epochs now
+        self.optimizer.epochs = self.epoch - 1
+        self.history.epochs = [Epoch(*values) for values in saved["history"]]
+        self.modes = [(module, mode) for (module, _), mode in zip(self.modes, saved["modes"], strict=True)]
+        self.rates.load_state_dict(saved["rates"])
+        if self.averaging is not None and saved["averaging"] is not None:
+            self.averaging.load_state_dict(saved["averaging"])
+            averaging = self.averaging
+            if averaging.raw and not averaging.inside:
+                self.optimizer.averaged = {
+                    "kind": averaging.kind, "count": averaging.count, "raw": averaging.raw, "shown": averaging.shown
+                }  # fmt: skip
+
+
+def has_state(callback: Any) -> bool:
+    """Whether a callback says what it has seen, and takes it back."""
+    return hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
+
+
+def name_of(callback: Any) -> str:
+    """What a callback is called in a checkpoint: the function's name, or the class of an object."""
+    return getattr(callback, "__name__", None) or type(callback).__name__
+
+
+def seed_dropout(model: Module, seed: int, steps: int) -> None:
+    """Number the layers that draw, and set their counters: the masks are a function of `seed` and the step alone."""
+    drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.form == "random"]
+    for layer, module in enumerate(drawing):
+        module.seed, module.layer, module.step = seed, layer, steps
+
+
+def restore(modes: list[tuple[Module, bool]]) -> None:
+    """Set each module's mode, from the top down: that of a layer after that of its container."""
+    for module, training in modes:
+        module.train(training)
+
+
+def _modes(model: Module) -> list[tuple[Module, bool]]:
+    """Each module with the mode it is in: a layer may be frozen in evaluation mode while the others train."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def is_true(answer: Any) -> bool:
+    """True of Python or NumPy; not a number, and not an object that counts as true."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+@contextmanager
+def _alone(model: Module, optimizer: Optimizer) -> Iterator[None]:
+    """Within this no other training of this process may have the model's parameters or the optimizer."""
+    mine = [*map(id, model.parameters()), id(optimizer)]
+    if any(_at_work.get(one) == os.getpid() for one in mine):
+        raise RuntimeError(
+            "fit: the model or the optimizer is being trained by another call of fit; it must end first, as both would "
+            "change the same arrays"
+        )
+    _at_work.update(dict.fromkeys(mine, os.getpid()))
+    try:
+        yield
+    finally:
+        for one in mine:
+            _at_work.pop(one, None)
+
+
+Callback = Callable[[Module, History], Any]
