@@ -1,0 +1,237 @@
+"""Ctrl-C, SIGTERM and SIGHUP at random moments: noted, and acted on where all is of one whole step."""
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+
+import interruptions
+import numpy as np
+import pytest
+from interruptions import ended_at, on_graph, states_of_steps
+
+import fastmlp as fm
+from fastmlp.running import nodes
+from fastmlp.running.engine import Engine
+from fastmlp.running.pace import Fixed
+from fastmlp.signals import Signals, Terminated
+
+
+@contextmanager
+def default_handler():
+    """Within this Ctrl-C raises KeyboardInterrupt, also where the tests were started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def states():
+    found = states_of_steps()
+    assert len(found) == 1 + len(interruptions.SIZES) * interruptions.EPOCHS
+    return found
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("where", ["engine", "graph"])
+def test_a_signal_leaves_all_parts_of_one_step(where, times, states):
+    draw, ended = random.Random(times), 0
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for moment in range(8):
+        with on_graph() if where == "graph" else nullcontext():
+            steps, early = ended_at(numbers[moment % len(numbers)], draw.uniform(0, 0.04), times, states)
+        assert len(set(map(str, steps.values()))) == 1, steps
+        ended += early
+    assert ended >= 4, "signals that come when all is over test nothing"
+
+
+def test_parts_of_two_steps_are_seen(states, monkeypatch):
+    """The check above finds a training whose update is left half way."""
+    real = fm.optim.Adam._update
+
+    def torn(self, state, group, p, g):
+        real(self, state, group, p, g)
+        if p.ndim == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fm.optim.Adam, "_update", torn)
+    model, optimizer = interruptions.make()
+    with on_graph(), pytest.raises(KeyboardInterrupt):
+        interruptions.train(model, optimizer)
+    got = interruptions.state(model, optimizer)
+    assert not any(got == state for state in states)
+
+
+def test_handlers_are_put_back_and_one_that_was_there_is_called():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        mine = signal.getsignal(signal.SIGTERM)
+
+        def callback(model, history):
+            if len(history) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert not heard  # noted, and looked at after the callbacks
+
+        model, optimizer = interruptions.make()
+        history = interruptions.train(model, optimizer, callbacks=[callback])
+        assert heard == [signal.SIGTERM]
+        assert len(history) == interruptions.EPOCHS  # it raised nothing: the training goes on
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_that_python_loses_ends_the_training():
+    class Leaves:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass
+
+    def callback(model, history):
+        if len(history) == 1:
+            Leaves()
+            gc.collect()
+
+    epochs = []
+    model, optimizer = interruptions.make()
+    with default_handler(), pytest.raises(KeyboardInterrupt):
+        interruptions.train(model, optimizer, callbacks=[callback, lambda m, h: epochs.append(len(h))])
+    assert epochs == [1]
+
+
+def test_outside_the_main_thread_no_handler_is_set():
+    found = []
+
+    def work():
+        with Signals() as signals:
+            found.append((signals.before, signal.getsignal(signal.SIGINT)))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [({}, before)]
+
+
+def test_a_signal_that_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            assert signal.SIGTERM not in signals.before
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_held_signals_wait_and_one_beyond_patience_does_not():
+    def look_later():
+        with Signals() as signals:
+            with signals.held():
+                for _ in range(3):
+                    os.kill(os.getpid(), signal.SIGINT)
+                assert len(signals.noted) == 3
+            signals.look()
+
+    def lose_patience():
+        with Signals() as signals, signals.held(patience=1):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second one waited")
+
+    def never_look():
+        with Signals() as signals, signals.held():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for doing in (look_later, lose_patience, never_look):
+        with default_handler(), pytest.raises(KeyboardInterrupt):
+            doing()
+
+
+def test_a_training_within_a_callback_ends_both():
+    epochs = []
+
+    def inner(model, history):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def outer(model, history):
+        epochs.append(len(history))
+        other, optimizer = interruptions.make()
+        interruptions.train(other, optimizer, callbacks=[inner])
+
+    model, optimizer = interruptions.make()
+    with default_handler(), pytest.raises(KeyboardInterrupt):
+        interruptions.train(model, optimizer, callbacks=[outer])
+    assert epochs == [1]
+
+
+def test_terminated_knows_its_signal():
+    assert issubclass(Terminated, KeyboardInterrupt)
+    assert Terminated(signal.SIGHUP).number == signal.SIGHUP
+
+
+CHILD = """
+import fastmlp as fm, numpy as np
+rng = np.random.default_rng(0)
+data = fm.Dataset(rng.integers(0, 256, (200, 64), dtype=np.uint8), rng.integers(0, 10, 200))
+fm.fit(fm.nn.MLP(64, (32,), 10), data, epochs=10**6, progress=False, checkpoint={folder!r},
+       callbacks=[lambda model, history: print("ready", flush=True) if len(history) == 1 else None])
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_program_without_handlers_keeps_a_checkpoint_and_dies_of_the_signal(name, tmp_path):
+    code = CHILD.format(folder=str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    child.send_signal(getattr(signal, name))
+    assert child.wait(60) == -getattr(signal, name)
+    assert list(tmp_path.glob("checkpoint-*.safetensors"))
+
+
+def test_a_long_step_is_given_up_and_nothing_is_changed():
+    """Asked to stop within the forward pass of a step, both leave the state of before it, statistics too."""
+    rng = np.random.default_rng(0)
+    rows = fm.Dataset(rng.integers(0, 256, (6000, 64), dtype=np.uint8), rng.integers(0, 10, 6000))
+    order, sizes = np.arange(6000), [3000, 3000]
+    for threads in (1, 2, 3):
+        model, optimizer = interruptions.make()
+        with Engine(model, optimizer, 64, 3000, threads, Fixed(threads), 1) as engine:
+            engine.begin(rows, order, sizes)
+            engine.chunk(2)
+            engine.give()
+            before = interruptions.state(model, optimizer)
+            run = engine.team.run
+            engine.team.run = lambda *arguments, run=run, engine=engine: (engine.stop(), run(*arguments))
+            assert engine.chunk(2) is False
+            assert engine.step == 1
+            engine.give()
+            assert interruptions.state(model, optimizer) == before
+            engine.team.run = run
+            engine.chunk(2)
+            engine.give()
+            after = interruptions.state(model, optimizer)
+    model, optimizer = interruptions.make()
+    graph = nodes.Nodes(model, optimizer, fm.nn.CrossEntropyLoss())
+    graph.begin(rows, order, sizes)
+    graph.chunk(1)
+    before = interruptions.state(model, optimizer)
+    forward = model[0].forward
+
+    def stopping(x):
+        graph.stop()
+        return forward(x)
+
+    model[0].__dict__["forward"] = stopping
+    assert graph.chunk(2) is False
+    assert interruptions.state(model, optimizer) == before
+    del model[0].__dict__["forward"]
+    graph.chunk(2)
+    assert interruptions.state(model, optimizer) == after
