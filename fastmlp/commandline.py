@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import signal
@@ -16,6 +17,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from .signals import NAMES, Terminated
+
+GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,6 +85,15 @@ def held_out(text: str) -> float | int:
     return int(value) if value >= 1 else value
 
 
+def moment(text: str) -> str | int:
+    """When something is done again: epoch, a number of steps, or seconds such as 30s."""
+    if text == "epoch" or (text.endswith("s") and text[:-1].replace(".", "", 1).isdecimal()):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not epoch, a number of steps such as 500, or seconds as 30s")
+    return int(text)
+
+
 def threads(text: str) -> int | str:
     """A whole number, or auto."""
     return "auto" if text == "auto" else whole(1)(text)
@@ -92,6 +104,32 @@ def word(text: str) -> str:
     if not text or len(text) > 100 or text[0] == "." or not all(c.isalnum() or c in "-_.,+=" for c in text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name of at most 100 letters, digits and -_.,+=")
     return text
+
+
+def options_of_run(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, options: argparse.Namespace
+) -> argparse.Namespace:
+    """The options of the run that --resume names, from its config.json, with those of GO_ON_WITH that are given."""
+    left_out = object()
+    given = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options), left_out)))
+    for name in [name for name, value in vars(given).items() if value is not left_out and name not in GO_ON_WITH]:
+        parser.error(
+            f"argument --{name.replace('_', '-')}: the run of --resume has its own; beside it may stand --threads, "
+            "--epochs, --open and --no-progress"
+        )
+    file = options.resume / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
+        for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
+            was[name] = None if was[name] is None else kind(was[name])
+    except FileNotFoundError:
+        parser.error(f"argument --resume: {options.resume} has no config.json; it must be the folder of a run")
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        parser.error(f"argument --resume: {file} is not that of a run of train.py: {type(error).__name__} {error}")
+    own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
+    own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
+    return argparse.Namespace(**was | own)
 
 
 @contextmanager

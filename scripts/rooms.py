@@ -34,6 +34,9 @@ ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them", "check"),
+    "tensors": Room(
+        "safetensors files: arrays by name behind a header of texts", "check machine", called="safetensors"
+    ),
     "signals": Room("Ctrl-C and its kin, noted by a handler and acted on where everything is of one whole step"),
     "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
@@ -58,7 +61,7 @@ ROOMS = {
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check machine files signals words kernels data graph nn optim running",
+        "check machine files tensors signals words kernels data graph nn optim running",
         called="tqdm tensorboardX",
     ),
     "show": Room(
@@ -68,16 +71,15 @@ ROOMS = {
         called="matplotlib",
     ),
     "store": Room(
-        "weights in files and back, and the run folder",
-        "check machine files words data nn training show",
-        called="safetensors",
+        "weights in files and back, the run folder, and trainings that go on",
+        "check files tensors words data nn optim training show",
     ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",
         called="matplotlib",
     ),
-    "commandline": Room("what the scripts' command lines share"),
+    "commandline": Room("what the scripts' command lines share", "signals"),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import math
 import signal
 import sys
@@ -30,6 +29,8 @@ from fastmlp.commandline import (  # noqa: E402
     complain,
     held_out,
     make_parser,
+    moment,
+    options_of_run,
     real,
     run_script,
     threads,
@@ -44,7 +45,8 @@ from fastmlp.training.fitting import as_taken  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES, loss_name, loss_named, usual_loss  # noqa: E402
 from fastmlp.training.progress import say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
-from fastmlp.words import line, of_class  # noqa: E402
+from fastmlp.training.tables import answered  # noqa: E402
+from fastmlp.words import line  # noqa: E402
 
 SCHEDULES = [  # those that need no number
     name
@@ -139,7 +141,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
     every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
     every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
-    add("--checkpoint-every", type=kept_every, default=None, metavar="WHEN", help=every_help)
+    add("--checkpoint-every", type=moment, default=None, metavar="WHEN", help=every_help)
     resume_help = (
         "go on with the run of this folder, to the same result; with --threads, --epochs, --open, --no-progress"
     )
@@ -156,7 +158,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
     if options.resume is not None:
-        return resumed(parser, arguments, options)
+        return options_of_run(parser, arguments, options)
     if options.momentum and options.optimizer not in with_momentum:
         what = f"{options.optimizer} has none; it goes with --optimizer {' or '.join(with_momentum)}"
         parser.error(f"argument --momentum: {what}")
@@ -176,45 +178,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.patience is not None and options.monitor is None:
         options.monitor = "validation_loss"
     return options
-
-
-GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # all else is as the run began
-
-
-def resumed(
-    parser: argparse.ArgumentParser, arguments: list[str] | None, options: argparse.Namespace
-) -> argparse.Namespace:
-    """The options of a run that goes on, as its config.json has them."""
-    left_out = object()
-    given = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options), left_out)))
-    for name in [name for name, value in vars(given).items() if value is not left_out and name not in GO_ON_WITH]:
-        parser.error(
-            f"argument --{name.replace('_', '-')}: the run of --resume has its own; beside it may stand --threads, "
-            "--epochs, --open and --no-progress"
-        )
-    try:
-        config = json.loads((options.resume / "config.json").read_text(encoding="utf-8"))
-        was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
-        for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
-            was[name] = None if was[name] is None else kind(was[name])
-    except FileNotFoundError:
-        parser.error(f"argument --resume: {options.resume} has no config.json; it must be the folder of a run")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        parser.error(f"argument --resume: {options.resume / 'config.json'} is not that of a run of train.py: {error!r}")
-    own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
-    own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
-    return argparse.Namespace(**was | own)
-
-
-def kept_every(text: str) -> str | int:
-    """When a checkpoint is written: epoch, a number of steps, or seconds."""
-    if text == "epoch" or (text.endswith("s") and text[:-1].replace(".", "", 1).isdecimal()):
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not epoch, a number of steps such as 500, or seconds such as 30s"
-        )
-    return int(text)
 
 
 def make_optimizer(options: argparse.Namespace, model: fm.nn.Module) -> fm.optim.Optimizer:
@@ -327,31 +290,6 @@ def write_run(
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
     run.write_config(status)
     say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
-
-
-def answered(result: Any) -> tuple[dict[str, float], list[str]]:
-    """The score of the test set for config.json, and what a person reads of it."""
-    rows, loss = f"({result.rows:,} rows)", f"loss {result.loss:.4f}"
-    if result.kind == "numbers":
-        errors = f"RMSE {result.rmse:.5g}, mean absolute error {result.mae:.5g}"
-        return {"test_r2": result.r2}, [f"test R² {result.r2:.4f} {rows}, {errors}, {loss}"]
-    if result.kind == "labels":
-        micro, macro, low = result.micro.f1, result.macro.f1, int(result.f1.argmin())
-        least = f"the lowest F1 is that of {result.names[low]}, {100 * result.f1[low]:.2f} %"
-        said = f"test micro F1 {100 * micro:.2f} %, macro F1 {100 * macro:.2f} % {rows}, {loss}"
-        return {"test_f1_micro": micro}, [said, f"{len(result.wrong):,} rows have a wrong label; {least}"]
-    said = f"test accuracy {100 * result.accuracy:.2f} % {rows}, {loss}"
-    return {"test_accuracy": result.accuracy}, [said, mistakes(result)]
-
-
-def mistakes(result: fm.Evaluation) -> str:
-    """How many rows are wrong, and the most frequent mistake, in words."""
-    wrong = result.confusion_counts[result.confusion_counts[:, 0] != result.confusion_counts[:, 1]]
-    if not len(wrong):
-        return "no test row is wrong"
-    true, predicted, rows = wrong[wrong[:, 2].argmax()]
-    names = of_class(result, true), of_class(result, predicted)
-    return f"{wrong[:, 2].sum():,} wrong; most often {names[0]} is taken for {names[1]}: {rows:,} times"
 
 
 def shown(path: Path) -> Path:

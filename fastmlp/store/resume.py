@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset, load
-from ..graph import Parameter
 from ..nn import LAYERS, LOSSES, Loss, Module, Sequential
 from ..nn.described import made_layers
 from ..nn.module import undrawn
@@ -185,8 +184,7 @@ class _Place:
             named, kind = dict(model.named_parameters()), RULES[said["made"]]
             groups: list[dict[str, Any]] = []
             for names, group in zip(saved["groups"], saved["optimizer"]["param_groups"], strict=True):
-                params: list[Parameter] = [named[name] for name in names]
-                groups.append({**group, "params": params})
+                groups.append({**group, "params": [named[name] for name in names]})
             made: Any = kind
             given = made(groups)
         elif type(given).__name__ != said["class"]:

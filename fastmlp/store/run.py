@@ -44,6 +44,7 @@ from ..show import plots
 from ..show.report import write_report
 from ..tensors import read_header
 from ..training.checkpoint import NAME as CHECKPOINT
+from ..training.checkpoint import files_of
 from ..training.diagnosis import Diagnosis
 from ..training.evaluation import Evaluation
 from ..training.history import NUMBERS, Epoch, History
@@ -229,8 +230,8 @@ class Run:
 
     @property
     def files(self) -> list[str]:
-        """What this run has written so far."""
-        return sorted(self._wrote)
+        """What this run has written so far, and the checkpoints of the training."""
+        return sorted(self._wrote | {path.name for path in files_of(self.folder)})
 
     def discard(self) -> None:
         """Take away what this run has written, and the folder where it was made for it and is empty then."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..check import whole
-from ..words import columns, left, right, score, short
+from ..words import columns, left, of_class, right, score, short
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
@@ -172,3 +172,28 @@ def regression_report(evaluation: RegressionEvaluation, limit: int = 20) -> str:
 def amount(value: float) -> str:
     """A number of any size in at most ten characters: five digits."""
     return "nan" if np.isnan(value) else f"{value:.5g}" if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.3e}"
+
+
+def answered(result: Any) -> tuple[dict[str, float], list[str]]:
+    """The score of the test set for config.json, and what a person reads of it."""
+    rows, loss = f"({result.rows:,} rows)", f"loss {result.loss:.4f}"
+    if result.kind == "numbers":
+        errors = f"RMSE {result.rmse:.5g}, mean absolute error {result.mae:.5g}"
+        return {"test_r2": result.r2}, [f"test R² {result.r2:.4f} {rows}, {errors}, {loss}"]
+    if result.kind == "labels":
+        micro, macro, low = result.micro.f1, result.macro.f1, int(result.f1.argmin())
+        least = f"the lowest F1 is that of {result.names[low]}, {100 * result.f1[low]:.2f} %"
+        said = f"test micro F1 {100 * micro:.2f} %, macro F1 {100 * macro:.2f} % {rows}, {loss}"
+        return {"test_f1_micro": micro}, [said, f"{len(result.wrong):,} rows have a wrong label; {least}"]
+    said = f"test accuracy {100 * result.accuracy:.2f} % {rows}, {loss}"
+    return {"test_accuracy": result.accuracy}, [said, mistakes(result)]
+
+
+def mistakes(result: Any) -> str:
+    """How many rows are wrong, and the most frequent mistake, in words."""
+    wrong = result.confusion_counts[result.confusion_counts[:, 0] != result.confusion_counts[:, 1]]
+    if not len(wrong):
+        return "no test row is wrong"
+    true, predicted, rows = wrong[wrong[:, 2].argmax()]
+    names = of_class(result, true), of_class(result, predicted)
+    return f"{wrong[:, 2].sum():,} wrong; most often {names[0]} is taken for {names[1]}: {rows:,} times"
