@@ -143,7 +143,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
     add("--checkpoint-every", type=moment, default=None, metavar="WHEN", help=every_help)
     resume_help = (
-        "go on with the run of this folder, to the same result; with --threads, --epochs, --open, --no-progress"
+        "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --open and "
+        "--no-progress (default: a new run)"
     )
     add("--resume", type=Path, default=None, metavar="RUN", help=resume_help)
     add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")

@@ -17,7 +17,8 @@ from fastmlp.running import nodes
 from fastmlp.running.averaging import Averaging, measure_statistics
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed
-from fastmlp.training import train as training
+from fastmlp.training.checks import batch_sizes
+from fastmlp.training.progress import Progress
 
 AVERAGES = {"ema": optim.EMA(0.9), "swa": optim.SWA(2), "swa of all": optim.SWA(0)}
 
@@ -104,7 +105,7 @@ def test_the_average_is_that_of_the_twin(name, graph):
 @pytest.mark.parametrize("name", AVERAGES)
 def test_engine_and_graph_average_the_same_for_every_number_of_threads(name):
     """With layers that threads share and one that each computes alone, and with frozen parameters."""
-    rows, sizes = data_set(20, 3, 110), training._batch_sizes(110, 16, True)
+    rows, sizes = data_set(20, 3, 110), batch_sizes(110, 16, True)
     results = []
     for how in ("graph", 1, 2, 3, 4, "changing"):
         model = deep_net()
@@ -296,7 +297,7 @@ def test_an_interrupted_training_leaves_the_average(name):
 
     fit(model, optimizer, 2, average=AVERAGES[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Progress, "batch", interrupt)
+        patch.setattr(Progress, "batch", interrupt)
         patch.setattr("fastmlp.running.engine.CHUNK_SECONDS", 0.0)  # a step a chunk
         with pytest.raises(KeyboardInterrupt):
             fit(model, optimizer, 1, average=AVERAGES[name])

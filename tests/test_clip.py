@@ -18,7 +18,7 @@ from fastmlp.running import nodes
 from fastmlp.running.clip import Clip
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed
-from fastmlp.training import train as training
+from fastmlp.training.checks import batch_sizes
 
 BOUNDS = {
     "norm": Clip(norm=0.05),
@@ -33,7 +33,7 @@ def trained(how, bounds, freeze=lambda model: None, rule=None, dtype=np.float32,
     model, data = model or net(dtype), data_set(20, 3, 110, dtype)
     freeze(model)
     optimizer = rule(model) if rule else optim.AdamW(model.parameters(), lr=0.02)
-    sizes = training._batch_sizes(len(data), 16, True)
+    sizes = batch_sizes(len(data), 16, True)
     orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(2)]
     if how == "graph":
         loss = nn.CrossEntropyLoss()
@@ -228,7 +228,7 @@ def test_a_training_with_a_norm_of_nan_ends_after_its_epoch(capsys):
     data.features[3, 3] = np.nan
     history = fm.fit(nn.MLP(20, (8,), 3), data, epochs=5, progress="table", clip_norm=1.0)
     assert len(history) == 1
-    assert "stopped: the training loss is nan in epoch 1" in capsys.readouterr().out
+    assert "stopped: a feature is not finite in epoch 1, step " in capsys.readouterr().out
 
 
 def test_kept_gradients_are_within_their_bound():

@@ -19,7 +19,8 @@ from fastmlp.running.engine import CHUNK_SECONDS, Engine
 from fastmlp.running.pace import Fixed, Pace
 from fastmlp.running.plan import Plan, obstacle
 from fastmlp.running.rows import batches as batches_of
-from fastmlp.training import train as training
+from fastmlp.training.checks import batch_sizes
+from fastmlp.training.loop import seed_dropout
 
 CASES = settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYERS = {"relu": fm.nn.ReLU, "tanh": fm.nn.Tanh, "sigmoid": fm.nn.Sigmoid}
@@ -103,13 +104,13 @@ def silent(rows, loss, score):
 
 
 def train_on_graph(model, optimizer, data, epochs, batch):
-    sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
+    sizes = batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
     orders = [np.random.default_rng(e).permutation(len(data)) for e in range(epochs)]
     return [nodes.epoch(model, optimizer, fm.nn.CrossEntropyLoss(), data, order, sizes, silent) for order in orders]
 
 
 def train_on_engine(model, optimizer, data, epochs, batch, threads, pace=None, chunk=None):
-    sizes = training._batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
+    sizes = batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
     pace = pace or Fixed(threads)
     with Engine(model, optimizer, data.n_features, max(sizes), threads, pace, chunk) as engine:
         return [engine.epoch(data, np.random.default_rng(e).permutation(len(data)), sizes) for e in range(epochs)]
@@ -139,7 +140,7 @@ def test_engine_equals_graph_to_the_last_bit(architecture, rule, kind, batch, ch
         fm.manual_seed(seed)
         model = build(features, layers, np.float32)
         optimizer = make_optimizer(rule, model)
-        training._seed_dropout(model, seed, 0)
+        seed_dropout(model, seed, 0)
         if how == "graph":
             scores = train_on_graph(model, optimizer, data, 2, batch)
         elif how == "changing":
@@ -247,7 +248,7 @@ def test_training_goes_on_where_an_optimizer_state_left_off():
         fm.manual_seed(0)
         model = fm.nn.MLP(10, (20,), 3, dropout=0.2, batch_norm=True)
         optimizer = fm.optim.Adam(model.parameters())
-        training._seed_dropout(model, 0, 0)
+        seed_dropout(model, 0, 0)
         for epochs in ((0,), (1,)) if split else ((0, 1),):
             with Engine(model, optimizer, 10, 20, 2, Fixed(2)) as engine:
                 for e in epochs:

@@ -15,7 +15,7 @@ from fastmlp.running.pace import Fixed
 from fastmlp.running.plan import obstacle
 from fastmlp.running.rows import batches as batches_of
 from fastmlp.running.verify import verify
-from fastmlp.training import train as training
+from fastmlp.training.checks import batch_sizes
 
 
 def net(dtype=np.float32) -> nn.Sequential:
@@ -56,7 +56,7 @@ def trained(how, freeze=lambda model: None, rule=None, dtype=np.float32, rates=N
     model, data = net(dtype), data_set(20, 3, 110, dtype)
     freeze(model)
     optimizer = rule(model) if rule else optim.AdamW(model.parameters(), lr=0.02)
-    sizes = training._batch_sizes(len(data), 16, True)
+    sizes = batch_sizes(len(data), 16, True)
     orders = [np.random.default_rng(epoch).permutation(len(data)) for epoch in range(2)]
     if how == "graph":
         for order in orders:
@@ -265,7 +265,7 @@ def test_options_of_a_group_are_its_own(name, rates):
         both = in_groups(name)(apart)
         kind, *options = GROUPS[name]
         alone = [kind(g["params"], **o) for g, o in zip(both.param_groups, reversed(options), strict=True)]
-        data, sizes = data_set(20, 3, 110), training._batch_sizes(110, 16, True)
+        data, sizes = data_set(20, 3, 110), batch_sizes(110, 16, True)
         for epoch in range(2):
             order = np.random.default_rng(epoch).permutation(len(data))
             for x, y in batches_of(data, order, sizes, np.float32):

@@ -12,7 +12,7 @@ from fastmlp.running.averaging import Averaging
 from fastmlp.running.clip import Clip
 from fastmlp.running.engine import Engine
 from fastmlp.running.rows import batches as batches_of
-from fastmlp.training import train as training
+from fastmlp.training.checks import batch_sizes
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed; `make test-peers` installs it and runs this file"
@@ -49,7 +49,7 @@ def twin_of(model: nn.Sequential) -> torch.nn.Sequential:
 
 def trained(model, rule, data, threads=2, **options):
     """On the engine; the sizes and the order of the batches as `batches_of` has them."""
-    sizes = training._batch_sizes(len(data), 16, True)
+    sizes = batch_sizes(len(data), 16, True)
     with Engine(model, rule, 20, max(sizes), threads, **options) as engine:
         for epoch in range(EPOCHS):
             engine.epoch(data, np.random.default_rng(epoch).permutation(len(data)), sizes)
@@ -57,7 +57,7 @@ def trained(model, rule, data, threads=2, **options):
 
 def torch_steps(twin, rule, data, after_backward=lambda: None, after_step=lambda: None):
     """The same steps in PyTorch."""
-    sizes = training._batch_sizes(len(data), 16, True)
+    sizes = batch_sizes(len(data), 16, True)
     for epoch in range(EPOCHS):
         order = np.random.default_rng(epoch).permutation(len(data))
         for x, y in batches_of(data, order, sizes, np.float64):
@@ -152,7 +152,7 @@ def test_averages(name):
     model, data, sizes, epochs = (
         net(np.float64),
         data_set(20, 3, 110, np.float64),
-        training._batch_sizes(110, 16, True),
+        batch_sizes(110, 16, True),
         4,
     )
     FROZEN["the biases"](model)

@@ -28,9 +28,21 @@ OPTIONS = [
     "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "schedule_every", "momentum",
     "weight_decay", "clip_norm",
     "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "validation", "patience",
-    "monitor", "seed", "threads", "out", "name", "force", "no_plots", "no_report", "open", "save_wrong_digits",
+    "monitor", "seed", "threads", "checkpoint_every", "resume", "out", "name",
+    "force", "no_plots", "no_report", "open", "save_wrong_digits",
     "tensorboard", "no_progress",
 ]  # fmt: skip
+
+
+def kept(folder: Path) -> set[str]:
+    """The names of the checkpoints in a run's folder."""
+    return {path.name for path in folder.iterdir() if path.name.startswith("checkpoint-")}
+
+
+def files(folder: Path) -> list[str]:
+    """The names of all else, where there is a checkpoint."""
+    assert kept(folder)
+    return sorted({path.name for path in folder.iterdir()} - kept(folder))
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -148,7 +160,8 @@ def test_a_run_in_a_process_of_its_own(tmp_path, idx_folder):
     names = sorted(path.name for path in run.folder.iterdir())
     assert wrote == f"wrote out/: {', '.join(names)}"
     of_others = {"predicted_vs_true.png", "residuals.png", "label_scores.png"}  # of numbers and of labels
-    assert set(names) == fm.store.run.OWN_FILES - of_others
+    assert kept(run.folder)
+    assert set(names) - kept(run.folder) == fm.store.run.OWN_FILES - of_others
     assert last == "report: out/report.html"
 
 
@@ -184,7 +197,8 @@ def test_the_configuration_holds_every_option(train, idx_folder):
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     run = train(*arguments, "--batch-norm", "--no-progress")
     config = run.config()
-    assert list(config)[: len(OPTIONS)] == OPTIONS
+    asked = [name for name in OPTIONS if name != "resume"]  # a run that went on says what it would have said without
+    assert list(config)[: len(asked)] == asked
     for name, value in given.items():
         read = ",".join(map(str, config[name])) if name == "hidden" else config[name]
         assert read == value or float(read) == float(value)
@@ -308,16 +322,17 @@ def test_an_npz_without_a_test_set(train, npz_file):
     assert run.lines[0].startswith("16-128-64-3 on table.npz: 81 training rows, 9 held out")
     assert "test accuracy" not in run.out
     assert "test_accuracy" not in run.config()
-    assert sorted(path.name for path in run.folder.iterdir()) == FILES[:-1]
+    assert files(run.folder) == FILES[:-1]
 
 
 def test_a_training_that_diverges_says_so_and_leaves_its_files(train):
     run = train("--optimizer", "sgd", "--lr", "1e30", "--epochs", "3")
     assert (run.code, run.err) == (1, "")  # a script that calls this one can tell
-    assert any(line.startswith("stopped: the training loss is") for line in run.lines)
+    assert any(line.startswith("stopped: the loss is not finite in layer ") for line in run.lines)
     assert len(run.history()) == 1
-    assert run.config()["test_loss"] is None
-    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+    assert run.config()["test_loss"] < 2  # the weights are those of the last finite loss
+    assert (run.config()["weights_of_epoch"], run.config()["weights_of_step"]) == (0, 0)
+    assert files(run.folder) == FILES
 
 
 def test_a_refused_run_leaves_no_folder(train):
@@ -342,14 +357,14 @@ def test_interrupt_keeps_the_finished_epochs(train, monkeypatch):
     assert run.code == 130
     assert "interrupted after 2 epochs" in run.err
     assert len(run.history()) == 2
-    assert sorted(path.name for path in run.folder.iterdir()) == FILES
+    assert files(run.folder) == FILES
 
 
 def test_an_empty_folder_and_one_that_is_deep_serve_as_run_folders(train, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):
         assert train("--out", folder).code == 0
-        assert sorted(path.name for path in folder.iterdir()) == FILES
+        assert files(folder) == FILES
 
 
 @pytest.fixture
@@ -382,7 +397,7 @@ def test_force_replaces_a_run(train, tmp_path):
     second = train("--out", first.folder, "--epochs", "3", "--force")
     assert second.code == 0
     assert len(second.history()) == 3
-    assert sorted(path.name for path in second.folder.iterdir()) == sorted([*FILES, "notes.txt"])
+    assert files(second.folder) == sorted([*FILES, "notes.txt"])
 
 
 def test_a_refused_run_with_force_leaves_the_run_before(train):
@@ -445,7 +460,7 @@ def test_metrics_and_diagnosis(train):
 
 def test_without_plots_the_report_has_none(train, monkeypatch):
     run = train("--no-plots", pictures=True)
-    assert sorted(path.name for path in run.folder.iterdir()) == sorted([*FILES, "report.html"])
+    assert files(run.folder) == sorted([*FILES, "report.html"])
     assert run.lines[-1].startswith("report: ")
     run = train("--no-report", pictures=True)
     assert "report.html" not in [path.name for path in run.folder.iterdir()]
@@ -520,12 +535,16 @@ def test_a_real_signal_leaves_a_whole_run(tmp_path, idx_folder, number, code):
         process.kill()
     assert process.returncode == code
     saved = fm.read_run(tmp_path / "out")
-    assert re.fullmatch(rf"train\.py: interrupted after {len(saved.history)} epochs\n", err)
-    assert out.splitlines()[-1] == "report: out/report.html"
+    assert err == f"train.py: interrupted after {len(saved.history)} epochs; --resume out goes on\n"
+    if number == signal.SIGINT:  # who sends another waits for no report
+        assert out.splitlines()[-1] == "report: out/report.html"
     assert saved.config["status"] == "interrupted"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*FILES, "report.html"])
+    all_of_it = sorted([*FILES, "report.html"])
+    assert files(tmp_path / "out") == (all_of_it if number == signal.SIGINT else ["config.json", *FILES[1:4:2]])
     losses = saved.history.column("train_loss")
     assert f"the weights are those of epoch {losses.index(min(losses)) + 1}, " in out
+    if number != signal.SIGINT:
+        return
     test = fm.evaluate(saved.model, fm.data.load(idx_folder)[1])
     assert (test.accuracy, test.loss) == (saved.config["test_accuracy"], saved.config["test_loss"])
 

@@ -76,7 +76,11 @@ def metrics(folder: Path) -> dict:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """The names of a run's files, but for the checkpoint."""
+    names = {path.name for path in folder.iterdir()}
+    kept = {name for name in names if name.startswith("checkpoint-")}
+    assert kept
+    return names - kept
 
 
 ALWAYS = {"activations.png", "config.json", "curves.png", "gradients.png", "history.csv", "loss.png", "metrics.json",

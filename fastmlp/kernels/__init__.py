@@ -17,7 +17,7 @@ from .batch import GATHER, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
-from .jit import announce_compiling, kernel, processor
+from .jit import NUMBA, announce_compiling, kernel, processor
 from .linear import linear_backward, linear_forward, linear_update_bias, linear_update_weight
 from .loss import (
     accuracy_score,
@@ -39,6 +39,7 @@ from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, s
 
 __all__ = [
     "GATHER",
+    "NUMBA",
     "SCALES",
     "TILE_VECTORS",
     "accuracy_score",

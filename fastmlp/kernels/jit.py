@@ -18,6 +18,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from .cache import KernelCache
 
+NUMBA = numba.__version__
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -15,6 +15,7 @@ from .plan import flat_layers
 
 SNAPSHOT_SHARE = 100  # copies are made at most so seldom that they take a hundredth of the time
 SNAPSHOT_SECONDS = 1.0
+FEATURES = "a feature"  # in the place of a layer
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Divergence:
     """What was found: the epoch, its step counted from 1 and how many it has, and where.
 
     what  is not finite: "the loss", "a weight"      layer  the first whose numbers are not finite, or ""
-    lr    of the step before, after which it was so  gradient, of  the largest of that step, and of which parameter
+    lr    of the last step that was made             gradient, of  the largest of that step, and of which parameter
     kept  the step of this epoch after which the weights were good: those that the model has. -1: before the last epoch
     """
 
@@ -39,14 +40,17 @@ class Divergence:
     @property
     def sentence(self) -> str:
         """All of it, and what to try."""
-        where = f" in layer {self.layer}" if self.layer else ""
+        of_rows = self.what == FEATURES
+        where = f" in layer {self.layer}" if self.layer and not of_rows else ""
         said = f"stopped: {self.what} is not finite{where} in epoch {self.epoch}, step {self.step:,} of {self.steps:,}"
         if self.of:
-            said += f"; the largest gradient of the step before was {self.gradient:.3g}, of {self.of}"
+            said += f"; the largest gradient of the last step was {self.gradient:.3g}, of {self.of}"
         left = (
             f"the weights are those after {self.kept:,} steps of it" if self.kept > 0 else "the weights are as before"
         )
         left = f"the weights are those from before epoch {self.epoch - 1}" if self.kept < 0 else left
+        if of_rows:
+            return f"{said}; {left}; the rows must be finite"
         try_it = "a smaller learning rate" + (", or clip_norm=1" if not self.gradient < 10 else "")
         return f"{said}, the learning rate {self.lr:.3g}; {left}; try {try_it}"
 
@@ -117,7 +121,12 @@ def is_good(runner: Any) -> bool:
 
 
 def name_of_first(model: Module, x: Any) -> str:
-    """The name of the first layer of a Sequential that makes numbers of x that are not finite; "" where none does."""
+    """The name of the first layer of a Sequential that makes numbers of x that are not finite; "" where none does.
+
+    FEATURES where x itself is not.
+    """
+    if not np.isfinite(x.data).all():
+        return FEATURES
     twin = copy.deepcopy(model)
     names = {id(module): name for name, module in twin.named_modules()}
     with no_grad(), np.errstate(all="ignore"):

@@ -23,7 +23,7 @@ from ..nn.module import evaluating
 from ..optim import Optimizer
 from .averaging import Averaging
 from .clip import Clip
-from .divergence import Divergence, WayBack, is_good, largest_gradient, name_of_first
+from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient, name_of_first
 from .engine import Engine
 from .nodes import Nodes
 from .plan import flat_layers, obstacle
@@ -250,7 +250,7 @@ class Trainer:
                 before = runner.step
                 bad = runner.chunk(min(len(sizes), pauses.limit(before)))
                 if bad or not is_good(runner):
-                    self._go_back(order, bounds, bad, rates, number)
+                    self._go_back(order, bounds, first, rates, number)
                     return math.nan, math.nan
                 if runner.step > before:
                     on_rows(int(bounds[runner.step] - bounds[before]), *runner.mean())
@@ -260,20 +260,26 @@ class Trainer:
             runner.give()
         return runner.mean()
 
-    def _go_back(self, order: Array, bounds: Array, given_up: bool, rates: Array | None, number: int) -> None:
-        """Back to the weights of the last finite loss, and say in `divergence` what was found."""
+    def _go_back(self, order: Array, bounds: Array, first: int, rates: Array | None, number: int) -> None:
+        """Back to the weights of the last finite loss, and say in `divergence` what was found.
+
+        Either the update of step `bad` has made a weight, or a sum, that is not finite, or the weights are, and the
+        loss of step `bad` is not: then its weights are those that the update before made.
+        """
         runner, steps = self.runner, len(bounds) - 1
-        bad = runner.step if given_up else self.way_back.first_bad(runner.step)
-        what = "the loss" if given_up or not np.isfinite(runner.sums).all() else "a weight"
-        layer = ""
+        bad, target = runner.step, runner.step - 1
+        what, layer = "the loss", ""
+        if runner.step > first and not is_good(runner):
+            bad = target = self.way_back.first_bad(runner.step)
+            what = "a weight" if np.isfinite(runner.sums).all() else what
         runner.give()
         if bad < steps:
             layer = self._ask(order[bounds[bad] : bounds[bad + 1]], lambda x, *_: name_of_first(self.model, x)) or ""
-        target = bad - 1 if given_up else bad
+            what = layer if layer == FEATURES else what
         gradient = math.nan, ""
         kept = target if self.way_back.go(target, steps) else 0
         runner.give()
-        if kept >= 0 and (bad or not given_up):
+        if kept >= 0 and (bad or target == bad):
             rows = order[bounds[kept] : bounds[kept + 1]]
             gradient = self._ask(rows, lambda *batch: largest_gradient(self.model, self.loss, *batch)) or gradient
         lr = float(self.optimizer.param_groups[0]["lr"] if rates is None else rates[max(kept, 0)].flat[0])

@@ -15,7 +15,7 @@ from ..nn.described import made_layers
 from ..nn.module import undrawn
 from ..optim import AVERAGES, RULES, Average, Optimizer, Schedule
 from ..training.assembly import assembled
-from ..training.checkpoint import Checkpoints, maker, read_newest
+from ..training.checkpoint import Checkpoints, files_of, maker, read_newest
 from ..training.digest import difference, digest_of
 from ..training.history import History
 from ..training.loop import has_state, name_of
@@ -89,7 +89,7 @@ def resume(
     before = arguments.pop("epochs")
     epochs = place.length(before, epochs, schedule, average)
     checkpoints = Checkpoints(path.parent, arguments.pop("checkpoint_every"), replace=True)
-    checkpoints.own = [path]
+    checkpoints.own = [other for other in files_of(path.parent) if other <= path][1::-1]  # what is newer is damaged
     threads = arguments.pop("n_threads") if n_threads is None else n_threads
     arguments.pop("n_threads", None)
     loop = assembled(

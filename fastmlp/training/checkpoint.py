@@ -18,7 +18,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numba
 import numpy as np
 
 from .. import check, kernels
@@ -44,7 +43,7 @@ def maker() -> dict[str, str]:
     except PackageNotFoundError:
         own = "source"
     return {
-        "fastmlp": own, "numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version(),
+        "fastmlp": own, "numpy": np.__version__, "numba": kernels.NUMBA, "python": platform.python_version(),
         "processor": kernels.processor(),
     }  # fmt: skip
 
@@ -81,6 +80,10 @@ class Checkpoints:
             )
         self.own: list[Path] = []
         self.at, self.failed = monotonic(), False
+
+    def begin(self) -> None:
+        """The training begins now: what was compiled before takes no part in the time to the next one."""
+        self.at = monotonic()
 
     def limit(self, done: int) -> int:
         """How many steps after `done` of the training there must be a pause."""
@@ -141,7 +144,7 @@ def read_newest(folder: str | os.PathLike[str], caller: str, say: Callable[[str]
                 form = state.get("form") if isinstance(state, dict) else None
                 raise ValueError(f"{caller}: {path} is of form {form}; this release reads form {FORM}")
         except (ValueError, OSError) as error:
-            faults.append(str(error))
+            faults.append(str(error) if str(path) in str(error) else f"{caller}: {path} is none: {error}")
             continue
         for fault in faults:
             say(f"{fault}; the one before is taken, {path.name}")

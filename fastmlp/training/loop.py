@@ -66,7 +66,8 @@ class Loop(door.Pauses):
         self.averaging: Averaging | None = None
         self.trainer: door.Trainer
         self.epoch, self.steps, self.sums = self.done + 1, 0, np.zeros(5)  # where it is: the open epoch, its steps
-        self.calling, self.ended, self.seconds = False, "", 0.0
+        self.ended, self.seconds = "", 0.0
+        self.uncalled: dict[str, Any] | None = None  # what callbacks and rates knew before they saw the epoch that ends
         self.modes = _modes(self.model)
 
     def run(self, saved: dict[str, Any] | None = None) -> History:
@@ -85,6 +86,8 @@ class Loop(door.Pauses):
                 self._load(saved)
                 training = [(module, mode) for (module, _), mode in zip(training, saved["training"], strict=True)]
                 restore(training)
+            if self.checkpoints is not None:
+                self.checkpoints.begin()
             for line in self.lines:
                 self.report.say(line)
             seed_dropout(self.model, self.seed, (self.epoch - 1) * len(self.sizes) + self.steps)
@@ -136,10 +139,10 @@ class Loop(door.Pauses):
         self.signals.look()
         seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
         held = math.nan, math.nan
-        if self.held_out is not None and found is None:
+        if self.held_out is not None:
             held = measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
         with self.signals.held(patience=1):
-            self.calling = True  # what callbacks know is half of this epoch now
+            self.uncalled = self._seen() if self.checkpoints is not None else None
             if found is None:
                 self.optimizer.epochs = epoch
             self.history.add(epoch, (mean, score), held, seconds, len(self.rows), trainer.ran_on)
@@ -150,7 +153,7 @@ class Loop(door.Pauses):
             if found is not None:
                 report.say(found.sentence)
             self.ended = "diverged" if found is not None else "stopped" if any(stop) else ""
-            self.epoch, self.steps, self.sums, self.seconds, self.calling = epoch + 1, 0, np.zeros(5), 0.0, False
+            self.epoch, self.steps, self.sums, self.seconds, self.uncalled = epoch + 1, 0, np.zeros(5), 0.0, None
             if self.checkpoints is not None and self.checkpoints.is_due(epoch * len(self.sizes), True):
                 self._keep()
         self.signals.look()
@@ -177,13 +180,13 @@ class Loop(door.Pauses):
     def _kept_at_the_end(self) -> Iterator[None]:
         """When this is left there is a checkpoint: of the end, or of where Ctrl-C or an error has ended it.
 
-        None where callbacks were being called: what they know is half of one epoch, and half of the next.
+        Where that was within callbacks, they will be called again, and know what they knew before.
         """
         try:
             yield
         except BaseException:
             self._note_weights()
-            if self.checkpoints is not None and not self.calling:
+            if self.checkpoints is not None:
                 with self.signals.held():
                     self._keep()
             raise
@@ -223,13 +226,20 @@ class Loop(door.Pauses):
             "classes_": model.classes_,
             "optimizer": optimizer.state_dict() | {"averaged": {}},
             "averaging": None if self.averaging is None else self.averaging.state_dict(),
+            **(self.uncalled or self._seen()),
+        }  # fmt: skip
+
+    def _seen(self) -> dict[str, Any]:
+        """What was seen of the epochs that are over: by the history, the rates, the callbacks."""
+        return {
             "rates": self.rates.state_dict(),
+            "groups_rates": [group["lr"] for group in self.optimizer.param_groups],
             "history": [list(astuple(epoch)) for epoch in self.history.epochs],
             "callbacks": [
                 {"name": name_of(callback), "state": callback.state_dict() if has_state(callback) else None}
                 for callback in self.callbacks
             ],
-        }  # fmt: skip
+        }
 
     def _load(self, saved: dict[str, Any]) -> None:
         """Be where a checkpoint was written; the model and the optimizer are there already."""
@@ -241,6 +251,8 @@ class Loop(door.Pauses):
         self.history.epochs = [Epoch(*values) for values in saved["history"]]
         self.modes = [(module, mode) for (module, _), mode in zip(self.modes, saved["modes"], strict=True)]
         self.rates.load_state_dict(saved["rates"])
+        for group, rate in zip(self.optimizer.param_groups, saved["groups_rates"], strict=True):
+            group["lr"] = rate
         if self.averaging is not None and saved["averaging"] is not None:
             self.averaging.load_state_dict(saved["averaging"])
             averaging = self.averaging
