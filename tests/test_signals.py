@@ -235,3 +235,30 @@ def test_a_long_step_is_given_up_and_nothing_is_changed():
     del model[0].__dict__["forward"]
     graph.chunk(2)
     assert interruptions.state(model, optimizer) == after
+
+
+def test_an_update_may_be_left_half_way_where_a_copy_is_there():
+    """With a copy of before the step a stop at any moment leaves that, or the step after it; many times."""
+    rng = np.random.default_rng(0)
+    rows = fm.Dataset(rng.integers(0, 256, (4000, 64), dtype=np.uint8), rng.integers(0, 10, 4000))
+    fm.manual_seed(0)
+    model = fm.nn.MLP(64, (256, 256), 10, batch_norm=True)
+    optimizer = fm.optim.Adam(model.parameters())
+    left = whole = 0
+    with Engine(model, optimizer, 64, 4000, 2, Fixed(2), 1) as engine:
+        engine.begin(rows, np.arange(4000), [4000])
+        start = engine.snapshot()
+        engine.chunk(1)
+        after = engine.snapshot()
+        for moment in range(40):
+            engine.restore(start)
+            back = engine.snapshot()
+            stop = threading.Timer(0.0005 * moment, engine.stop)
+            stop.start()
+            engine.chunk(1, back)
+            stop.join()
+            now, wanted = engine.snapshot(), after if engine.step else start
+            left, whole = left + (engine.step == 0), whole + engine.step
+            for array, then in zip(now, wanted, strict=True):
+                assert array.tobytes() == then.tobytes()
+    assert left, "no step was given up: the moments test nothing"

@@ -11,7 +11,8 @@ A step:  forward   a layer waits where it needs columns or rows of its input tha
          update    dw of each layer, a piece at a time, and at once the optimizer's step on that piece; where gradients
                   are clipped, all of them first
 Until the update nothing is changed but the state of norms, which `keep_state` can put back: a step is given up where
-somebody asks for it, or where the loss is not finite. An update that has begun is finished.
+somebody asks for it, or where the loss is not finite. An update that has begun is finished, but that of the step that
+gate[UNDO] names: who called has a copy of all that was before it.
 
 The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
 threads. That costs less than two more waits.
@@ -24,7 +25,7 @@ from .batch import ask_for_rows
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
 from .simd import atomic_load, atomic_store, view
-from .threads import DIVERGED, LEAVING, STOP, is_asked_to_stop, share, wait_for_all
+from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, wait_for_all
 from .updates import prepare
 from .updates import step as one_step
 
@@ -180,6 +181,7 @@ def train_steps(
     all_terms = own.terms[0]
     at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
+        undo = atomic_load(gate, UNDO) == step + 1
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
         x0 = view(my_x, 0, (N, plan[0].width_in))
         forms.call_gather(batches.gather, batches.source, batches.order, start, batches.scale, x0)
@@ -273,7 +275,7 @@ def train_steps(
             if layer == 0 and step + 1 < last:
                 ask_for_rows(batches.source, batches.order, batches.bounds[step + 1], batches.bounds[step + 2])
             row = plan[layer]
-            if not row.trains:
+            if not row.trains or (undo and atomic_load(gate, STOP) != 0):
                 continue
             lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
             below_alone = layer > 0 and plan[layer - 1].alone
@@ -296,6 +298,8 @@ def train_steps(
         if average.weights.size > 0:
             forms.call_averages(average.at, net, average, shared.p, own.p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)
+        if undo and is_asked_to_stop(gate, threads):
+            return step
         if thread == 0:
             sums[2] = step + 1
         if is_asked_to_stop(gate, threads) or (threads > 1 and atomic_load(gate, LEAVING) != 0):

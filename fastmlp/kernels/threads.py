@@ -6,8 +6,9 @@ from .simd import atomic_add, atomic_load, atomic_store, let_others_run, spin_pa
 # Places in the `gate`, an int64 array of GATE_SIZE zeros; each has a cache line, or two, of its own.
 # ARRIVED, OPENED: how many have come, how often it has opened. LEAVE: somebody needs a core; STOP: the step is to be
 # given up, as nothing is changed yet; LEAVING, STOPPING: the same as all of them read it after a gate. DIVERGED: a
-# row's loss is not finite. BROKEN: somebody will not come.
-ARRIVED, OPENED, LEAVE, LEAVING, STOP, STOPPING, DIVERGED, BROKEN, GATE_SIZE = range(0, 16 * 9, 16)
+# row's loss is not finite. UNDO: 1 + the step whose update may be left half way, as who called can undo it. BROKEN:
+# somebody will not come.
+ARRIVED, OPENED, LEAVE, LEAVING, STOP, STOPPING, DIVERGED, UNDO, BROKEN, GATE_SIZE = range(0, 16 * 10, 16)
 
 
 @inner

@@ -75,6 +75,11 @@ class WayBack:
         self.epoch += 1
         self._take()
 
+    def of(self, step: int) -> Any:
+        """The copy of the state after so many steps of this epoch, where there is one."""
+        epoch, at, kept = self.kept[0]
+        return kept if (epoch, at) == (self.epoch, step) else None
+
     def after(self) -> None:
         """Some steps were made, with finite losses."""
         if perf_counter() - self.at > max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost):

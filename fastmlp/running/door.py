@@ -248,7 +248,7 @@ class Trainer:
             self.way_back.begin(runner)
             while runner.step < len(sizes):
                 before = runner.step
-                bad = runner.chunk(min(len(sizes), pauses.limit(before)))
+                bad = runner.chunk(min(len(sizes), pauses.limit(before)), self.way_back.of(before))
                 if bad or not is_good(runner):
                     self._go_back(order, bounds, first, rates, number)
                     return math.nan, math.nan

@@ -22,7 +22,7 @@ from ..graph.operation import flushed
 from ..kernels import clip as clipping
 from ..kernels import forms, layout, steps
 from ..kernels.average import move_averages
-from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP
+from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
 from ..nn import Loss
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
@@ -145,13 +145,21 @@ class Engine(Buffers):
         self.plan.read_options()
         self.plan.rows["step"] -= first  # the loop adds the step of the epoch
 
-    def chunk(self, limit: int) -> bool:
-        """Run some steps, to `limit` at most; True where the next one is given up, as its loss is not finite."""
-        self._chunk(self.batches, self.rates, limit)
+    def chunk(self, limit: int, back: list[Array] | None = None) -> bool:
+        """Run some steps, to `limit` at most; True where the next one is given up, as its loss is not finite.
+
+        back: a snapshot of now, where there is one: the first step's update can then be left half way too.
+        """
+        first = self.step
+        try:
+            self._chunk(self.batches, self.rates, limit, back is not None)
+        finally:
+            if back is not None and self.gate[STOP] and self.step == first:
+                self.restore(back)
         return bool(self.gate[DIVERGED])
 
     def stop(self) -> None:
-        """Ask the threads to come out: a step that has changed nothing yet is given up, an update is finished."""
+        """Ask the threads to come out: a step that has changed nothing is given up, an update finished or undone."""
         self.gate[STOP] = 1
 
     def mean(self) -> tuple[float, float]:
@@ -180,7 +188,7 @@ class Engine(Buffers):
         counts = weight_table(self.loss, targets, weights, scored)
         return layout.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
 
-    def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int) -> None:
+    def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int, undo: bool) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
 
         The threads wait for each other at gates, so none may be missing. They are all there before one begins, and a
@@ -191,6 +199,7 @@ class Engine(Buffers):
         count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
         last = min(limit, first + count)
         self.gate = gate = np.zeros(GATE_SIZE, np.int64)
+        gate[UNDO] = first + 1 if undo else 0
         arguments = self._arguments(threads, gate, batches, rates, first, last)
         self.level_copies(threads)
         try:

@@ -72,7 +72,7 @@ class Nodes:
         self.moves = () if self.averaging is None else self.averaging.weights(len(sizes), first)
         self.dtype, self.trained = dtype_of(self.model), trained_parameters(self.model, self.optimizer)
 
-    def chunk(self, limit: int) -> bool:
+    def chunk(self, limit: int, back: Any = None) -> bool:
         """Make some steps, to `limit` at most; True where the next one is given up, as its loss is not finite."""
         start, self.asked = perf_counter(), False
         place = int(self.bounds[self.step])
