@@ -1,4 +1,4 @@
-"""Runs that are killed by SIGKILL at some moment, go on with `--resume`, and are held to a run that was never killed."""
+"""Runs that are killed by SIGKILL at some moment and go on with `--resume`, held to one that was never killed."""
 
 import json
 import random
@@ -17,7 +17,8 @@ from fastmlp.training.checkpoint import files_of
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("seconds", "samples_per_second")  # columns of history.csv, and names in config.json, that a clock has written
-OF_A_CLOCK = (*TIMES, "started", "process", "threads")
+OF_A_CLOCK = (*TIMES, "started", "process")
+OF_A_CALL = ("threads", "out", "force")
 LIMIT = 300.0  # seconds after which a process has hung, on a busy machine too
 
 TRAIN = [sys.executable, str(ROOT / "scripts" / "train.py"), "--no-progress"]
@@ -155,7 +156,7 @@ def results(out: Path) -> dict[str, object]:
     kept = [k for k, name in enumerate(head) if name not in TIMES]
     found["history.csv"] = [[row[k] for k in kept] for row in rows]
     config = json.loads((out / "config.json").read_text())
-    found["config.json"] = {name: value for name, value in config.items() if name not in (*OF_A_CLOCK, "out", "force")}
+    found["config.json"] = {name: value for name, value in config.items() if name not in (*OF_A_CLOCK, *OF_A_CALL)}
     found["files"] = sorted(path.name for path in out.iterdir() if not path.name.startswith((".", "checkpoint-")))
     return found
 

@@ -43,7 +43,7 @@ def test_a_run_that_was_killed_twice_goes_on_to_the_same_bits(trial, expected, t
 
 
 def test_a_kill_before_the_first_checkpoint_and_one_while_the_report_is_drawn(tmp_path):
-    """The status says what it was at; who goes on after the training does what is left: evaluation, pictures, report."""
+    """The status says what it was at; who goes on after the training does what is left, the report too."""
     options = [*NET[:2], "--epochs", "3", *NET[6:], "--checkpoint-every", "100000s", "--no-plots"]
     trial = Trial("report", data_file(tmp_path), options)
     expected = trial.whole(tmp_path / "whole")
@@ -64,6 +64,16 @@ def test_a_kill_before_the_first_checkpoint_and_one_while_the_report_is_drawn(tm
     assert not (out / "report.html").exists()
     assert difference(goes_on(trial, out, 1), expected) == []
     assert fm.read_run(out).process is None
+
+
+def test_one_that_had_trained_to_its_end_knows_its_score(tmp_path):
+    """Nothing is left to train: the name of the score comes from the checkpoint."""
+    trial = Trial("numbers", data_file(tmp_path, "numbers"), [*NET[:2], "--epochs", "2", *NET[6:], "--no-plots"])
+    expected, out = trial.whole(tmp_path / "whole"), tmp_path / "run"
+    killed(trial.command(out), lambda: status_of(out) == "evaluating")
+    assert status_of(out) == "evaluating"
+    assert difference(goes_on(trial, out, 2), expected) == []
+    assert fm.read_run(out).history.score_name == "r2"
 
 
 def test_what_differs_is_seen(trial, expected, tmp_path):
