@@ -39,6 +39,7 @@ class Signals:
         self.noted: list[tuple[int, FrameType | None]] = []
         self.patience: float = 0  # so many may be noted before one is acted on at once
         self.listeners: list[Callable[[], Any]] = []
+        self.process = os.getpid()
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
@@ -89,6 +90,10 @@ class Signals:
             self.listeners.remove(listener)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a forked child, where nobody looks: what was there before acts
+            signal.signal(number, self.before[number])
+            os.kill(os.getpid(), number)
+            return
         self.noted.append((number, frame))
         for listener in self.listeners:
             listener()

@@ -73,6 +73,7 @@ class Optimizer:
         self.state: dict[int, dict[str, Any]] = {}
         self.epochs = 0
         self._scales: dict[tuple[float, ...], tuple[Array, Array]] = {}  # of one call of `step`
+        self._fresh: dict[int, dict[str, Array]] = {}  # of one call too: arrays for the states that lack them
         self.moves_momentum = False  # whether the schedule of `fit` does
         self.averaged: dict[str, Any] = {}  # of `fit(average=...)`: the raw weights, and how often the average went on
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
@@ -200,8 +201,8 @@ class Optimizer:
     def step(self) -> None:
         """Change every parameter that has a `.grad`, in its own array; `.grad` stays as it is.
 
-        Error: ValueError where a gradient or the state does not fit its parameter, or the parameter's array is not
-        contiguous; then no parameter of this call is changed.
+        Errors: ValueError where a gradient or the state does not fit its parameter, or the parameter's array is not
+        contiguous; MemoryError. Then no parameter of this call is changed.
         """
         index, work = 0, []
         for group in self.param_groups:
@@ -210,10 +211,17 @@ class Optimizer:
                 if parameter.grad is not None:
                     work.append((index, group, *self._flat(index, parameter)))
                 index += 1
-        self._scales = {}
-        for index, group, p, g in work:
-            self._update(self.state.setdefault(index, {}), group, p, g)
-        self._scales = {}
+        self._scales, self._fresh = {}, {}
+        states = [self.state.get(index, {}) for index, *_ in work]
+        if self.runs_on_engine():  # what takes memory comes before the first change
+            for state, (_, group, p, _) in zip(states, work, strict=True):
+                self._fresh[id(state)] = self.missing(state, group, p)
+                carried = (float(state.get(name, start)) for name, start in self.numbers.items())
+                self._scaled(group, self.steps_made(state) + 1, tuple(carried))
+        for state, (index, group, p, g) in zip(states, work, strict=True):
+            self.state[index] = state
+            self._update(state, group, p, g)
+        self._scales, self._fresh = {}, {}
 
     def _flat(self, index: int, parameter: Parameter) -> tuple[Array, Array]:
         p, g = parameter.data, parameter.grad
@@ -302,15 +310,22 @@ class Optimizer:
         """How many steps a parameter with this state has made, as far as the rule needs to know."""
         return int(state.get("step", 0))
 
-    def prepare(self, state: dict[str, Any], group: Group, p: Array, steps: int) -> None:
-        """Let the state be that of a parameter that has made so many steps; what it lacks starts as it does."""
+    def missing(self, state: Mapping[str, Any], group: Group, p: Array) -> dict[str, Array]:
+        """The arrays that the state of a parameter lacks, as they are before its first step."""
+        return {name: self.start_of(name, group, p) for name in self.arrays_of(group) if name not in state}
+
+    def prepare(
+        self, state: dict[str, Any], group: Group, p: Array, steps: int, fresh: dict[str, Array] | None = None
+    ) -> None:
+        """Let the state be that of a parameter that has made so many steps; what it lacks starts as it does.
+
+        fresh: what `missing` has made for it, where it was asked before.
+        """
         if self.counts_steps:
             state["step"] = steps
         for name, start in self.numbers.items():
             state.setdefault(name, float(start))
-        for name in self.arrays_of(group):
-            if name not in state:
-                state[name] = self.start_of(name, group, p)
+        state.update(self.missing(state, group, p) if fresh is None else fresh)
 
     def start_of(self, name: str, group: Group, p: Array) -> Array:
         """An array of the state as it is before the first step of a parameter."""
@@ -319,7 +334,7 @@ class Optimizer:
     def _update(self, state: dict[str, Any], group: Group, p: Array, g: Array) -> None:
         """One parameter's step: p and the state change in place."""
         t = self.steps_made(state) + 1
-        self.prepare(state, group, p, t)
+        self.prepare(state, group, p, t, self._fresh.pop(id(state), None))
         option, scale = self._scaled(group, t, tuple(float(state[name]) for name in self.numbers))
         state.update(zip(self.numbers, map(float, scale), strict=False))
         flat = p.reshape(-1)

@@ -303,9 +303,17 @@ class Engine(Buffers):
         return [pair for pair in zip(self.optimizer.arrays, flat, strict=False) if pair[0] in kept]
 
     def give(self) -> None:
-        """Give the model and the optimizer what they are after `self.step` steps."""
-        done, self.given = self.step - self.given, self.step
-        self.given_sums = self.sums.copy()
+        """Give the model and the optimizer what they are after `self.step` steps.
+
+        Where memory does not suffice for the optimizer's state, they stay what they are: MemoryError.
+        """
+        optimizer, sums, done = self.optimizer, self.sums.copy(), self.step - self.given
+        number = {id(p): i for i, p in enumerate(optimizer.parameters())}
+        fresh = {}
+        for i, slot in self._trained() if done or self.changed else ():
+            kept, group = optimizer.state.get(number[id(slot.parameter)], {}), optimizer.param_groups[self.groups[i]]
+            fresh[i] = optimizer.missing(kept, group, slot.parameter.data)
+        self.given, self.given_sums = self.step, sums
         if not done and not self.changed:
             return
         self.changed = False
@@ -314,18 +322,16 @@ class Engine(Buffers):
             take(flat, slot, array)
         if self.averaging is not None:
             self.averaging.count += done
-        optimizer = self.optimizer
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
         self.model.zero_grad()
         for layer in self.plan.layers:
             if layer.training:
                 layer.trained(done)
-        number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         self.counts += done
         for i, slot in self._trained():
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})
-            optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]))
+            optimizer.prepare(state, group, slot.parameter.data, int(self.counts[i]), fresh[i])
             state.update(zip(optimizer.numbers, map(float, self.scales[0, i]), strict=False))
             for name, flat in self._flat(i):
                 take(flat, slot, state[name])

@@ -46,7 +46,7 @@ class Nodes:
         self.model, self.optimizer, self.loss, self.say = model, optimizer, loss, say
         self.row_weights, self.clip, self.after_step = row_weights, clip, after_step
         self.averaging = averaging if averaging is not None and averaging.by_steps else None
-        self.sums, self.given, self.asked, self.made = np.zeros(5), 0, False, 0
+        self.sums, self.given, self.asked, self.made, self.updating = np.zeros(5), 0, False, 0, False
 
     @property
     def step(self) -> int:
@@ -90,7 +90,7 @@ class Nodes:
         self.asked = True
 
     def _look(self) -> None:
-        if self.asked:
+        if self.asked and not self.updating:  # a rule of somebody's own may call operations
             raise GivenUpError
 
     def _step(self, x: Tensor, targets: Array) -> bool:
@@ -112,24 +112,33 @@ class Nodes:
                 value.backward()
                 if self.clip is not None:
                     self.clip.apply(self.trained)
+                after = self._added(value.item(), z.data, self.every[rows], w, scores_w)
+            self.updating = True
+            optimizer.step()  # where that ends in an error, nothing is changed yet
         except GivenUpError:
             put_back(before)
             return False
         except BaseException:
             put_back(before)
             raise
-        optimizer.step()
+        finally:
+            self.updating = False
         self.after_step(step)
         if len(self.moves):
             assert self.averaging is not None
             self.averaging.go_on(self.moves[step])
-        self.made += 1
-        sums, mass, factor = self.sums, loss.mass(self.every[rows], w), loss.factor(z.shape[1])
-        terms, counts = loss.scores(z.data, self.every[rows], self.numbers, scores_w)
-        sums[0] += value.item() / factor if factor else value.item() * mass
-        sums[1], sums[3], sums[4] = added(sums[1], terms), sums[3] + mass, added(sums[4], counts)
-        sums[2] = step + 1
+        self.made, self.sums = self.made + 1, after
         return True
+
+    def _added(self, value: float, z: Array, targets: Array, w: Array | None, scores_w: Array | None) -> Array:
+        """(5,) the sums after one more step, with this loss and these outputs."""
+        sums, loss = self.sums.copy(), self.loss
+        mass, factor = loss.mass(targets, w), loss.factor(z.shape[1])
+        terms, counts = loss.scores(z, targets, self.numbers, scores_w)
+        sums[0] += value / factor if factor else value * mass
+        sums[1], sums[3], sums[4] = added(sums[1], terms), sums[3] + mass, added(sums[4], counts)
+        sums[2] += 1
+        return sums
 
     def give(self) -> None:
         """The model and the optimizer hold what they are; gradients are of other weights."""

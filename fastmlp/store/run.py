@@ -132,11 +132,9 @@ class Run:
         self._try(lambda: self._write_epoch(model, history))
 
     def _write_epoch(self, model: Module, history: History) -> None:
-        if self._saved is None:
-            if history.score_name != "accuracy":
-                self.config["score"] = {name: getattr(history, name) for name in SCORE}
-            self.write_config("running")
         self.write_history(history)
+        if self._saved is None:
+            self.write_config("running")
         if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
             self.write_model(model, history[-1].epoch)
             self._saved = monotonic()
@@ -176,7 +174,9 @@ class Run:
         self._write("config.json", _json(config))
 
     def write_history(self, history: History) -> None:
-        """history.csv: a header and a line an epoch."""
+        """history.csv: a header and a line an epoch; config.json will say which score it has."""
+        if history.score_name != "accuracy":
+            self.config["score"] = {name: getattr(history, name) for name in SCORE}
         with self._writing("history.csv") as path:
             history.to_csv(path)
 

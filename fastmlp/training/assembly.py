@@ -21,7 +21,7 @@ from .answers import usual_loss
 from .checkpoint import Checkpoints
 from .checks import batch_sizes, check_callback, check_model_and_data, check_threads, checked_loss, hold_out
 from .history import History
-from .loop import Loop, has_state, is_true, name_of
+from .loop import Loop, check_free, has_state, is_true, name_of
 from .progress import Progress
 from .saved import as_saved
 
@@ -93,6 +93,7 @@ def assembled(
         if held_out is None and is_true(getattr(callback, "needs_validation", False)):
             raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
+    check_free(model, optimizer)
     if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
         checkpoint = Checkpoints(checkpoint, checkpoint_every)
     elif checkpoint is None and checkpoint_every is not None:

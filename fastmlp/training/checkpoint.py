@@ -110,10 +110,7 @@ class Checkpoints:
             text, arrays = packed({"form": FORM, "maker": maker(), **state})
             write(path, sealed(arrays, {"state": text}))
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or error
-            if not self.failed:
-                say(f"no checkpoint can be written to {self.folder} ({reason}); the training goes on and tries again")
-            self.failed = True
+            self.miss(error, say)
             return
         if self.failed:
             say(f"checkpoints are written again: {path.name}")
@@ -123,6 +120,14 @@ class Checkpoints:
                 left_over = PARTIAL.fullmatch(other.name) and other.name.startswith(".checkpoint-")
                 if other not in self.own and (left_over or NAME.fullmatch(other.name)):
                     other.unlink()
+
+    def miss(self, error: Exception, say: Callable[[str], Any]) -> None:
+        """One could not be written: `say` gets a line, if it is the first."""
+        self.at = monotonic()
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if not self.failed:
+            say(f"no checkpoint can be written to {self.folder} ({reason}); the training goes on and tries again")
+        self.failed = True
 
 
 def read_newest(folder: str | os.PathLike[str], caller: str, say: Callable[[str], Any]) -> tuple[Path, dict[str, Any]]:

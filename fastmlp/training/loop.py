@@ -28,7 +28,9 @@ from .history import Epoch, History
 from .measuring import measure
 from .progress import Progress
 
-_at_work: dict[int, int] = {}  # what is being trained now: id -> process
+_at_work: dict[int, object] = {}  # what is being trained now: id -> by whom
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_at_work.clear)  # the copy that the child has is trained by nobody
 
 
 @dataclass
@@ -66,12 +68,13 @@ class Loop(door.Pauses):
         self.averaging: Averaging | None = None
         self.trainer: door.Trainer
         self.epoch, self.steps, self.sums = self.done + 1, 0, np.zeros(5)  # where it is: the open epoch, its steps
-        self.ended, self.seconds = "", 0.0
+self.ended, self.seconds = "", 0.0
         self.uncalled: dict[str, Any] | None = None  # what callbacks and rates knew before they saw the epoch that ends
-        self.modes = _modes(self.model)
+        self.modes, self.process = _modes(self.model), 0
 
     def run(self, saved: dict[str, Any] | None = None) -> History:
         """Train, from where `saved`, a checkpoint's state, says; returns the history."""
+        self.process = os.getpid()
         with _alone(self.model, self.optimizer), self.signals, ExitStack() as stack:
             if self.rule is not None:
                 self.averaging = Averaging(self.model, self.optimizer, self.rule, self.done, self.epochs)
@@ -206,9 +209,15 @@ class Loop(door.Pauses):
             self.history.weights_of = (self.epoch, 0) if whole else (self.epoch - 1, step)
 
     def _keep(self) -> None:
-        """Write a checkpoint of what is now."""
+        """Write a checkpoint of what is now; not in a child that was forked meanwhile."""
         assert self.checkpoints is not None
-        state = self.state_dict()
+        if os.getpid() != self.process:
+            return
+        try:
+            state = self.state_dict()
+        except MemoryError as error:
+            self.checkpoints.miss(error, self.report.say)
+            return
         self.checkpoints.write((state["epoch"] - 1) * len(self.sizes) + state["step"], state, self.report.say)
 
     def state_dict(self) -> dict[str, Any]:
@@ -295,21 +304,29 @@ def is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
+def check_free(model: Module, optimizer: Optimizer, me: object = None) -> dict[int, Any]:
+    """RuntimeError where another training of this process has a parameter or the optimizer; `me` takes what is free."""
+    things = {id(thing): thing for thing in (*model.parameters(), *optimizer.parameters(), optimizer)}
+    for one in things:
+        if (_at_work.get(one, me) if me is None else _at_work.setdefault(one, me)) is not me:  # one step: of two, one
+            raise RuntimeError(
+                "fit: the model or the optimizer is being trained by another call of fit; it must end first, as both "
+                "would change the same arrays"
+            )
+    return things
+
+
 @contextmanager
 def _alone(model: Module, optimizer: Optimizer) -> Iterator[None]:
     """Within this no other training of this process may have the model's parameters or the optimizer."""
-    mine = [*map(id, model.parameters()), id(optimizer)]
-    if any(_at_work.get(one) == os.getpid() for one in mine):
-        raise RuntimeError(
-            "fit: the model or the optimizer is being trained by another call of fit; it must end first, as both would "
-            "change the same arrays"
-        )
-    _at_work.update(dict.fromkeys(mine, os.getpid()))
+    me, things = object(), {}
     try:
+        things = check_free(model, optimizer, me)  # held until the end: the number of one that is gone may come again
         yield
     finally:
-        for one in mine:
-            _at_work.pop(one, None)
+        del things
+        for one in [one for one, who in list(_at_work.items()) if who is me]:
+            del _at_work[one]
 
 
 Callback = Callable[[Module, History], Any]
