@@ -2,6 +2,7 @@
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make docs     the pages of docs/learn anew
 # make coverage   lines that no test runs      make oldest   the tests with the oldest releases allowed
+# make soak     the tests that take minutes: long runs, large files, many mutations
 # make notebook   opens a copy of the tour in JupyterLab
 # make clean
 # Each target makes what it needs: a virtual environment in .venv with this checkout and its dependencies.
@@ -12,7 +13,7 @@ OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test check test-peers benchmark docs notebook format coverage oldest clean
+.PHONY: train test check test-peers benchmark docs notebook format coverage oldest soak clean
 
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
@@ -20,6 +21,10 @@ train: $(VENV)/.core
 # On several cores several processes share the tests, a file at a time; `pytest` alone runs them in one.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# One after the other: they measure memory, threads and files of a whole machine. -s: their figures are to be read.
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest tests/soak -s --durations=0
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
