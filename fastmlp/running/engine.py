@@ -20,7 +20,7 @@ from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
-from ..kernels import forms, layout, steps
+from ..kernels import forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP
 from ..nn import Loss
@@ -200,6 +200,7 @@ class Engine(Buffers):
         finally:
             if gate[BROKEN]:  # in the middle of a step
                 self.sums = self.given_sums.copy()
+        guard.look()
         now = perf_counter()
         self.pace.ran(threads, self.step - first, now - start, now)
 
