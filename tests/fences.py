@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,7 +52,7 @@ def fenced(array: np.ndarray, end: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Product:
-    """make(source, N, I, O) -> arrays by name, `length` among them the letter of its range; run(arrays, tiles, lo, hi)"""
+    """make(source, N, I, O) -> arrays by name; run(arrays, tiles, lo, hi)."""
 
     make: Callable[[Source, int, int, int], dict[str, np.ndarray]]
     run: Callable[[SimpleNamespace, np.ndarray, int, int], None]
@@ -77,7 +79,8 @@ PRODUCTS = {
     ),
     "product_dx": Product(
         lambda s, N, I, O: {
-            "dy": wide(s, N, O), "w": packed(s, I, O), "scratch": np.zeros(k.scratch_size(s.dtype), s.dtype), "dx": wide(s, N, I),
+            "dy": wide(s, N, O), "w": packed(s, I, O), "dx": wide(s, N, I),
+            "scratch": np.zeros(k.scratch_size(s.dtype), s.dtype),
         },
         lambda a, tiles, lo, hi: k.product_dx(a.dy, a.w, a.scratch, a.dx, tiles, lo, hi),
         of_inputs=True,
@@ -148,39 +151,35 @@ def strided(shape: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
                for axis, (n, step) in enumerate(zip(shape, steps, strict=True)))  # fmt: skip
 
 
+def multiply(call: Callable[..., None], dtype, rows: int, vectors: int, K: int, gap: int, end: bool) -> None:
+    """One tile on arrays of just the numbers that it needs, rows or columns of a side by side, held to NumPy."""
+    lanes, table, rng = k.lanes(dtype), k.tiles(dtype), np.random.default_rng(0)
+    columns = vectors * lanes
+    c_steps = (columns + gap, lanes)
+    for a_steps, b_steps in product(
+        ((K + gap, 1), (1, rows + gap)), ((columns + gap, lanes), (lanes, K * lanes + gap))
+    ):
+        places = (
+            strided((rows, K), a_steps), strided((K, vectors, lanes), (*b_steps, 1)),
+            strided((rows, vectors, lanes), (*c_steps, 1)),
+        )  # fmt: skip
+        flat = [rng.uniform(-1, 1, int(place.max()) + 1).astype(dtype) for place in places]
+        a, b, c = (fenced(one, end) for one in flat)
+        A, B, C = (one[place].astype(np.float64) for one, place in zip(flat, places, strict=True))
+        for accumulate in (0, 1):
+            call(table, rows, vectors, a, *a_steps, b, *b_steps, c, *c_steps, K, accumulate)
+            C = A @ B.reshape(K, columns) + accumulate * C.reshape(rows, columns)
+            error = np.abs(c[places[2]].reshape(rows, columns) - C)
+            assert (error <= (2 * K + 2) * np.finfo(dtype).eps * 2 * K).all()  # n eps Σ|terms|; a term is at most 1
+
+
 def tiles(long: bool) -> Iterator[tuple[str, Callable[[bool], None]]]:
-    """Each tile in each of its shapes, on arrays of just the numbers that it needs, held to NumPy in float64."""
-    for dtype in DTYPES:
-        lanes, table = k.lanes(dtype), k.tiles(dtype)
-        for name, call in TILES.items():
-            for rows in tile_row_counts():
-                for vectors in range(1, TILE_VECTORS + 1):
-                    for K in range(1, 12) if long else (1, 2, 5):
-                        for gap in (0, 1, 5):
-
-                            def run(end: bool, call=call, rows=rows, vectors=vectors, K=K, gap=gap, dtype=dtype,
-                                    lanes=lanes, table=table) -> None:  # fmt: skip
-                                rng, wide = np.random.default_rng(0), vectors * lanes
-                                for a_steps in ((K + gap, 1), (1, rows + gap)):
-                                    for b_steps in ((wide + gap, lanes, 1), (lanes, K * lanes + gap, 1)):
-                                        places = [strided(shape, steps) for shape, steps in (
-                                            ((rows, K), a_steps), ((K, vectors, lanes), b_steps),
-                                            ((rows, vectors, lanes), (wide + gap, lanes, 1)),
-                                        )]  # fmt: skip
-                                        flat = [rng.standard_normal(int(p.max()) + 1).astype(dtype) for p in places]
-                                        a, b, c = (fenced(one, end) for one in flat)
-                                        A, B, C = (
-                                            one[p].astype(np.float64) for one, p in zip(flat, places, strict=True)
-                                        )
-                                        for accumulate in (0, 1):
-                                            call(table, rows, vectors, a, *a_steps, b, *b_steps[:2], c, wide + gap, lanes,
-                                                 K, accumulate)  # fmt: skip
-                                            C = A @ B.reshape(K, wide) + accumulate * C.reshape(rows, wide)
-                                            error = np.abs(c[places[2]].reshape(rows, wide) - C)
-                                            # n eps Σ|terms|, with a generous 9 for each term
-                                            assert (error <= 20 * (K + 2) * np.finfo(dtype).eps * 9).all()
-
-                            yield f"{name} tile {np.dtype(dtype)} {rows} x {vectors} vectors, K {K}, gap {gap}", run
+    """Each tile in each of its shapes."""
+    depths = range(1, 12) if long else (1, 2, 5)
+    shapes = DTYPES, TILES, tile_row_counts(), range(1, TILE_VECTORS + 1), depths, (0, 1, 5)
+    for dtype, name, rows, vectors, K, gap in product(*shapes):
+        run = partial(multiply, TILES[name], dtype, rows, vectors, K, gap)
+        yield f"{name} tile {np.dtype(dtype)} {rows} x {vectors} vectors, K {K}, gap {gap}", run
 
 
 # ---------------------------------------------------------------- every kernel that has a case
@@ -208,7 +207,26 @@ def registry(long: bool) -> Iterator[tuple[str, Callable[[bool], None]]]:
                     yield f"{case.name} {np.dtype(dtype)} N {N} O {O}", run
 
 
-PARTS = {"products": products, "tiles": tiles, "registry": registry}
+def others(long: bool) -> Iterator[tuple[str, Callable[[bool], None]]]:
+    """Kernels without a range that take rows and bits of somebody else."""
+    for kind in (np.uint8, *DTYPES):
+        for dtype in DTYPES:
+            for N in (1, 2, 5):
+                for I in (*range(1, 20), *edges(k.lanes(dtype), 4)) if long else (1, 3, k.lanes(dtype)):
+
+                    def run(end: bool, kind=kind, dtype=dtype, N=N, I=I) -> None:
+                        rows, order = fenced(np.ones((6, I), kind), end), fenced(np.array([5, 0, 3, 5, 1][:N]), end)
+                        x = fenced(np.zeros((N, k.padded(I, dtype)), dtype), end)
+                        k.gather(rows, order, 0, 2.0, x)
+                        source = fenced(np.array([rows.ctypes.data, *rows.shape, rows[0].nbytes]), end)
+                        k.GATHER[np.dtype(kind)](source, order, 0, 2.0, x)
+                        assert (x[:, :I] == 2).all()
+                        k.fingerprint(fenced(np.ones(I, np.uint32), end))
+
+                    yield f"gather {np.dtype(kind)} to {np.dtype(dtype)} N {N} I {I}", run
+
+
+PARTS = {"products": products, "tiles": tiles, "registry": registry, "others": others}
 
 
 def main(part: str, long: bool) -> None:
