@@ -6,8 +6,8 @@ What holds in it, and is not there in any other run:
     bytes of BYTE lie before and after every buffer, and between the places that a plan takes in one; `look` finds what
     was written there, and numbers that are read there are large
 
-Loops are not vectorised then, so it is slower; the results are the same to the last bit. The code of both modes is cached
-apart. For kernels of your own too: what writes beyond its arrays ends with a sentence here, and not with the process.
+Loops are not vectorised then, so it is slower; the results are the same to the last bit. The code is cached apart.
+For kernels of your own too: what writes beyond its arrays ends with a sentence here, and not with the process.
 """
 
 import os

@@ -468,6 +468,19 @@ def let_others_run(typingctx):
     return types.void(), codegen
 
 
+@intrinsic
+def read_file(typingctx, descriptor, address, size, offset):
+    """POSIX's pread: up to `size` bytes of a file from `offset` on to an address; how many came, -1 for an error."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(INT64, [INT32, INT64, INT64, INT64])
+        call = cgutils.get_or_insert_function(builder.module, kind, "pread")
+        return builder.call(call, [builder.trunc(args[0], INT32), *args[1:]])
+
+    i = types.int64
+    return i(i, i, i, i), codegen
+
+
 def _array(context: Any, builder: Any, kind: types.Array, pointer: Any, shape: Any) -> Any:
     """A C-contiguous array of this type and shape over memory that somebody else owns."""
     made = make_array(kind)(context, builder)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
@@ -26,6 +25,7 @@ from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP
 from ..nn import Loss
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
+from .rows import source_of
 from .trust import batch_bounds, check_rows, check_targets, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -172,8 +172,8 @@ class Engine(Buffers):
         targets = np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
         if targets.shape[1] != self.width:
             raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
-        source = np.array([rows.ctypes.data, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
-        gather = forms.address(kernels.GATHER[rows.dtype], "gather", self.plan.dtype)
+        kernel, source = source_of(rows)
+        gather = forms.address(kernel, "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address
         weights, scored = weights_of("fit", data, self.row_weights)
         self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])

@@ -17,6 +17,7 @@ from ..kernels import forms, guard, prediction
 from ..machine import available_cores
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle
+from .rows import source_of
 from .team import side_by_side
 from .trust import check_rows
 from .verify import verify, watch
@@ -208,9 +209,8 @@ class _Snapshot(OfThisProcess):
     ) -> tuple[Any, ...]:
         """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
-        gather = forms.address(kernels.GATHER[rows.dtype], "gather", plan.dtype)
-        at = rows.__array_interface__["data"][0]
-        source = np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
+        kernel, source = source_of(rows)
+        gather = forms.address(kernel, "gather", plan.dtype)
         return (
             plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
             weights.p, weights.own_p[0], weights.state, buffer, room, z,
