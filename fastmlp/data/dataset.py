@@ -1,8 +1,8 @@
 """`Dataset`: rows of features with a target each: a class, numbers, labels or probabilities.
 
 Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
-memory map stays a memory map, so a set may be larger than memory (`mapped` says how little of it is resident). Targets are copied: what the caller does to an array
-of labels later does not change the set.
+memory map stays a memory map, so a set may be larger than memory (`mapped` says how little of it is resident). Targets
+are copied: what the caller does to an array of labels later does not change the set.
 """
 
 from __future__ import annotations
