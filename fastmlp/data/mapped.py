@@ -76,7 +76,7 @@ def rows_at(x: np.ndarray, index: Any) -> np.ndarray:
     descriptor, place = file
     taken = np.empty((len(numbers), *x.shape[1:]), x.dtype)
     for row, target in zip((numbers % len(x)).tolist(), taken.reshape(len(taken), -1).view(np.uint8), strict=True):
-        if os.preadv(descriptor, [memoryview(target)], place + row * target.size) < target.size:
+        if os.preadv(descriptor, [target.data], place + row * target.size) < target.size:
             raise OSError("Dataset: the file of the features cannot be read to its end; has it shrunk?")
     return taken
 
