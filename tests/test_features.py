@@ -80,10 +80,10 @@ def test_the_search_for_a_bright_byte_ends_where_there_is_one():
             Pieces.seen += self.size
             return super().max(*arguments, **options)
 
-    from fastmlp.data import features
+    from fastmlp.data import features, mapped
 
     features.warn_of_small_bytes(np.full((1000, 1000), 40, np.uint8).view(Pieces), "x", 1)
-    assert Pieces.seen == features._PIECE
+    assert Pieces.seen == mapped.PIECE
 
 
 @pytest.mark.parametrize("net", ["engine", "graph"])

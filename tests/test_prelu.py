@@ -123,7 +123,7 @@ FAULTS = {
     "too few copies": (lambda plan: setattr(plan.slots[2], "copies", 1), "a number of copies is odd"),
     "copies of a vector": (lambda plan: plan.rows[1].__setitem__("tied", 0), "a number of copies is odd"),
     "sums behind the buffer": (
-        lambda plan: plan.sizes.__setitem__("state", plan.sizes["state"] - 8),
+        lambda plan: plan.sizes.__setitem__("state", int(plan.rows[1]["dweights"])),
         "dweights at .* is outside state",
     ),
     "gradients too late": (

@@ -1,13 +1,12 @@
 """`Dataset`: rows of features with a target each: a class, numbers, labels or probabilities.
 
 Axis letters: N rows, D features of a row. uint8 stays uint8 (`Dataset.scale` says what to multiply by), and a
-memory map stays a memory map, so a set may be larger than memory. Targets are copied: what the caller does to an array
-of labels later does not change the set.
+memory map stays a memory map, so a set may be larger than memory (`mapped` says how little of it is resident). Targets
+are copied: what the caller does to an array of labels later does not change the set.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, overload
@@ -20,6 +19,7 @@ from ..kernels.shuffle import permutation
 from ..machine import WORTH_ASKING, check_memory
 from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
 from .frames import rows_of, targets_of, weight_of
+from .mapped import read_in_no_order, rows_at
 from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
@@ -217,13 +217,9 @@ class Dataset:
         """Tell the system that the rows of a memory map will be read in no order.
 
         Else it reads ahead of each row, 128 KB or so: what makes room for those pages in a memory that is too small
-        would be read again soon. (`madvise` of POSIX, where the system has it.)
+        would be read again soon.
         """
-        base: Any = self.features
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
-            base.madvise(mmap.MADV_RANDOM)
+        read_in_no_order(self.features)
 
     def __len__(self) -> int:
         """N, the number of rows."""
@@ -260,7 +256,8 @@ class Dataset:
         if not len(targets):
             raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
         weight = None if weight is None else _plain(weight[index])
-        return self._with(self.features[index], self._targets()._replace(values=targets), weight)
+        features = self.features[index] if isinstance(index, slice) else rows_at(self.features, index)
+        return self._with(features, self._targets()._replace(values=targets), weight)
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return `(rest, held_out)`: a random part of the rows set aside, in two copies; see `split_rows`."""

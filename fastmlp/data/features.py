@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..machine import WORTH_ASKING, check_memory
+from .mapped import pieces, rows_at
 
 Array = np.ndarray
 KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))  # what the kernels read
@@ -20,7 +21,6 @@ SCALES: dict[Any, float] = {np.dtype(np.uint8): PIXEL}  # what features are mult
 BRIGHT = 32  # brightness that stays below this, an eighth of the range, is unusual
 FAR = 30.0  # times larger or smaller than 1: training suffers
 SEEN = 1 << 16  # numbers that `advice` looks at
-_PIECE = 1 << 18  # numbers read together
 
 
 def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -82,17 +82,16 @@ def reach(x: Array, where: str, of_x: str, names: Names = None) -> float:
     """
     if x.dtype.kind != "f":
         return 255.0
-    flat, low, high = x.reshape(-1), 0.0, 0.0
-    for start in range(0, flat.size, _PIECE):
-        piece = flat[start : start + _PIECE]
+    low, high = 0.0, 0.0
+    for start, piece in pieces(x):
         with np.errstate(invalid="ignore"):
             low, high = min(low, float(piece.min())), max(high, float(piece.max()))
             bad = not np.isfinite(float(piece.min()) + float(piece.max())) and not np.isfinite(piece).all()
         if bad:
-            at = start + int(np.argmin(np.isfinite(piece)))
-            row, column = divmod(at, flat.size // len(x))
+            at = int(np.argmin(np.isfinite(piece)))
+            row, column = divmod(start + at, x.size // len(x))
             which = column_word(column, names)
-            raise ValueError(f"{where}: {of_x} has {flat[at]} in row {row}, {which}; it must be finite")
+            raise ValueError(f"{where}: {of_x} has {piece[at]} in row {row}, {which}; it must be finite")
     return max(-low, high)
 
 
@@ -100,9 +99,9 @@ def warn_of_small_bytes(x: Array, what: str, stacklevel: int) -> None:
     """Say that uint8 counts as brightness where no byte is bright: they may be flags, codes or counts."""
     if x.dtype != np.uint8:
         return
-    largest, flat = 0, x.reshape(-1)
-    for start in range(0, flat.size, _PIECE):
-        largest = max(largest, int(flat[start : start + _PIECE].max()))
+    largest = 0
+    for _, piece in pieces(x):
+        largest = max(largest, int(piece.max()))
         if largest >= BRIGHT:
             return
     if largest:
@@ -118,14 +117,13 @@ def check_range(x: Array, largest: float, dtype: Any, what: str, names: Names = 
     most = float(np.finfo(dtype).max)
     if largest <= most:
         return
-    flat = x.reshape(-1)
-    for start in range(0, flat.size, _PIECE):
-        beyond = np.abs(flat[start : start + _PIECE]) > most
+    for start, piece in pieces(x):
+        beyond = np.abs(piece) > most
         if beyond.any():
-            at = start + int(np.argmax(beyond))
-            row, column = divmod(at, flat.size // len(x))
+            at = int(np.argmax(beyond))
+            row, column = divmod(start + at, x.size // len(x))
             raise ValueError(
-                f"{what} has {flat[at]} in row {row}, {column_word(column, names)}; the model is {np.dtype(dtype)}, "
+                f"{what} has {piece[at]} in row {row}, {column_word(column, names)}; the model is {np.dtype(dtype)}, "
                 f"which ends at {most:.2g}: scale the numbers, or train model.double()"
             )
 
@@ -136,7 +134,7 @@ def advice(x: Array, scale: float, names: Names = None) -> str:
     The size of a column is √(mean of (scale x)²). Large is a column above 30, small is no number above 1/30.
     """
     rows = max(SEEN // x.shape[1], 1)
-    some = x[:: max(len(x) // rows, 1)][:rows].astype(np.float64)
+    some = rows_at(x, np.arange(0, len(x), max(len(x) // rows, 1))[:rows]).astype(np.float64)
     with np.errstate(over="ignore"):
         sizes = np.sqrt(np.square(some * scale).mean(axis=0))
     column, largest = int(sizes.argmax()), float(np.abs(some).max()) * scale

@@ -13,7 +13,7 @@ from .activations import (
     tanh_backward,
     tanh_forward,
 )
-from .batch import GATHER, fingerprint, gather
+from .batch import GATHER, GATHER_FILE, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
@@ -39,6 +39,7 @@ from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, s
 
 __all__ = [
     "GATHER",
+    "GATHER_FILE",
     "NUMBA",
     "SCALES",
     "TILE_VECTORS",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .jit import inner, kernel
-from .simd import array_at, prefetch_address
+from .simd import array_at, prefetch_address, read_file
 
 
 @kernel
@@ -40,15 +40,60 @@ def gather_float64(source, order, start, scale, x):
     gather(features, order, start, scale, x)
 
 
+@inner
+def gather_from_file(source, order, start, scale, row, x):
+    """`gather` from the file with the descriptor source[4], whose rows begin at source[5]. row: room for one
+
+    Error: OSError where the file ends before the row, or cannot be read.
+    """
+    scale, size, place = x.dtype.type(scale), row.size * row.itemsize, row.ctypes.data
+    for n in range(x.shape[0]):
+        done, failed = 0, 0
+        while done < size:
+            came = read_file(source[4], place + done, size - done, source[5] + order[start + n] * size + done)
+            if came > 0:
+                done += came
+            else:
+                failed += 1
+                if came == 0 or failed == 100:  # else a signal has come between
+                    raise OSError("the file of data.features cannot be read to its end; has it shrunk?")
+        target = x[n]
+        for i in range(row.size):
+            target[i] = x.dtype.type(row[i]) * scale
+
+
+@kernel
+def gather_file_uint8(source, order, start, scale, x):
+    """`gather_from_file` of uint8. source: (0, rows, columns, 0, descriptor, place)"""
+    gather_from_file(source, order, start, scale, np.empty(source[2], np.uint8), x)
+
+
+@kernel
+def gather_file_float32(source, order, start, scale, x):
+    """As `gather_file_uint8`, for float32."""
+    gather_from_file(source, order, start, scale, np.empty(source[2], np.float32), x)
+
+
+@kernel
+def gather_file_float64(source, order, start, scale, x):
+    """As `gather_file_uint8`, for float64."""
+    gather_from_file(source, order, start, scale, np.empty(source[2], np.float64), x)
+
+
 GATHER = {np.dtype(np.uint8): gather_uint8, np.dtype(np.float32): gather_float32, np.dtype(np.float64): gather_float64}
+GATHER_FILE = {  # of a large memory map: see data.mapped
+    np.dtype(np.uint8): gather_file_uint8,
+    np.dtype(np.float32): gather_file_float32,
+    np.dtype(np.float64): gather_file_float64,
+}
 
 
 @inner
 def ask_for_rows(source, order, start, end):
     """Ask for the rows order[start:end] before they are gathered: shuffled rows come from main memory.
 
-    source: (address, rows, columns, bytes a row). That is done at the end of a step: asked for earlier, they would have
-    to lie in the cache for longer, and leave it.
+    source: (address, rows, columns, bytes a row), the last 0 for rows of a file. That is done at the end of a step:
+    asked for earlier, they would have to lie in the cache for longer, and leave it.
     """
     address, size = source[0], source[3]
     for n in range(start, end):

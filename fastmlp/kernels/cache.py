@@ -25,8 +25,13 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
+from . import guard
+
 DIGEST = hashlib.sha256().digest_size
 VERSIONS = (numba.__version__, llvmlite.__version__, sys.version_info[:3])
+# What changes the machine code and Numba's own key leaves out: who once ran with NUMBA_OPT=0 would keep the slow code.
+OPTIONS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
+MODE = guard.ON, *(str(getattr(numba.config, option, None)) for option in OPTIONS)
 
 
 class KernelCache(FunctionCache):
@@ -97,8 +102,8 @@ class KernelCache(FunctionCache):
 
     def _place(self, sig: Any, codegen: Any) -> tuple[Path | None, Any]:
         """(the file of a signature, all that its content depends on); no file where an address is part of that."""
-        key = VERSIONS, self._source, self._index_key(sig, codegen)
-        name = repr((VERSIONS, self._source[0], sig, codegen.magic_tuple()))  # an edit replaces the file
+        key = VERSIONS, MODE, self._source, self._index_key(sig, codegen)
+        name = repr((VERSIONS, MODE, self._source[0], sig, codegen.magic_tuple()))  # an edit replaces the file
         if not self._enabled or " at 0x" in name:
             return None, key
         return self._folder / f"{self._prefix}.{hashlib.sha256(name.encode()).hexdigest()[:16]}.nbc", key

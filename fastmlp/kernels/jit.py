@@ -16,6 +16,7 @@ from numba import types
 from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 
+from . import guard
 from .cache import KernelCache
 
 NUMBA = numba.__version__
@@ -80,6 +81,7 @@ def kernel(function: F) -> F:
       LLVM from vectorising any loop that divides (the Adam loop is 13 times slower with it).
     - `cache`: compiled once after an install, in `CACHE_FOLDER`; without a writable folder, once a process.
     - `no_cfunc_wrapper`: nothing calls a kernel through a C pointer.
+    - `boundscheck` in the mode of `guard` alone.
     - No fastmath: it assumes that there is no NaN, and a NaN that a kernel swallows hides a broken run. It also
       leaves the order of a sum to the compiler, and results would differ between machines.
     """
@@ -91,7 +93,8 @@ def inner(function: F) -> F:
     return _compiled(function, no_cpython_wrapper=True)
 
 
-def _compiled(function: F, **options: bool) -> F:
+def _compiled(function: F, **options: bool | None) -> F:
+    options["boundscheck"] = guard.ON or None
     compiled = numba.njit(error_model="numpy", nogil=True, no_cfunc_wrapper=True, **options)(function)
     if CACHE_FOLDER is not None:
         with suppress(OSError):  # a function of nobody's file, typed at a prompt, cannot be cached

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from . import guard
 from .simd import K_BLOCK, TILE_VECTORS, VECTOR_BYTES
 
 CACHE_LINE = 64
@@ -16,8 +17,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     size = dtype.itemsize
     for length in shape:
         size *= length
-    raw = np.empty(size + CACHE_LINE, np.uint8)
-    start = -raw.__array_interface__["data"][0] % CACHE_LINE
+    raw = np.empty(size + CACHE_LINE + 2 * guard.AROUND, np.uint8)
+    start = guard.AROUND + -raw.__array_interface__["data"][0] % CACHE_LINE
+    if guard.ON:
+        raw[...] = guard.BYTE  # who reads what nobody has written reads large numbers
+        guard.around(raw, start, start + size, f"a buffer of {dtype} {shape}")
     return np.ndarray(shape, dtype, raw, start)
 
 

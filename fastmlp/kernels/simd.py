@@ -14,6 +14,8 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+from . import guard
+
 INT64, INT32 = ir.IntType(64), ir.IntType(32)
 ELEMENTS: dict[types.Type, tuple[Any, int]] = {
     types.float32: (ir.FloatType(), 4),
@@ -57,6 +59,26 @@ def _element(array: types.Array) -> tuple[Any, Any, int]:
 def _pointer(context: Any, builder: Any, array_type: types.Array, array: Any, offset: Any) -> Any:
     """Pointer to array.flat[offset] of a C-contiguous array."""
     return builder.gep(make_array(array_type)(context, builder, array).data, [offset])
+
+
+def _within(what: str, context: Any, builder: Any, kind: Any, array: Any, start: Any, length: Any, *axes: Any) -> None:
+    """IndexError unless `length` numbers from array.flat[start] on, and from each step of the axes on, are its own.
+
+    axes: (count, step), step >= 0. In the guarded mode only: no other run has any code of this.
+    """
+    if not guard.ON:
+        return
+
+    def number(value: Any) -> Any:
+        return ir.Constant(INT64, value) if isinstance(value, int) else value
+
+    end = builder.add(start, number(length))
+    for count, step in axes:
+        end = builder.add(end, builder.mul(builder.sub(number(count), number(1)), number(step)))
+    size = make_array(kind)(context, builder, array).nitems
+    below, above = builder.icmp_signed("<", start, number(0)), builder.icmp_signed(">", end, size)
+    with builder.if_then(builder.or_(below, above), likely=False):
+        context.call_conv.return_user_exc(builder, IndexError, (f"guard: {what} reaches beyond its array",))
 
 
 def _scale(builder: Any, step: Any, count: int) -> Any:
@@ -222,7 +244,10 @@ def multiply_tile(
 
     def codegen(context, builder, signature, args):
         tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
-        types_ = signature.args
+        types_, lanes = signature.args, _element(signature.args[3])[2]
+        _within("a of a tile", context, builder, types_[3], a, a0, 1, (rows, a_row), (K, a_col))
+        _within("b of a tile", context, builder, types_[7], b, b0, lanes, (vectors, b_vector), (K, b_row))
+        _within("c of a tile", context, builder, types_[11], c, c0, lanes, (vectors, c_vector), (rows, c_row))
         a = _pointer(context, builder, types_[3], a, a0)
         b = _pointer(context, builder, types_[7], b, b0)
         c = _pointer(context, builder, types_[11], c, c0)
@@ -249,6 +274,8 @@ def transpose_block(typingctx, a, a0, a_row, b, b0, b_row):
         a, a0, a_row, b, b0, b_row = args
         _, vector, lanes = _element(signature.args[0])
         size = VECTOR_BYTES // lanes
+        _within("a of a transpose", context, builder, signature.args[0], a, a0, lanes, (lanes, a_row))
+        _within("b of a transpose", context, builder, signature.args[3], b, b0, lanes, (lanes, b_row))
         a = _pointer(context, builder, signature.args[0], a, a0)
         b = _pointer(context, builder, signature.args[3], b, b0)
         rows = [_load(builder, _vector_at(builder, vector, a, _scale(builder, a_row, i)), size) for i in range(lanes)]
@@ -380,6 +407,7 @@ def power_of_two(typingctx, n):
 
 
 def _cell(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    _within("an atomic", context, builder, signature.args[0], args[0], args[1], 1)
     return _pointer(context, builder, signature.args[0], args[0], args[1])
 
 
@@ -440,6 +468,19 @@ def let_others_run(typingctx):
     return types.void(), codegen
 
 
+@intrinsic
+def read_file(typingctx, descriptor, address, size, offset):
+    """POSIX's pread: up to `size` bytes of a file from `offset` on to an address; how many came, -1 for an error."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(INT64, [INT32, INT64, INT64, INT64])
+        call = cgutils.get_or_insert_function(builder.module, kind, "pread")
+        return builder.call(call, [builder.trunc(args[0], INT32), *args[1:]])
+
+    i = types.int64
+    return i(i, i, i, i), codegen
+
+
 def _array(context: Any, builder: Any, kind: types.Array, pointer: Any, shape: Any) -> Any:
     """A C-contiguous array of this type and shape over memory that somebody else owns."""
     made = make_array(kind)(context, builder)
@@ -466,13 +507,20 @@ def array_at(typingctx, address, dtype, shape):
 
 @intrinsic
 def view(typingctx, flat, at, shape):
-    """flat[at : at + product of shape] as an array of that shape, a tuple of whole numbers; nothing is checked.
+    """flat[at : at + product of shape] as an array of that shape, a tuple of whole numbers; nothing is checked, but
+    in the mode of `guard`.
 
     A slice and a reshape check their numbers at each call, and cost thirty times as much to compile.
     """
     kind = types.Array(flat.dtype, len(shape), "C")
 
     def codegen(context, builder, signature, args):
-        return _array(context, builder, kind, _pointer(context, builder, signature.args[0], args[0], args[1]), args[2])
+        flat, at, shape = args
+        size = ir.Constant(INT64, 1)
+        for length in cgutils.unpack_tuple(builder, shape, kind.ndim):
+            size = builder.mul(size, length)
+        none = builder.icmp_signed("==", size, ir.Constant(INT64, 0))  # as of an array that a rule does not keep
+        _within("a view", context, builder, signature.args[0], flat, builder.select(none, size, at), size)
+        return _array(context, builder, kind, _pointer(context, builder, signature.args[0], flat, at), shape)
 
     return kind(flat, types.int64, types.UniTuple(types.int64, len(shape))), codegen

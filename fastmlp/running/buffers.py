@@ -18,7 +18,7 @@ from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Weights, obstacle
 from .team import Team
-from .verify import verify
+from .verify import verify, watch
 
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
@@ -53,8 +53,9 @@ class Buffers(OfThisProcess):
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
         self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
         self.row_weights = row_weights
-        self.kept_at = plan.take("own_act", self.loss.kept_rows * room * plan.width_out)
-        verify(plan)
+        self.kept_at = plan.take("own_act", kept_size := self.loss.kept_rows * room * plan.width_out)
+        taken = verify(plan)
+        taken["own_act"].append((self.kept_at, self.kept_at + kept_size))
         check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
         self.weights = Weights(plan, ceiling)
         self.kept = self._kept()
@@ -75,8 +76,9 @@ class Buffers(OfThisProcess):
         self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
-        self.own_targets, self.own_r = np.zeros((ceiling, room, self.width)), np.zeros((ceiling, room), dtype)
-        self.terms, self.scales = np.zeros((ceiling, 3, room)), np.zeros((ceiling, len(plan.slots), kernels.SCALES))
+        self.own_targets, self.own_r = zeros((ceiling, room, self.width), np.float64), zeros((ceiling, room), dtype)
+        self.terms = zeros((ceiling, 3, room), np.float64)
+        self.scales = zeros((ceiling, len(plan.slots), kernels.SCALES), np.float64)
         self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
         self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
         rule, pair, keep = (
@@ -96,6 +98,7 @@ class Buffers(OfThisProcess):
         self.patience = patience()
         self.team, self.gate = Team(ceiling), np.zeros(GATE_SIZE, np.int64)
         self.kept_state = zeros(self.weights.state.shape, dtype)
+        watch(taken, self.weights, self)
         self.changed = False  # whether the model lacks what `restore` has put here
         self.given_sums = np.zeros(5)
         self.sums, self.given = np.zeros(5), 0  # what `train_steps` adds up, the step it came to, that of the model

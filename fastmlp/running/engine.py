@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..data import Dataset
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
-from ..kernels import forms, layout, steps
+from ..kernels import forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
 from ..nn import Loss
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
+from .rows import source_of
 from .trust import batch_bounds, check_rows, check_targets, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -180,8 +180,8 @@ class Engine(Buffers):
         targets = np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
         if targets.shape[1] != self.width:
             raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
-        source = np.array([rows.ctypes.data, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
-        gather = forms.address(kernels.GATHER[rows.dtype], "gather", self.plan.dtype)
+        kernel, source = source_of(rows)
+        gather = forms.address(kernel, "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address
         weights, scored = weights_of("fit", data, self.row_weights)
         self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])
@@ -209,6 +209,7 @@ class Engine(Buffers):
         finally:
             if gate[BROKEN]:  # in the middle of a step
                 self.sums = self.given_sums.copy()
+        guard.look()
         now = perf_counter()
         self.pace.ran(threads, self.step - first, now - start, now)
 

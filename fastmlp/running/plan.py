@@ -16,7 +16,7 @@ import numpy as np
 from .. import kernels
 from ..graph import FLOATS, Array, Parameter
 from ..graph.operation import kernel_array
-from ..kernels import forms, layout, norm
+from ..kernels import forms, guard, layout, norm
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
 
@@ -175,7 +175,7 @@ class Plan(OfThisProcess):
     def take(self, buffer: str, size: int) -> int:
         """A place of `size` numbers in a buffer, rounded up so that the next one starts on a cache line."""
         at = self.sizes[buffer]
-        self.sizes[buffer] = at + -(-size // (2 * self.lanes)) * 2 * self.lanes
+        self.sizes[buffer] = at + -(-size // (2 * self.lanes)) * 2 * self.lanes + guard.APART // self.dtype.itemsize
         return at
 
     def read_options(self) -> None:

@@ -13,13 +13,14 @@ from ..data import Dataset
 from ..data.features import SCALES, as_kept, checked_scale
 from ..data.frames import rows_of
 from ..graph import Array
-from ..kernels import forms, prediction
+from ..kernels import forms, guard, prediction
 from ..machine import available_cores
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle
+from .rows import source_of
 from .team import side_by_side
 from .trust import check_rows
-from .verify import verify
+from .verify import verify, watch
 
 ROOM = 128  # rows that go through the layers together
 ROWS_A_THREAD = 512  # fewer rows than this are not worth another thread
@@ -159,7 +160,7 @@ class _Snapshot(OfThisProcess):
             options, parameters, buffers = numbers
             self.plan.numbers[...] = options
             self.weights.fill(parameters, buffers)
-        verify(self.plan)
+        watch(verify(self.plan), self.weights)
         self.row_shape = (self.features,)
         self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
         self.buffers: list[Array] = []
@@ -191,6 +192,7 @@ class _Snapshot(OfThisProcess):
         threads = max(1, min(most_threads, len(order) // ROWS_A_THREAD))
         cuts = [len(order) * thread // threads for thread in range(threads + 1)]
         side_by_side(self._fill, [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)])
+        guard.look()
         return z
 
     def _fill(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array) -> None:
@@ -207,9 +209,8 @@ class _Snapshot(OfThisProcess):
     ) -> tuple[Any, ...]:
         """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
-        gather = forms.address(kernels.GATHER[rows.dtype], "gather", plan.dtype)
-        at = rows.__array_interface__["data"][0]
-        source = np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
+        kernel, source = source_of(rows)
+        gather = forms.address(kernel, "gather", plan.dtype)
         return (
             plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
             weights.p, weights.own_p[0], weights.state, buffer, room, z,

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.mapped import file_of
 from ..graph import Array, Tensor
 from ..nn import Module
 
@@ -25,9 +26,21 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
             raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
         targets = data.targets[order[start : start + size]]  # checks the row numbers, as the kernel does not
         x = kernels.empty((size, data.n_features), dtype)
-        kernels.gather(data.rows, order, start, data.scale, x)
+        if file_of(data.rows) is None:
+            kernels.gather(data.rows, order, start, data.scale, x)
+        else:
+            gather, source = source_of(data.rows)
+            gather(source, order, start, data.scale, x)
         yield Tensor(x), targets
         start += size
+
+
+def source_of(rows: Array) -> tuple[Any, Array]:
+    """(kernel of the form "gather", its source) for rows (N, D) in memory, or in the file of a large memory map."""
+    if (file := file_of(rows)) is not None:
+        return kernels.GATHER_FILE[rows.dtype], np.array([0, *rows.shape, 0, *file], np.int64)
+    at = rows.__array_interface__["data"][0]
+    return kernels.GATHER[rows.dtype], np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
 
 
 def dtype_of(model: Module) -> Any:

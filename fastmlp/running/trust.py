@@ -1,8 +1,9 @@
 """What kernels read by its address is checked here, each time before they do: rows, targets, sizes of batches.
 
 A `Dataset` was checked when it was made. Since then its arrays may have been replaced, resized or written to, and the
-file under a memory map may have shrunk; a kernel would not notice. A file that shrinks while an epoch reads it ends the
-process, as the system has it: nobody can check for that.
+file under a memory map may have shrunk; a kernel would not notice. A file that shrinks while an epoch reads it is an
+OSError where its map is large, as its rows are read from the file then (`data.mapped`); else it ends the process, as the
+system has it: nobody can check for that.
 """
 
 from __future__ import annotations

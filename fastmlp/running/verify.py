@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import forms, layout
-from .plan import ADDRESSES, Plan, gradient_rows, sends_by_rows
+from ..kernels import forms, guard, layout
+from .plan import ADDRESSES, Plan, Weights, gradient_rows, sends_by_rows
 
 
-def verify(plan: Plan) -> None:
+def verify(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     """Refuse a plan that a kernel could not trust; every one is held to it before the first step.
+
+    Returns the places [start, end) that are taken in each buffer.
 
     Widths chain, every place lies inside its buffer, no two things overlap, each input is the output of the layer
     before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
@@ -84,3 +86,20 @@ def verify(plan: Plan) -> None:
             needed = layer.kernels.get(what) is not None and (plan.training or what == "evaluate")
             require(i, forms.is_address(int(row[what])) if needed else row[what] == 0, f"{what} is no kernel's address")
         require(i, np.isfinite(plan.numbers[i]).all(), "an option is not finite")
+    return taken
+
+
+def watch(taken: dict[str, list[tuple[int, int]]], weights: Weights, engine: Any = None) -> None:
+    """In the mode of `kernels.guard`: lay guards between the places that are taken, in all buffers of that layout."""
+    if not guard.ON:
+        return
+    p, own_p, state, more = [weights.p], [weights.own_p], [weights.state], {}
+    if engine is not None:
+        p += [*engine.arrays, engine.g, engine.average.a]
+        own_p += [*engine.own_arrays, engine.own_g, engine.average.own_a]
+        state.append(engine.kept_state)
+        more = {name: [getattr(engine, name)] for name in ("act", "dact", "own_act", "own_dact")}
+    for name, arrays in {"p": p, "own_p": own_p, "state": state, **more}.items():
+        for array in arrays:
+            if array.shape[-1] > 1:  # not one that a rule does not keep
+                guard.between(array, taken[name], name)

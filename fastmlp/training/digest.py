@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.mapped import rows_at
 from ..graph import Array
 
 FIXED_ROWS = 1000  # of a memory map, which may be larger than memory
@@ -28,7 +29,7 @@ def digest_of(data: Dataset) -> dict[str, Any]:
         base = base.base
     mapped = isinstance(base, mmap.mmap)
     rows = np.linspace(0, len(data) - 1, FIXED_ROWS).astype(np.int64) if mapped else None
-    features = data.rows if rows is None else data.rows[np.unique(rows)]
+    features = data.rows if rows is None else rows_at(data.rows, np.unique(rows))
     values = None if data.class_values is None else [str(value) for value in data.class_values]
     return {
         "rows": len(data),

@@ -68,7 +68,7 @@ class Loop(door.Pauses):
         self.averaging: Averaging | None = None
         self.trainer: door.Trainer
         self.epoch, self.steps, self.sums = self.done + 1, 0, np.zeros(5)  # where it is: the open epoch, its steps
-self.ended, self.seconds = "", 0.0
+        self.ended, self.seconds = "", 0.0
         self.uncalled: dict[str, Any] | None = None  # what callbacks and rates knew before they saw the epoch that ends
         self.modes, self.process = _modes(self.model), 0
 
