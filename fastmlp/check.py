@@ -104,6 +104,33 @@ def array(name: str, value: Any, must: str = "an array of numbers") -> np.ndarra
         raise ValueError(f"{name} is a {kind} that NumPy can make no array of: {why}; it must be {must}") from error
 
 
+def shown(value: Any, most: int = 100) -> str:
+    """The value as Python writes it, on one line, cut in the middle where that is long; of a large one what it is."""
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array {value.shape} {value.dtype}"
+    if isinstance(value, list | tuple | dict | set | frozenset) and len(value) > most:
+        return f"a {type(value).__name__} of {len(value):,}"
+    try:
+        if isinstance(value, str | bytes) and len(value) > 2 * most:
+            value = value[:most] + value[-most:]  # type: ignore[operator]
+        text = repr(value)
+    except Exception:  # somebody else's words; a number of more digits than Python writes
+        text = f"a {type(value).__name__}"
+    return short(text, most)
+
+
+def short(text: str, most: int = 100) -> str:
+    """The text on one line, cut in the middle where it is longer than `most`."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - most // 3]} ... {line[-(most // 3) :]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another program says, for the end of a sentence: its first line, short; else its class."""
+    return short(str(error).partition("\n")[0], 400) or type(error).__name__
+
+
 def path(name: str, value: Any) -> Path:
     """Return the value as a path. Error: TypeError for what is none."""
     if not isinstance(value, str | os.PathLike):

@@ -293,7 +293,7 @@ def _read_history(path: Path) -> History:
             raise ValueError("it has no epoch")
         return History([_epoch(row) for row in rows])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"read_run: {path} is no history: {error}") from error
+        raise ValueError(f"read_run: {path} is no history: {check.reason(error)}") from error
 
 
 def _epoch(row: dict[str, str]) -> Epoch:
@@ -305,7 +305,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"read_run: {path} is no JSON: {error}") from error
+        raise ValueError(f"read_run: {path} is no JSON: {check.reason(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"read_run: {path} holds a {type(content).__name__}; it must hold names and values")
     return content

@@ -93,7 +93,7 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
     longest = max((length for array in state.values() for length in array.shape), default=0)
     layers: list[Module] = []
     numbers = 0
-    if own := [entry["kind"] for entry in entries if entry.get("own") is True]:
+    if own := [check.short(str(entry["kind"])) for entry in entries if entry.get("own") is True]:
         raise ValueError(
             f"load_model: {file} was saved from a model with the layer {own[0]}, which is not one of fastmlp's; "
             "make the model in Python and call load"
@@ -112,7 +112,9 @@ def _from_header(entries: list[dict[str, Any]], state: Mapping[str, np.ndarray],
             if numbers > sum(array.size for array in state.values()) + len(layers):  # counters may be left out
                 raise ValueError("they are larger than the arrays")
     except Exception as error:  # a constructor may raise what it likes of arguments it was not made for
-        raise ValueError(f"load_model: {file} has layers in its header that cannot be made: {error}") from error
+        raise ValueError(
+            f"load_model: {file} has layers in its header that cannot be made: {check.reason(error)}"
+        ) from error
     return layers
 
 
@@ -184,7 +186,9 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     (state, header), config = _read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
-        raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
+        at = f" in {file.with_name(CONFIG)}" if "activation" in config else ""
+        must = f"it must be one of {', '.join(nn.ACTIVATIONS)}"
+        raise ValueError(f"load_model: activation is {check.shown(named)}{at}; {must}")
     entries = _entries(header)
     if entries is None:
         state = _without_prefix(state, lambda name: bool(_TENSOR.fullmatch(name)))
@@ -202,7 +206,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     try:
         model.load_state_dict(_with_counters(state, model))
     except RuntimeError as error:
-        raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
+        raise ValueError(f"load_model: {file} does not hold what its header says: {check.reason(error)}") from error
     last = [layer.out_features for layer in model if isinstance(layer, nn.Linear)][-1:]
     model.classes_ = classes_of(header, *last)
     model.keep_loss(loss_of(header))
@@ -219,7 +223,7 @@ def _layers(state: Mapping[str, np.ndarray], file: Path, activation: str, dropou
         match = _TENSOR.fullmatch(key)
         if not match:
             raise ValueError(
-                f"load_model: {file} holds {key}; it must hold the arrays of a Sequential, as 0.weight: "
+                f"load_model: {file} holds {check.short(key)}; it must hold the arrays of a Sequential, as 0.weight: "
                 "make the model in Python and call load"
             )
         arrays.setdefault(int(match[1]), {})[match[2]] = array
@@ -284,7 +288,9 @@ def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -
             raise ValueError(f"load_model: {file} has dropout {config['dropout']}; the arrays beside it say otherwise")
     for name, value in true.items():
         if config.get(name, value) != value:
-            raise ValueError(f"load_model: {file} has {name} {config[name]}; the arrays beside it say {value}")
+            raise ValueError(
+                f"load_model: {file} has {name} {check.short(str(config[name]))}; the arrays beside it say {value}"
+            )
 
 
 def trained_with(path: str | os.PathLike[str], name: str) -> Any:
@@ -303,12 +309,12 @@ def _config(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError, IsADirectoryError) as error:
-        raise ValueError(f"load_model: {file} is no JSON: {error}") from error
+        raise ValueError(f"load_model: {file} is no JSON: {check.reason(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"load_model: {file} holds {type(config).__name__}; it must hold an object")
     p = config.get("dropout", 0)
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
-        raise ValueError(f"load_model: {file} has dropout {p!r}; it must be a number in [0, 1]")
+        raise ValueError(f"load_model: {file} has dropout {check.shown(p)}; it must be a number in [0, 1]")
     return config
 
 
@@ -334,18 +340,20 @@ def _read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarr
     except OSError:
         raise
     except Exception as error:  # what the library raises differs by release
-        raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+        raise ValueError(f"{caller}: {path} is no safetensors file: {check.reason(error)}") from error
     entries.pop("__metadata__", None)
     for name, entry in entries.items():
         if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{caller}: {path} has {name} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}")
+            raise ValueError(
+                f"{caller}: {path} has {check.short(name)} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}"
+            )
     size = sum(math.prod(entry["shape"]) * _item_bytes(entry["dtype"]) for entry in entries.values())
     check_memory(f"{caller}: the arrays of {path}", size)
     with file.open("rb") as stream:
         try:
             return {name: _array(stream, start, entry) for name, entry in entries.items()}, header
         except ValueError as error:  # another program cuts the file meanwhile
-            raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+            raise ValueError(f"{caller}: {path} is no safetensors file: {check.reason(error)}") from error
 
 
 def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray:
@@ -363,7 +371,3 @@ def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray
 def _item_bytes(kind: str) -> int:
     """Bytes that a number takes once it is read."""
     return 4 if kind == "BF16" else np.dtype(_TYPES[kind]).itemsize
-
-
-def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
