@@ -83,7 +83,7 @@ class Run:
     ) -> None:
         config = _checked(config)
         if not isinstance(name, str) or not name or Path(name).name != name:
-            raise ValueError(f"Run: name is {name!r}; it must be a part of a folder's name, without a slash")
+            raise ValueError(f"Run: name is {check.shown(name)}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()
         self.made = folder is None or not check.path("Run: folder", folder).exists()
         if folder is None:
@@ -281,7 +281,7 @@ def _checked(config: Mapping[str, Any] | None) -> dict[str, Any]:
             json.dumps(_plain({key: value}))
         except (TypeError, ValueError) as error:
             what = "it must be a text, a number, a list or dict of them, None or a path"
-            raise TypeError(f"Run: config[{key!r}] is {type(value).__name__}; {what}") from error
+            raise TypeError(f"Run: config[{check.shown(key)}] is {type(value).__name__}; {what}") from error
     return dict(config or {})
 
 

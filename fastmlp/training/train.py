@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..check import takes
+from ..check import shown, takes
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
@@ -115,7 +115,7 @@ def fit(
     if next(model.parameters(), None) is None:
         raise ValueError(f"fit: model is a {type(model).__name__} without parameters; it must have some to train")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit: optimizer is {optimizer!r}; it must be one of fastmlp.optim, made with parameters")
+        raise TypeError(f"fit: optimizer is {shown(optimizer)}; it must be one of fastmlp.optim, made with parameters")
     if optimizer is not None:
         owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(parameter) in owned for parameter in model.parameters()):
@@ -129,7 +129,7 @@ def fit(
             name = callback.__name__
             raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
-            raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+            raise TypeError(f"fit: callbacks holds {shown(callback)}; each must be a function of (model, history)")
         _check_callback(callback)
     epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's integers of 8 bits end at 255
     loss = usual_loss(data.kind) if loss is None else _checked_loss(loss)
@@ -143,12 +143,12 @@ def fit(
         held_out.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
         if held_out is None and _is_true(getattr(callback, "needs_validation", False)):
-            raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
+            raise ValueError(f"fit: nothing is held out and {shown(callback)} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     for callback in callbacks:
         if loss.score.name != "accuracy" and _is_true(getattr(callback, "needs_accuracy", False)):
             raise ValueError(
-                f"fit: {callback!r} needs an accuracy, and {type(loss).__name__} has none: its score is "
+                f"fit: {shown(callback)} needs an accuracy, and {type(loss).__name__} has none: its score is "
                 f"{loss.score.name}, in train_score and validation_score"
             )
     done = optimizer.epochs if start_epoch is None else int(start_epoch)
@@ -298,7 +298,7 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
             own = zip(data.feature_names or (), validation.feature_names or (), strict=True)
             place, (ours, theirs) = next((n, pair) for n, pair in enumerate(own) if pair[0] != pair[1])
             raise ValueError(
-                f"fit: column {place} of data is {ours!r}, of validation {theirs!r}; they must be the same"
+                f"fit: column {place} of data is {shown(ours)}, of validation {shown(theirs)}; they must be the same"
             )
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
@@ -318,7 +318,7 @@ def _checked_loss(loss: Any, caller: str = "fit") -> Loss:
         raise TypeError(f"{caller}: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
-        raise TypeError(f"{caller}: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
+        raise TypeError(f"{caller}: loss is {shown(loss)}; it must be a loss of fastmlp.nn: {kinds}")
     if loss.reduction == "none":
         raise ValueError(f"{caller}: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
     return loss
