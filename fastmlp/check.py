@@ -20,7 +20,7 @@ def whole(name: str, value: Any, least: int, other: str = "", below: float = mat
     Error: ValueError.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < below:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number of at least {least}{other}")
 
 
 def number(name: str, value: Any, least: float = -math.inf) -> None:
@@ -31,13 +31,13 @@ def number(name: str, value: Any, least: float = -math.inf) -> None:
         or not (least <= value and math.isfinite(_float(value)))
     ):
         bound = f" of at least {least}" if least > -math.inf else ""
-        raise ValueError(f"{name} is {value!r}; it must be a finite number{bound}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number{bound}")
 
 
 def above(name: str, value: Any, least: float = 0) -> None:
     """Refuse what is no finite number above `least`; True is none. Error: ValueError."""
     if not (is_number(value) and value > least):
-        raise ValueError(f"{name} is {value!r}; it must be a finite number above {least}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number above {least}")
 
 
 def held(name: str, value: Any, dtype: Any = np.float32) -> None:
@@ -53,7 +53,8 @@ def held(name: str, value: Any, dtype: Any = np.float32) -> None:
     if not least <= size <= most:
         becomes = "0" if size < least else "no finite number"
         raise ValueError(
-            f"{name} is {value!r}, in {np.dtype(dtype)} {becomes}; it must be 0 or between {least:.2g} and {most:.2g}"
+            f"{name} is {shown(value)}, in {np.dtype(dtype)} {becomes}; "
+            f"it must be 0 or between {least:.2g} and {most:.2g}"
         )
 
 
@@ -115,7 +116,7 @@ def shown(value: Any, most: int = 100) -> str:
             value = value[:most] + value[-most:]  # type: ignore[operator]
         text = repr(value)
     except Exception:  # somebody else's words; a number of more digits than Python writes
-        text = f"a {type(value).__name__}"
+        text = f"of the type {type(value).__name__}"
     return short(text, most)
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import check, nn
+from ..check import shown
 from ..files import for_json, write
 from ..machine import check_memory
 from ..nn import Module
@@ -43,7 +44,7 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     if not isinstance(metadata, Mapping) or not all(
         isinstance(text, str) for pair in metadata.items() for text in pair
     ):
-        raise TypeError(f"save: metadata is {metadata!r}; it must be a dict of texts by name")
+        raise TypeError(f"save: metadata is {shown(metadata)}; it must be a dict of texts by name")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = _declared(model)
     named = {LAYERS: json.dumps(for_json(layers))} if layers else {}
