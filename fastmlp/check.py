@@ -20,7 +20,7 @@ def whole(name: str, value: Any, least: int, other: str = "", below: float = mat
     Error: ValueError.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < below:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}{other}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number of at least {least}{other}")
 
 
 def number(name: str, value: Any, least: float = -math.inf) -> None:
@@ -31,13 +31,13 @@ def number(name: str, value: Any, least: float = -math.inf) -> None:
         or not (least <= value and math.isfinite(_float(value)))
     ):
         bound = f" of at least {least}" if least > -math.inf else ""
-        raise ValueError(f"{name} is {value!r}; it must be a finite number{bound}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number{bound}")
 
 
 def above(name: str, value: Any, least: float = 0) -> None:
     """Refuse what is no finite number above `least`; True is none. Error: ValueError."""
     if not (is_number(value) and value > least):
-        raise ValueError(f"{name} is {value!r}; it must be a finite number above {least}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number above {least}")
 
 
 def held(name: str, value: Any, dtype: Any = np.float32) -> None:
@@ -53,7 +53,8 @@ def held(name: str, value: Any, dtype: Any = np.float32) -> None:
     if not least <= size <= most:
         becomes = "0" if size < least else "no finite number"
         raise ValueError(
-            f"{name} is {value!r}, in {np.dtype(dtype)} {becomes}; it must be 0 or between {least:.2g} and {most:.2g}"
+            f"{name} is {shown(value)}, in {np.dtype(dtype)} {becomes}; "
+            f"it must be 0 or between {least:.2g} and {most:.2g}"
         )
 
 
@@ -102,6 +103,33 @@ def array(name: str, value: Any, must: str = "an array of numbers") -> np.ndarra
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires grad
         why = "its rows are uneven" if "inhomogeneous" in str(error) else str(error).partition("\n")[0]
         raise ValueError(f"{name} is a {kind} that NumPy can make no array of: {why}; it must be {must}") from error
+
+
+def shown(value: Any, most: int = 100) -> str:
+    """The value as Python writes it, on one line, cut in the middle where that is long; of a large one what it is."""
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array {value.shape} {value.dtype}"
+    if isinstance(value, list | tuple | dict | set | frozenset) and len(value) > most:
+        return f"a {type(value).__name__} of {len(value):,}"
+    try:
+        if isinstance(value, str | bytes) and len(value) > 2 * most:
+            value = value[:most] + value[-most:]  # type: ignore[operator]
+        text = repr(value)
+    except Exception:  # somebody else's words; a number of more digits than Python writes
+        text = f"of the type {type(value).__name__}"
+    return short(text, most)
+
+
+def short(text: str, most: int = 100) -> str:
+    """The text on one line, cut in the middle where it is longer than `most`."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - most // 3]} ... {line[-(most // 3) :]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another program says, for the end of a sentence: its first line, short; else its class."""
+    return short(str(error).partition("\n")[0], 400) or type(error).__name__
 
 
 def path(name: str, value: Any) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import check
 from .machine import check_memory
 
 _TYPES = {  # of the format, as NumPy has them; BF16 is the upper half of a float32
@@ -94,18 +95,20 @@ def read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarra
     except OSError:
         raise
     except Exception as error:  # what the library raises differs by release
-        raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+        raise ValueError(f"{caller}: {path} is no safetensors file: {check.reason(error)}") from error
     entries.pop("__metadata__", None)
     for name, entry in entries.items():
         if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{caller}: {path} has {name} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}")
+            raise ValueError(
+                f"{caller}: {path} has {check.short(name)} as {entry['dtype']}; it must be one of {', '.join(_TYPES)}"
+            )
     size = sum(math.prod(entry["shape"]) * _item_bytes(entry["dtype"]) for entry in entries.values())
     check_memory(f"{caller}: the arrays of {path}", size)
     with file.open("rb") as stream:
         try:
             return {name: _array(stream, start, entry) for name, entry in entries.items()}, header
         except ValueError as error:  # another program cuts the file meanwhile
-            raise ValueError(f"{caller}: {path} is no safetensors file: {_line(error)}") from error
+            raise ValueError(f"{caller}: {path} is no safetensors file: {check.reason(error)}") from error
 
 
 def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray:
@@ -123,7 +126,3 @@ def _array(stream: BinaryIO, start: int, entry: Mapping[str, Any]) -> np.ndarray
 def _item_bytes(kind: str) -> int:
     """Bytes that a number takes once it is read."""
     return 4 if kind == "BF16" else np.dtype(_TYPES[kind]).itemsize
-
-
-def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

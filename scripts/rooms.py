@@ -34,7 +34,9 @@ ROOMS = {
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them", "check"),
-    "tensors": Room("safetensors files: arrays by name behind a header of texts", "machine", called="safetensors"),
+    "tensors": Room(
+        "safetensors files: arrays by name behind a header of texts", "check machine", called="safetensors"
+    ),
     "signals": Room("Ctrl-C and its kin, noted by a handler and acted on where everything is of one whole step"),
     "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),

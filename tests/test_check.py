@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastmlp.check import held, number, whole
+from fastmlp.check import held, number, reason, short, shown, whole
 
 
 @pytest.mark.parametrize("value", [2, 3, 10**30, np.int8(2), np.uint64(2**64 - 1)])
@@ -72,9 +72,48 @@ def test_numbers_that_the_type_holds_pass(value, dtype):
 def test_what_a_type_makes_0_or_infinite_is_refused_by_name(value, dtype, becomes):
     with pytest.raises(ValueError) as caught:
         held("f: x", value, dtype)
-    assert str(caught.value).startswith(f"f: x is {value!r}, in {np.dtype(dtype)} {becomes}; it must be 0 or between ")
+    assert str(caught.value).startswith(
+        f"f: x is {shown(value)}, in {np.dtype(dtype)} {becomes}; it must be 0 or between "
+    )
 
 
 def test_a_whole_number_larger_than_any_float_is_not_finite():
     with pytest.raises(ValueError, match="it must be a finite number"):
         number("f: x", 10**400)
+
+
+class Grim:
+    def __repr__(self):
+        raise ZeroDivisionError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.5, "1.5"),
+        ("a", "'a'"),
+        ("a\nb", r"'a\nb'"),
+        ([1, "b"], "[1, 'b']"),
+        (np.array([0.5, 2]), "array([0.5, 2. ])"),
+        (np.zeros((30, 40), np.float32), "an array (30, 40) float32"),
+        (np.array([[1, 2], [3, 4]]), "array([[1, 2], [3, 4]])"),
+        ([1] * 1000, "a list of 1,000"),
+        (Grim(), "of the type Grim"),
+        ([10**5000], "of the type list"),  # of more digits than Python writes
+        ("x" * 10**6, "'" + "x" * 66 + " ... " + "x" * 32 + "'"),
+        (b"\0" * 10**6, r"b'" + r"\x00" * 16 + " ... " + r"\x00" * 8 + "'"),
+    ],
+)
+def test_a_value_is_shown_on_one_short_line(value, text):
+    found = shown(value)
+    if not text.startswith("b'"):
+        assert found == text
+    assert len(found) <= 105
+    assert "\n" not in found
+
+
+def test_words_of_another_program_are_cut_to_a_line():
+    assert reason(ValueError("first\nsecond")) == "first"
+    assert reason(KeyError()) == "KeyError"
+    assert short("a\tb\x00c\u202ed") == "a b c d"
+    assert len(reason(ValueError("x" * 10**6))) < 410

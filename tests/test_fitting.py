@@ -362,7 +362,7 @@ def test_load_reads_strings_labels_weights_and_names(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "sorts"}, "load: kind is 'sorts'; it must be one of"),
+        ({"kind": "sorts"}, r"a\.npz array kind is 'sorts'; it must be one of"),
         ({"feature_names": ["a"]}, r"array feature_names is \(1,\) <U1; it must be 8 strings, a name a column"),
         ({"target_names": NAMES}, "array target_names is .*it must be 1 strings"),
         ({"sample_weight": np.ones(3)}, r"array sample_weight has the shape \(3,\); it must be \(120,\)"),

@@ -274,7 +274,7 @@ class Dataset:
         if n < 2:
             raise ValueError(f"split: the data set has {n} row; it must have at least 2")
         if isinstance(held_out, bool) or not isinstance(held_out, Real):
-            raise TypeError(f"split: held_out is {held_out!r}; it must be a fraction or a count")
+            raise TypeError(f"split: held_out is {check.shown(held_out)}; it must be a fraction or a count")
         if isinstance(held_out, Integral):
             count = int(held_out)
             if not 1 <= count <= n - 1:
@@ -301,10 +301,10 @@ def _check_index(index: Any, n: int) -> np.ndarray:
     """Return an index array or a boolean mask of n rows."""
     kinds = "an integer, a slice, row numbers or a mask"
     if isinstance(index, tuple):
-        raise TypeError(f"Dataset: the index is the tuple {index!r}; it must be {kinds}")
+        raise TypeError(f"Dataset: the index is the tuple {check.shown(index)}; it must be {kinds}")
     rows = np.asarray(index)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "biu"):
-        raise TypeError(f"Dataset: the index is {index!r}; it must be {kinds}")
+        raise TypeError(f"Dataset: the index is {check.shown(index)}; it must be {kinds}")
     if rows.dtype.kind == "b" and rows.size != n:
         raise IndexError(f"Dataset: the mask has {rows.size} entries; it must have {n}, one for each row")
     if rows.dtype.kind != "b":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..check import shown
 from ..machine import WORTH_ASKING, check_memory
 from .mapped import pieces, rows_at
 
@@ -63,7 +64,9 @@ def checked_scale(scale: Any, dtype: Any, where: str) -> float:
     single = np.finfo(np.float32)
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
     if not number or not float(single.tiny) <= scale <= float(single.max):
-        raise ValueError(f"{where}: scale is {scale!r}; it must be a number above 0 that float32 can hold, or None")
+        raise ValueError(
+            f"{where}: scale is {shown(scale)}; it must be a number above 0 that float32 can hold, or None"
+        )
     return float(scale)
 
 

@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,8 +17,8 @@ from ..machine import check_memory
 from .dataset import Dataset, checked
 from .features import KEPT, checked_scale, warn_of_small_bytes
 from .frames import weight_of
-from .idx import MAX_RATIO, ROLES, claimed_bytes, find_idx, read_idx
-from .targets import together
+from .idx import MAX_RATIO, ROLES, claimed_bytes, find_idx, read_claimed, read_idx
+from .targets import KINDS, together
 
 _QMNIST_COLUMNS = 8  # of its labels: the digit, its writer, ... (Yadav and Bottou, Cold Case, NeurIPS 2019)
 
@@ -164,11 +164,14 @@ def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Datase
         try:
             archive = zipfile.ZipFile(raw)
         except Exception as error:  # zipfile, zlib and NumPy share no class for damaged files
-            raise ValueError(f"load: {file} is not a whole .npz archive: {error}") from error
+            raise ValueError(f"load: {file} is not a whole .npz archive: {check.reason(error)}") from error
         have = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         keys, of_rows = next(((keys, rest) for keys, rest in _KEYS if set(keys) <= set(have)), ((), ()))
         if not keys:
-            held, needed = " ".join(have) or "(none)", ", or ".join(" ".join(keys) for keys, _ in _KEYS)
+            held, needed = (
+                check.short(" ".join(have) or "(none)", 200),
+                ", or ".join(" ".join(keys) for keys, _ in _KEYS),
+            )
             raise ValueError(f"load: {file} holds the arrays {held}; it must hold {needed}")
         beside = [key for key in (*of_rows, "feature_names", "target_names", "kind") if key in have]
         size = file.stat().st_size
@@ -178,7 +181,9 @@ def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Datase
     arrays = [read[key] for key in keys]
     weights = [read.get(key) for key in of_rows] + [None]
     if kind is None and "kind" in read:
-        kind = str(read["kind"][0])  # what it may be says `Dataset`
+        kind = str(read["kind"][0]) if read["kind"][0].ndim == 0 else ""
+        if kind not in KINDS:
+            raise ValueError(f"load: {read['kind'][1]} is {check.shown(kind)}; it must be one of {', '.join(KINDS)}")
     return _pair(
         file.stem, arrays[:2], arrays[2:], scale, False,
         _Beside(kind, tuple(weights[:2]), read.get("feature_names"), read.get("target_names")),
@@ -190,33 +195,49 @@ def _told(file: Path, key: str, read: Callable[..., Any], *arguments: Any) -> An
     try:
         return read(*arguments)
     except Exception as error:
-        raise ValueError(f"load: {file} array {key} cannot be read: {error}") from error
+        raise ValueError(f"load: {file} array {key} cannot be read: {check.reason(error)}") from error
 
 
 def _claimed(archive: zipfile.ZipFile, key: str, size: int) -> int:
     """Return the bytes of memory that one array of a .npz of `size` bytes will take, by its header.
 
-    NumPy takes the memory that a header claims before it reads, so the claim is checked first. An array that a Dataset
-    keeps in another type or order of memory counts with its copy.
+    An array that a Dataset keeps in another type or order of memory counts with its copy.
     """
     entry = archive.getinfo(f"{key}.npy")
+    if entry.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # LZMA takes the memory that a header says
+        raise ValueError("it is packed by another method than NumPy's; it must be stored or deflated")
     with archive.open(entry) as stream:
-        first = npy.read_magic(stream) == (1, 0)
-        shape, fortran, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
+        shape, fortran, dtype = _npy_header(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects and must hold numbers, booleans or strings, as array.astype(str)")
-    claim, most = math.prod(shape) * dtype.itemsize, entry.file_size
-    if entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        most = min(most, MAX_RATIO * size)
+    if not dtype.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"its header says {shape} {dtype}; lengths must be at least 0, and a number has bytes")
+    claim, most = math.prod(shape) * dtype.itemsize, min(entry.file_size, MAX_RATIO * size)
     if claim > most:
         raise ValueError(f"its header claims {claim} bytes, the file holds at most {most}")
     copied = (fortran and len(shape) > 1) or dtype not in KEPT
     return claim + copied * math.prod(shape) * 8
 
 
+def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """(shape, whether the first axis runs fastest, type) of an array; the stream stands before its numbers then."""
+    first = npy.read_magic(stream) == (1, 0)
+    return (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(stream)
+
+
 def _read_npy(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """One array. NumPy's own reader takes the memory that a header claims before it reads; here it is really there."""
     with archive.open(f"{key}.npy") as stream:
-        return npy.read_array(stream, allow_pickle=False)
+        shape, fortran, dtype = _npy_header(stream)
+        claim = math.prod(shape) * dtype.itemsize
+        body = read_claimed(stream, claim)
+    if len(body) != claim:
+        holds = "more" if len(body) > claim else len(body)
+        raise ValueError(f"its header claims {claim} bytes for {shape} {dtype}; it holds {holds}")
+    return np.ndarray(shape, dtype, body, order="F" if fortran else "C")
 
 
 def mnist(root: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import idx2numpy
 import numpy as np
@@ -141,9 +141,7 @@ def _header(stream: BinaryIO, file: Path, size: int, gzipped: bool) -> _Header:
 def _read(stream: BinaryIO, file: Path, header: _Header) -> np.ndarray:
     """Read the numbers that the header claims and no more, and convert them."""
     magic, lengths, _, claim, claims = header
-    body = bytearray()
-    while block := stream.read(min(_CHUNK, claim + 1 - len(body))):
-        body += block
+    body = read_claimed(stream, claim)
     if len(body) < claim:
         raise ValueError(f"read_idx: {file} is truncated: it holds {len(body)} bytes of data, {claims}")
     if len(body) > claim:
@@ -153,6 +151,14 @@ def _read(stream: BinaryIO, file: Path, header: _Header) -> np.ndarray:
     if not array.dtype.isnative:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     return array
+
+
+def read_claimed(stream: IO[bytes], claim: int) -> bytearray:
+    """The bytes that are really there, one more than claimed at most: memory grows with them, and not with a claim."""
+    body = bytearray()
+    while block := stream.read(min(_CHUNK, claim + 1 - len(body))):
+        body += block
+    return body
 
 
 class _Parts:

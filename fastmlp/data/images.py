@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..check import shown
+
 Array = np.ndarray
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoded by Pillow itself, without another program
 MOST_PIXELS = 50_000_000
@@ -39,7 +41,7 @@ def read_image(
     """
     for name, value in (("invert", invert), ("centre", centre)):
         if value not in CHOICES:
-            raise ValueError(f"read_image: {name} is {value!r}; it must be one of {', '.join(CHOICES)}")
+            raise ValueError(f"read_image: {name} is {shown(value)}; it must be one of {', '.join(CHOICES)}")
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"read_image: shape is {shape}; it must be (height, width), each at least 1")
     grey = _read_grey(Path(path))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import check
+from ..check import shown
 
 Array = np.ndarray
 KINDS = ("classes", "numbers", "labels", "probabilities")
@@ -48,7 +49,7 @@ def read(
     names: of its columns; categories: the values that its type declares, where it does.
     """
     if kind is not None and kind not in KINDS:
-        raise ValueError(f"{where}: kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}, or None")
+        raise ValueError(f"{where}: kind is {shown(kind)}; it must be one of {', '.join(map(repr, KINDS))}, or None")
     y = typed(y, where, of_y)
     kind = kind or _kind_of(y, where, of_y, names)
     count, values = _given_classes(classes, where)
@@ -80,7 +81,7 @@ def _kind_of(y: Array, where: str, of_y: str, names: tuple[str, ...] | None) -> 
         raise ValueError(f"{has}; it must be (N,), one class for each row, or floats (N, T)")
     if y.shape[1] == 1:
         one = ', or kind="labels" where it is one label, 0 or 1' * (letter in "iub")
-        how = f"{of_y}.reshape(-1)" if names is None else f"{of_y}[{names[0]!r}]"
+        how = f"{of_y}.reshape(-1)" if names is None else f"{of_y}[{shown(names[0])}]"
         raise ValueError(f"{has}; it must be (N,), one class for each row: {how}{one}")
     if letter in "UO":
         raise ValueError(f"{has} and holds strings; it must be (N,), one class for each row")
@@ -106,7 +107,7 @@ def typed(y: Array, where: str, of_y: str) -> Array:
     columns = y.size // len(y) if y.ndim and len(y) else 1
     for at, value in enumerate(values):
         if is_missing(value):
-            raise ValueError(f"{where}: {of_y} has {value!r} in row {at // columns}; none may be missing")
+            raise ValueError(f"{where}: {of_y} has {shown(value)} in row {at // columns}; none may be missing")
     kinds = {type(value) for value in values}
     if all(issubclass(kind, str) for kind in kinds):
         return y
@@ -141,7 +142,7 @@ def _given_classes(classes: Any, where: str) -> tuple[int | None, Array | None]:
             raise ValueError(f"{where}: classes is {classes}; it must be in 1..{MAX_CLASSES}")
         return int(classes), None
     if isinstance(classes, str | bool | float) or not hasattr(classes, "__len__"):
-        raise TypeError(f"{where}: classes is {classes!r}; {must}")
+        raise TypeError(f"{where}: classes is {shown(classes)}; {must}")
     values = read_values(check.array(f"{where}: classes", classes, "class values"), f"{where}: classes")
     return len(values), values
 
@@ -162,7 +163,7 @@ def read_values(values: Array, what: str) -> Array:
         values = values.astype(np.int64)
     distinct, count = np.unique(values, return_counts=True)
     if len(distinct) != len(values):
-        raise ValueError(f"{what} has {distinct.tolist()[int(count.argmax())]!r} more than once")
+        raise ValueError(f"{what} has {shown(distinct.tolist()[int(count.argmax())])} more than once")
     return values
 
 
@@ -278,15 +279,15 @@ def refuse_unknown(distinct: Array, numbers: Array, at: Array, class_values: Arr
     unknown = int(np.argmax(numbers < 0))
     row = int(np.argmax(at == unknown))
     value = distinct.tolist()[unknown]
-    raise ValueError(f"{what} has the class {value!r} in row {row}; the classes are {in_words(class_values)}")
+    raise ValueError(f"{what} has the class {shown(value)} in row {row}; the classes are {in_words(class_values)}")
 
 
 def in_words(class_values: Array, most: int = 8) -> str:
     """The values in a sentence: 'ann', 'bob'; -1, 1; 0 .. 9."""
     if is_plain(class_values) and len(class_values) > 2:
         return f"0 .. {len(class_values) - 1}"
-    shown = ", ".join(repr(value) for value in class_values[:most].tolist())
-    return shown + f", ... ({len(class_values):,})" * (len(class_values) > most)
+    some = ", ".join(shown(value) for value in class_values[:most].tolist())
+    return some + f", ... ({len(class_values):,})" * (len(class_values) > most)
 
 
 def _columns(y: Array, kind: str, count: int | None, values: Array | None, where: str, of_y: str) -> Targets:

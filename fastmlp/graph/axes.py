@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..check import shown
 from .tensor import Tensor
 
 Dim = int | tuple[int, ...] | None
@@ -22,7 +23,9 @@ def check_broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> None:
 def meant_axes(name: str, a: Tensor, dim: Any, axis: Any) -> Dim:
     """The axes that are meant: `dim`, or NumPy's word for it, `axis`, as PyTorch takes both."""
     if dim is not None and axis is not None:
-        raise TypeError(f"{name}: dim is {dim!r} and axis is {axis!r}; they are one thing, one must be left out")
+        raise TypeError(
+            f"{name}: dim is {shown(dim)} and axis is {shown(axis)}; they are one thing, one must be left out"
+        )
     given = dim if axis is None else axis
     if given is None:
         return None
@@ -31,8 +34,8 @@ def meant_axes(name: str, a: Tensor, dim: Any, axis: Any) -> Dim:
         if isinstance(one, bool) or not isinstance(one, int | np.integer) or not -a.ndim <= one < max(a.ndim, 1):
             which = f"in {-a.ndim}..{a.ndim - 1}" if a.ndim else "None, as it has no axes"
             raise ValueError(
-                f"{name}: dim is {given!r}, the tensor is {a.shape}; it must be an axis {which}, or several"
+                f"{name}: dim is {shown(given)}, the tensor is {a.shape}; it must be an axis {which}, or several"
             )
     if len({one % max(a.ndim, 1) for one in axes}) < len(axes):
-        raise ValueError(f"{name}: dim is {given!r}; it must name each axis once")
+        raise ValueError(f"{name}: dim is {shown(given)}; it must name each axis once")
     return axes if isinstance(given, tuple | list) else int(given)

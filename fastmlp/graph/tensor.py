@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import check
+from ..check import shown
 from .hooks import RemovableHandle, replaced, replaced_all
 
 Array = NDArray[Any]
@@ -392,7 +393,7 @@ class Tensor:
             operation(self._data, other, out=self._data, casting="same_kind")
         except (TypeError, ValueError) as error:
             array = isinstance(other, np.ndarray)
-            what = f"{other.shape} {other.dtype}" if array else f"{type(other).__name__} {other!r}"
+            what = f"{other.shape} {other.dtype}" if array else f"{type(other).__name__} {shown(other)}"
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
                 f"{name}: the tensor is {self.shape} {self.dtype}, the other operand {what}; "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..check import shown
 from ..graph import Array
 from ..kernels import forms, trial
 
@@ -23,7 +24,7 @@ def names(kind: type, what: str) -> None:
     """An attribute that is a tuple of names: a string, of a comma forgotten, is none."""
     value = getattr(kind, what)
     if not isinstance(value, tuple | list) or not all(isinstance(name, str) and name.isidentifier() for name in value):
-        raise TypeError(f'{kind.__name__}: {what} is {value!r}; it must be a tuple of names, such as ("slope",)')
+        raise TypeError(f'{kind.__name__}: {what} is {shown(value)}; it must be a tuple of names, such as ("slope",)')
 
 
 def numbers(thing: Any) -> list[float]:
@@ -32,7 +33,7 @@ def numbers(thing: Any) -> list[float]:
     for name in thing.numbers:
         value = getattr(thing, name, None)
         if not isinstance(value, int | float | np.number):
-            there = f"is {value!r}" if hasattr(thing, name) else "is missing"
+            there = f"is {shown(value)}" if hasattr(thing, name) else "is missing"
             raise TypeError(f"{type(thing).__name__}: {name} {there}; numbers names it, so it must be a number")
         found.append(value if isinstance(value, int) else float(value))
     return found
@@ -54,7 +55,7 @@ def keeps(kind: type, may: tuple[str, ...], count: int | None = None) -> None:
     given, words = kind.__dict__.get("keeps", getattr(kind, "keeps", None)), " or ".join(f'"{name}"' for name in may)
     right = isinstance(given, Mapping) and not given.keys() - set(may) and len(given) == (count or len(given))
     if not right or not all(isinstance(why, str) for why in given.values()):
-        state = f"is {given!r}" if given else "is missing"
+        state = f"is {shown(given)}" if given else "is missing"
         what = f"one name, {words}," if count else f"names among {words}"
         raise TypeError(f"{kind.__name__}: keeps {state}; it must hold {what} with the reason, as a dict")
 

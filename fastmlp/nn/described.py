@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import check
 from .layer import Layer
 from .module import Module, Sequential
 
@@ -49,7 +50,7 @@ def made_layers(
     longest = max((length for array in state.values() for length in array.shape), default=0)
     layers: list[Module] = []
     numbers = 0
-    if own := [entry["kind"] for entry in entries if entry.get("own") is True]:
+    if own := [check.short(str(entry["kind"])) for entry in entries if entry.get("own") is True]:
         raise ValueError(
             f"{what} was saved from a model with the layer {own[0]}, which is not one of fastmlp's; "
             "make the model in Python and call load"
@@ -68,5 +69,5 @@ def made_layers(
             if numbers > sum(array.size for array in state.values()) + len(layers):  # counters may be left out
                 raise ValueError("they are larger than the arrays")
     except Exception as error:  # a constructor may raise what it likes of arguments it was not made for
-        raise ValueError(f"{what} has layers in its header that cannot be made: {error}") from error
+        raise ValueError(f"{what} has layers in its header that cannot be made: {check.reason(error)}") from error
     return layers

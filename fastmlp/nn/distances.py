@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..graph import Array, Tensor
 from ..kernels import distances as kernels
 from .loss import Loss
@@ -36,7 +37,7 @@ KEEPS = {
 
 def _above_0(name: str, value: Any) -> None:
     if not (check.is_number(value) and value > 0):
-        raise ValueError(f"{name} is {value!r}; it must be a finite number above 0")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number above 0")
 
 
 class MseLossBackward0(LossNode):
@@ -238,7 +239,7 @@ def poisson_nll_loss(
 def _check_poisson(caller: str, log_input: Any, full: Any, eps: Any) -> None:
     for name, value in (("log_input", log_input), ("full", full)):
         if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{caller}: {name} is {value!r}; it must be True or False")
+            raise TypeError(f"{caller}: {name} is {shown(value)}; it must be True or False")
     _above_0(f"{caller}: eps", eps)
 
 
@@ -325,7 +326,9 @@ def _quantile_loss(name: str, z: Tensor, targets: Any, q: Array, sample_weight: 
 def _quantiles(caller: str, quantiles: Any) -> Array:
     q = np.atleast_1d(check.array(f"{caller}: quantiles", quantiles))
     if q.ndim != 1 or q.dtype.kind != "f" or not q.size or not ((q > 0) & (q < 1)).all():
-        raise ValueError(f"{caller}: quantiles is {quantiles!r}; it must be one number between 0 and 1, or several")
+        raise ValueError(
+            f"{caller}: quantiles is {shown(quantiles)}; it must be one number between 0 and 1, or several"
+        )
     return q.astype(np.float64)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer, as_rows
@@ -37,7 +38,7 @@ class NativeDropoutBackward0(Operation):
 
 def _check_p(caller: str, p: Any) -> None:
     if not (check.is_number(p) and 0 <= p <= 1):
-        raise ValueError(f"{caller}: p is {p!r}; it is a probability and must lie in [0, 1]")
+        raise ValueError(f"{caller}: p is {shown(p)}; it is a probability and must lie in [0, 1]")
 
 
 @flushed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..check import shown
 from ..graph import Tensor
 from ..graph.operation import flushed
 from ..kernels.gates import gelu_backward, gelu_forward, mish_backward, mish_forward, silu_backward, silu_forward
@@ -88,7 +89,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 def _check_approximate(owner: str, approximate: Any) -> None:
     if not (isinstance(approximate, str) and approximate in ("none", "tanh")):
-        raise ValueError(f"{owner}: approximate is {approximate!r}; it must be 'none' or 'tanh'")
+        raise ValueError(f"{owner}: approximate is {shown(approximate)}; it must be 'none' or 'tanh'")
 
 
 class GELU(Elementwise):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..graph import FLOATS, Array, Tensor
 from .module import generator
 
@@ -41,7 +42,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2 / (1 + slope**2))
     if not (isinstance(nonlinearity, str) and nonlinearity in known):
         names = ", ".join(sorted([*known, "leaky_relu"]))
-        raise ValueError(f"calculate_gain: nonlinearity is {nonlinearity!r}; it must be one of {names}")
+        raise ValueError(f"calculate_gain: nonlinearity is {shown(nonlinearity)}; it must be one of {names}")
     return known[nonlinearity]
 
 
@@ -200,6 +201,6 @@ def _xavier(caller: str, tensor: Tensor, gain: float) -> float:
 def _kaiming(caller: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), _fans(caller, tensor), strict=True))
     if not (isinstance(mode, str) and mode in fans):
-        raise ValueError(f"{caller}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
+        raise ValueError(f"{caller}: mode is {shown(mode)}; it must be 'fan_in' or 'fan_out'")
     check.number(f"{caller}: a", a)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])

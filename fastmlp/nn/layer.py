@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from ..kernels import trial
@@ -217,7 +218,7 @@ class Elementwise(Layer):
     def __init_subclass__(cls, **options: Any) -> None:
         if "node" in cls.__dict__:
             if not isinstance(cls.node, type) or not issubclass(cls.node, ElementwiseNode):
-                raise TypeError(f"{cls.__name__}: node is {cls.node!r}; it must be a class of ElementwiseNode")
+                raise TypeError(f"{cls.__name__}: node is {shown(cls.node)}; it must be a class of ElementwiseNode")
             declared.pair(cls.node, "elementwise")
             declared.keeps(cls.node, ("x", "y"), 1)
             forward, backward = cls.node.pair
@@ -228,8 +229,8 @@ class Elementwise(Layer):
             if wrong := fault(cls.formula, cls.numbers):
                 may = ", ".join(("v", *(f"l.{name}" for name in cls.numbers)))
                 raise TypeError(
-                    f"{cls.__name__}: formula is {cls.formula!r} and {wrong}; it must be JavaScript of {may}, numbers, "
-                    "Math and erf"
+                    f"{cls.__name__}: formula is {shown(cls.formula)} and {wrong}; it must be JavaScript of {may}, "
+                    "numbers, Math and erf"
                 )
             cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
 

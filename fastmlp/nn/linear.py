@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
@@ -186,7 +187,7 @@ class Linear(Layer):
         check.width("Linear: in_features", in_features)
         check.width("Linear: out_features", out_features)
         if not isinstance(bias, bool | np.bool_):
-            raise TypeError(f"Linear: bias is {bias!r}; it must be True or False")
+            raise TypeError(f"Linear: bias is {shown(bias)}; it must be True or False")
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(self.in_features)
         self.weight = Parameter(uniform(bound, (self.out_features, self.in_features), dtype))

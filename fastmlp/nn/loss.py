@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check
+from ..check import shown
 from ..graph import Array, Tensor, is_grad_enabled
 from ..graph.operation import flushed, kernel_array
 from ..kernels import forms, trial
@@ -64,7 +65,7 @@ class Loss(Module):
         super().__init_subclass__(**options)
         if cls.__dict__.get("node") is not None:
             if not isinstance(cls.node, type) or not issubclass(cls.node, LossNode):
-                raise TypeError(f"{cls.__name__}: node is {cls.node!r}; it must be a class of LossNode")
+                raise TypeError(f"{cls.__name__}: node is {shown(cls.node)}; it must be a class of LossNode")
             if "kernels" in cls.__dict__:
                 raise TypeError(
                     f"{cls.__name__}: kernels are given beside node; its pair is what trains, leave them out"
@@ -80,7 +81,9 @@ class Loss(Module):
         if "targets" in cls.__dict__:
             given = cls.targets if isinstance(cls.targets, tuple) else (cls.targets,)
             if not given or not all(isinstance(kind, str) and kind in KINDS for kind in given):
-                raise TypeError(f"{cls.__name__}: targets is {cls.targets!r}; it must be {WORDS}, or a tuple of them")
+                raise TypeError(
+                    f"{cls.__name__}: targets is {shown(cls.targets)}; it must be {WORDS}, or a tuple of them"
+                )
         if "score" in cls.__dict__ and not isinstance(cls.score, Score):
             what = type(cls.score).__name__
             raise TypeError(

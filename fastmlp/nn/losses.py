@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import loss as pairs
@@ -173,7 +174,7 @@ def cross_entropy(
 
 def _check_smoothing(caller: str, label_smoothing: Any) -> None:
     if not (check.is_number(label_smoothing) and 0 <= label_smoothing < 1):
-        raise ValueError(f"{caller}: label_smoothing is {label_smoothing!r}; it must lie in [0, 1)")
+        raise ValueError(f"{caller}: label_smoothing is {shown(label_smoothing)}; it must lie in [0, 1)")
 
 
 def _class_weights(caller: str, weight: Any, classes: int | None = None) -> Array | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .. import check
+from ..check import shown
 from .activations import ACTIVATIONS
 from .dropout import Dropout
 from .init import METHODS, zeros_
@@ -50,27 +51,27 @@ class MLP(Sequential):
         widths = list(hidden) if isinstance(hidden, Iterable) and not isinstance(hidden, str | bytes) else None
         if widths is None:
             raise TypeError(
-                f"MLP: hidden is {hidden!r}; it must be the widths of the hidden layers, as in (128,) or ()"
+                f"MLP: hidden is {shown(hidden)}; it must be the widths of the hidden layers, as in (128,) or ()"
             )
         check.width("MLP: in_features", in_features)
         for place, width in enumerate(widths):
             check.width(f"MLP: hidden[{place}]", width)
         check.width("MLP: out_features", out_features)
         if not (isinstance(activation, str) and activation in ACTIVATIONS):
-            what = f"MLP: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}"
+            what = f"MLP: activation is {shown(activation)}; it must be one of {', '.join(ACTIVATIONS)}"
             widths_here = "; all hidden widths stand in hidden, as in (128, 64)" * isinstance(activation, int)
             raise ValueError(what + widths_here)
         if not isinstance(batch_norm, bool | np.bool_):
-            raise TypeError(f"MLP: batch_norm is {batch_norm!r}; it must be True or False")
+            raise TypeError(f"MLP: batch_norm is {shown(batch_norm)}; it must be True or False")
         if batch_norm and norm is not None:
-            raise ValueError(f"MLP: batch_norm is {batch_norm} and norm is {norm!r}; one of them must be left out")
+            raise ValueError(f"MLP: batch_norm is {batch_norm} and norm is {shown(norm)}; one of them must be left out")
         norm = "batch" if batch_norm else norm
         if norm is not None and not (isinstance(norm, str) and norm in NORMS):
-            raise ValueError(f"MLP: norm is {norm!r}; it must be None or one of {', '.join(NORMS)}")
+            raise ValueError(f"MLP: norm is {shown(norm)}; it must be None or one of {', '.join(NORMS)}")
         if init is not None and not (isinstance(init, str) and init in METHODS):
-            raise ValueError(f"MLP: init is {init!r}; it must be None or one of {', '.join(METHODS)}")
+            raise ValueError(f"MLP: init is {shown(init)}; it must be None or one of {', '.join(METHODS)}")
         if not (check.is_number(dropout) and 0 <= dropout <= 1):
-            raise ValueError(f"MLP: dropout is {dropout!r}; it is a probability and must lie in [0, 1]")
+            raise ValueError(f"MLP: dropout is {shown(dropout)}; it is a probability and must lie in [0, 1]")
         layers: list[Module] = []
         width = in_features
         for hidden_width in widths:

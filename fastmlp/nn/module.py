@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check
+from ..check import shown
 from ..graph import Array, Parameter, Tensor
 
 _generator = np.random.default_rng()
@@ -309,7 +310,7 @@ class Sequential(Module):
     def __getitem__(self, index: int) -> Module:
         """The module at a place, counted from the end where it is below 0. Errors: TypeError, IndexError."""
         if not isinstance(index, int | np.integer | slice) or isinstance(index, bool):
-            raise TypeError(f"{type(self).__name__}: the index is {index!r}; it must be a whole number or a slice")
+            raise TypeError(f"{type(self).__name__}: the index is {shown(index)}; it must be a whole number or a slice")
         if not isinstance(index, slice) and not -len(self) <= index < len(self):
             raise IndexError(f"{type(self).__name__}: module {index} is asked for; it has {len(self)}, counted from 0")
         return list(self._modules.values())[index]

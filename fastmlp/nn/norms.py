@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import layernorm
@@ -49,7 +50,7 @@ def _switch(caller: str, **switches: Any) -> None:
     """Refuse what is neither True nor False."""
     for name, value in switches.items():
         if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{caller}: {name} is {value!r}; it must be True or False")
+            raise TypeError(f"{caller}: {name} is {shown(value)}; it must be True or False")
 
 
 def _affine(op: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -202,7 +203,7 @@ class BatchNorm1d(Norm):
         self.num_features = int(num_features)
         _switch("BatchNorm1d", affine=affine, bias=bias)
         if track_running_stats is not True:
-            raise ValueError(f"BatchNorm1d: track_running_stats is {track_running_stats!r}; it must be True")
+            raise ValueError(f"BatchNorm1d: track_running_stats is {shown(track_running_stats)}; it must be True")
         self.eps, self.momentum, self.affine = eps, momentum, bool(affine)
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine and bias else None

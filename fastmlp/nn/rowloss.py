@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
 from ..kernels import forms, trial
@@ -160,7 +161,7 @@ def row_loss(
 def check_reduction(name: str, reduction: Any) -> None:
     """Refuse another reduction than there is. Error: ValueError."""
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"{name}: reduction is {reduction!r}; it must be 'mean', 'sum' or 'none'")
+        raise ValueError(f"{name}: reduction is {shown(reduction)}; it must be 'mean', 'sum' or 'none'")
 
 
 def by_rows(

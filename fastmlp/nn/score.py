@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..check import shown
 from ..graph import Array
 from .layer import Kernel
 
@@ -42,7 +43,9 @@ class Score:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not callable(self.numbers):
-            raise TypeError(f"Score: name is {self.name!r}, numbers {self.numbers!r}; they must be a str, a function")
+            raise TypeError(
+                f"Score: name is {shown(self.name)}, numbers {shown(self.numbers)}; they must be a str, a function"
+            )
 
     def known(self, targets: Array, weights: Array | None = None) -> Array:
         """`numbers` of targets (N, T), with weights (N,) of the rows where they have some."""

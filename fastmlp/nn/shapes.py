@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..check import shown
 from ..graph import Array, Tensor
 from ..graph.operation import Operation, output, require_tensor
 from .layer import Layer
@@ -71,7 +72,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def _check_dim(caller: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ValueError(f"{caller}: {name} is {value!r}; it must be a whole number, the place of an axis")
+        raise ValueError(f"{caller}: {name} is {shown(value)}; it must be a whole number, the place of an axis")
 
 
 class Flatten(Layer):

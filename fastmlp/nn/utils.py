@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..graph import Array, Tensor
 from ..graph.operation import flushed, kernel_array
 from ..kernels import clip
@@ -28,7 +29,7 @@ def clip_grad_norm_(
     gradients = _gradients("clip_grad_norm_", parameters)
     most = _bound("clip_grad_norm_: max_norm", max_norm)
     if isinstance(norm_type, bool) or not isinstance(norm_type, int | float | np.number) or not norm_type > 0:
-        raise ValueError(f"clip_grad_norm_: norm_type is {norm_type!r}; it must be a number above 0")
+        raise ValueError(f"clip_grad_norm_: norm_type is {shown(norm_type)}; it must be a number above 0")
     norm = _norm(gradients, float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {norm}; it must be finite")
@@ -66,7 +67,9 @@ def _norm(gradients: list[Array], p: float) -> float:
 def _gradients(caller: str, parameters: Any) -> list[Array]:
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise TypeError(f"{caller}: parameters is {parameters!r}; it must be Parameters, as model.parameters() gives")
+        raise TypeError(
+            f"{caller}: parameters is {shown(parameters)}; it must be Parameters, as model.parameters() gives"
+        )
     given = list(given)
     for parameter in given:
         if not isinstance(parameter, Tensor):

@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from .. import check
+from ..check import shown
 
 
 class Average:
@@ -40,7 +41,7 @@ class EMA(Average):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not (check.is_number(decay) and 0 <= decay < 1):
-            raise ValueError(f"EMA: decay is {decay!r}; it must be a number in [0, 1)")
+            raise ValueError(f"EMA: decay is {shown(decay)}; it must be a number in [0, 1)")
         self.decay = float(decay)
 
     def weight(self, count: int) -> float:
@@ -73,7 +74,7 @@ class SWA(Average):
         whole = check.is_number(start) and start >= 1 and float(start).is_integer()
         if not (check.is_number(start) and (whole or 0 <= start < 1)):
             must = "a fraction of the epochs in [0, 1), or the number of the first epoch that counts"
-            raise ValueError(f"SWA: start is {start!r}; it must be {must}")
+            raise ValueError(f"SWA: start is {shown(start)}; it must be {must}")
         self.start = start
 
     def weight(self, count: int) -> float:
@@ -101,9 +102,9 @@ def checked_average(caller: str, given: Any) -> Average | None:
     """The average that a name or an object stands for. Error: TypeError, ValueError for another name."""
     names = " or ".join(repr(name) for name in AVERAGES)
     if isinstance(given, str) and given not in AVERAGES:
-        raise ValueError(f"{caller}: average is {given!r}; it must be {names}, or None")
+        raise ValueError(f"{caller}: average is {shown(given)}; it must be {names}, or None")
     if isinstance(given, type) and issubclass(given, Average):
         raise TypeError(f"{caller}: average is the class {given.__name__}; it must be an object, {given.__name__}()")
     if given is not None and not isinstance(given, str | Average):
-        raise TypeError(f"{caller}: average is {given!r}; it must be {names}, one of fastmlp.optim, or None")
+        raise TypeError(f"{caller}: average is {shown(given)}; it must be {names}, one of fastmlp.optim, or None")
     return AVERAGES[given]() if isinstance(given, str) else given

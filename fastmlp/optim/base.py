@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import check, kernels
+from ..check import shown
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
@@ -60,7 +61,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
             what = (
-                f"params is {params!r}"
+                f"params is {shown(params)}"
                 if isinstance(params, str | int | float)
                 else f"params is one {type(params).__name__}"
             )
@@ -93,7 +94,7 @@ class Optimizer:
             raise TypeError(f'{self._name}: a parameter group must be a dict with "params"')
         params = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
         if isinstance(params, str) or not isinstance(params, Iterable):
-            raise TypeError(f'{self._name}: "params" of a group is {params!r}; it must be Parameters')
+            raise TypeError(f'{self._name}: "params" of a group is {shown(params)}; it must be Parameters')
         params = list(params)
         if unknown := sorted(group.keys() - self.defaults.keys() - {"params"}):
             raise ValueError(f"{self._name}: a group has {', '.join(unknown)}; it knows {', '.join(self.defaults)}")
@@ -110,7 +111,9 @@ class Optimizer:
         for name in self.defaults:
             parts = filled[name] if isinstance(filled[name], tuple | list) else [filled[name]]
             if not all(hasattr(part, "__float__") for part in parts):
-                raise TypeError(f"{self._name}: {name} is {filled[name]!r}; it must be a number, or a pair of numbers")
+                raise TypeError(
+                    f"{self._name}: {name} is {shown(filled[name])}; it must be a number, or a pair of numbers"
+                )
         self._check(filled)
         self.param_groups.append(filled)
 
@@ -124,11 +127,11 @@ class Optimizer:
                 check.held(f"{self._name}: {name}", value, np.float32 if narrow else np.float64)
         for name in self.switches:
             if not isinstance(group[name], bool | int | np.bool_):
-                raise TypeError(f"{self._name}: {name} is {group[name]!r}; it must be True or False")
+                raise TypeError(f"{self._name}: {name} is {shown(group[name])}; it must be True or False")
         betas = group.get("betas", (0.0, 0.0))
         pair = isinstance(betas, tuple | list) and len(betas) == 2
         if not (pair and all(check.is_number(beta) and 0 <= beta < 1 for beta in betas)):
-            raise ValueError(f"{self._name}: betas is {betas!r}; it must be two numbers in [0, 1)")
+            raise ValueError(f"{self._name}: betas is {shown(betas)}; it must be two numbers in [0, 1)")
 
     def check(self) -> None:
         """Refuse options and state that the kernels cannot trust, in one sentence: before each epoch."""
@@ -251,7 +254,7 @@ class Optimizer:
             try:
                 found += [float(part) for part in value] if isinstance(value, tuple | list) else [float(value)]
             except (TypeError, ValueError):  # set by hand since it was checked
-                raise ValueError(f"{self._name}: {name} of a group is {value!r}; it must be a number") from None
+                raise ValueError(f"{self._name}: {name} of a group is {shown(value)}; it must be a number") from None
         return found
 
     def momentum_place(self) -> int | None:

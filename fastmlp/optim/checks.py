@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import kernels
+from ..check import shown
 from ..kernels import forms
 
 
@@ -21,11 +22,11 @@ def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool)
     arrays = kind.arrays
     if not isinstance(arrays, tuple | list) or not all(isinstance(a, str) for a in arrays) or len(arrays) > 3:
         raise TypeError(
-            f'{rule}: arrays is {arrays!r}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
+            f'{rule}: arrays is {shown(arrays)}; it must be a tuple of up to three names, such as ("momentum_buffer",)'
         )
     names = [*arrays, *kind.numbers, "step"]
     if len(set(names)) < len(names):
-        given = f"arrays is {arrays!r}" + f" and numbers {list(kind.numbers)}" * bool(kind.numbers)
+        given = f"arrays is {shown(arrays)}" + f" and numbers {list(kind.numbers)}" * bool(kind.numbers)
         raise TypeError(f'{rule}: {given}; the names must differ, and none may be "step"')
     if len(kind.numbers) > kernels.SCALES:
         raise TypeError(f"{rule}: numbers has {len(kind.numbers)} names; scale has room for {kernels.SCALES}")

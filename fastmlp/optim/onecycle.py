@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from .. import check
+from ..check import shown
 from .base import Optimizer
 from .schedule import Schedule
 
@@ -50,19 +51,19 @@ class OneCycleLR(Schedule):
             given, other = ("epochs", "steps_per_epoch") if epochs is not None else ("steps_per_epoch", "epochs")
             raise ValueError(f"OneCycleLR: {given} is given without {other}; the steps are their product")
         if not (check.is_number(pct_start) and 0 <= pct_start <= 1):
-            raise ValueError(f"OneCycleLR: pct_start is {pct_start!r}; it must be a number in 0..1")
+            raise ValueError(f"OneCycleLR: pct_start is {shown(pct_start)}; it must be a number in 0..1")
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; it must be 'cos' or 'linear'")
+            raise ValueError(f"OneCycleLR: anneal_strategy is {shown(anneal_strategy)}; it must be 'cos' or 'linear'")
         for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             if not (check.is_number(factor) and factor > 0):
-                raise ValueError(f"OneCycleLR: {name} is {factor!r}; it must be a number above 0")
+                raise ValueError(f"OneCycleLR: {name} is {shown(factor)}; it must be a number above 0")
         for peak in [] if max_lr is None else _each(max_lr):
             check.number("OneCycleLR: max_lr", peak, 0)
         for name, momentum in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
             for one in _each(momentum) if cycle_momentum else []:
                 if not (check.is_number(one) and 0 < one < 1):
                     must = "a number above 0 and below 1; cycle_momentum=False leaves the momentum alone"
-                    raise ValueError(f"OneCycleLR: {name} is {one!r}; it must be {must}")
+                    raise ValueError(f"OneCycleLR: {name} is {shown(one)}; it must be {must}")
         self.max_lr, self.pct_start, self.anneal_strategy = max_lr, pct_start, anneal_strategy
         self.total_steps, self.epochs, self.steps_per_epoch = total_steps, epochs, steps_per_epoch
         self.cycle_momentum, self.base_momentum, self.max_momentum = cycle_momentum, base_momentum, max_momentum

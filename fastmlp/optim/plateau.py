@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from .. import check
+from ..check import shown
 from .base import Group, Optimizer
 from .schedule import Schedule
 
@@ -42,9 +43,13 @@ class ReduceLROnPlateau(Schedule):
     ) -> None:
         for name, word, words in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
             if word not in words:
-                raise ValueError(f"ReduceLROnPlateau: {name} is {word!r}; it must be {words[0]!r} or {words[1]!r}")
+                raise ValueError(
+                    f"ReduceLROnPlateau: {name} is {shown(word)}; it must be {shown(words[0])} or {shown(words[1])}"
+                )
         if not (check.is_number(factor) and 0 <= factor < 1):
-            raise ValueError(f"ReduceLROnPlateau: factor is {factor!r}; it must be a number of at least 0 and below 1")
+            raise ValueError(
+                f"ReduceLROnPlateau: factor is {shown(factor)}; it must be a number of at least 0 and below 1"
+            )
         for name, count in (("patience", patience), ("cooldown", cooldown)):
             check.whole(f"ReduceLROnPlateau: {name}", count, 0)
         for name, least in (("threshold", threshold), ("eps", eps), *(("min_lr", one) for one in _list(min_lr))):
@@ -72,7 +77,8 @@ class ReduceLROnPlateau(Schedule):
             metric = float(metrics)
         except (TypeError, ValueError):
             raise TypeError(
-                f"ReduceLROnPlateau: step got {metrics!r}; it must be the metric of the epoch, step(validation_loss)"
+                f"ReduceLROnPlateau: step got {shown(metrics)}; "
+                "it must be the metric of the epoch, step(validation_loss)"
             ) from None
         if isinstance(self.min_lr, list | tuple) and len(self.min_lr) != len(groups):
             raise ValueError(

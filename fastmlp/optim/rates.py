@@ -39,9 +39,9 @@ class Rates:
     ) -> None:
         if schedule is not None and not isinstance(schedule, Schedule):
             kinds = ", ".join(SCHEDULES)
-            raise TypeError(f"fit: schedule is {schedule!r}; it must be one of fastmlp.optim: {kinds}")
+            raise TypeError(f"fit: schedule is {check.shown(schedule)}; it must be one of fastmlp.optim: {kinds}")
         if every not in ("epoch", "step", None):
-            raise ValueError(f"fit: schedule_every is {every!r}; it must be 'epoch', 'step' or None")
+            raise ValueError(f"fit: schedule_every is {check.shown(every)}; it must be 'epoch', 'step' or None")
         self.optimizer, self.schedule = optimizer, schedule
         optimizer.moves_momentum = schedule is not None and schedule.moves_momentum
         self.every = every or (schedule.schedule_every if schedule is not None else "epoch")
@@ -79,7 +79,9 @@ class Rates:
         """A new training begins anew, another goes on; a schedule that has an optimizer goes on as it is."""
         name = type(schedule).__name__
         if self.every != "epoch":
-            raise ValueError(f"fit: schedule_every is {self.every!r}; it must be 'epoch' for {name}, which watches one")
+            raise ValueError(
+                f"fit: schedule_every is {check.shown(self.every)}; it must be 'epoch' for {name}, which watches one"
+            )
         self.column = schedule.column(held_out)
         if self.done == 0 and schedule.optimizer is None:
             schedule.reset()
@@ -178,7 +180,7 @@ class Rates:
         for rate in rates:
             if not (check.is_number(rate) and 0 <= rate <= MOST_RATE):
                 raise ValueError(
-                    f"fit: schedule {name} gives the rate {rate!r} after {done} of {total} {self.every}s; "
+                    f"fit: schedule {name} gives the rate {check.shown(rate)} after {done} of {total} {self.every}s; "
                     f"it must be a number in 0..{MOST_RATE:.2g}"
                 )
         momenta = self.schedule.momenta_of_groups(len(rates), done + self.ahead, total) or [math.nan] * len(rates)

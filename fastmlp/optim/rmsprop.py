@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from .. import check
+from ..check import shown
 from ..kernels import updates
 from .base import Group, Optimizer
 
@@ -46,4 +47,4 @@ class RMSprop(Optimizer):
         check.above("RMSprop: eps", group["eps"])
         check.number("RMSprop: momentum", group["momentum"], 0)
         if not (check.is_number(group["alpha"]) and 0 <= group["alpha"] <= 1):
-            raise ValueError(f"RMSprop: alpha is {group['alpha']!r}; it must be a number in [0, 1]")
+            raise ValueError(f"RMSprop: alpha is {shown(group['alpha'])}; it must be a number in [0, 1]")

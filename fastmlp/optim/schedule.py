@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import check
+from ..check import shown
 from .base import Group, Optimizer
 
 
@@ -162,7 +163,7 @@ class Schedule:
     def _accept(self, optimizer: Any) -> None:
         """Refuse what is no optimizer, and one that the schedule cannot work with."""
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self._name}: optimizer is {optimizer!r}; it must be one of fastmlp.optim")
+            raise TypeError(f"{self._name}: optimizer is {shown(optimizer)}; it must be one of fastmlp.optim")
         self.optimizer = optimizer
         if lacks := self.lacks():
             raise ValueError(f"{self._name}: {lacks} is missing; with an optimizer it must be given, nobody knows it")
@@ -210,7 +211,7 @@ def first_rates(optimizer: Optimizer) -> list[float]:
 def checked_milestones(name: str, milestones: Iterable[int]) -> list[int]:
     """Milestones as a list of whole numbers. Error: ValueError for another."""
     if isinstance(milestones, str) or not isinstance(milestones, Iterable):
-        raise ValueError(f"{name}: milestones is {milestones!r}; it must be a list of whole numbers, [30, 80]")
+        raise ValueError(f"{name}: milestones is {shown(milestones)}; it must be a list of whole numbers, [30, 80]")
     found = list(milestones)
     for milestone in found:
         check.whole(f"{name}: a milestone", milestone, 0)

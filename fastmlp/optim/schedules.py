@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from .. import check
+from ..check import shown
 from .onecycle import OneCycleLR
 from .plateau import ReduceLROnPlateau
 from .schedule import Schedule, checked_milestones
@@ -59,9 +60,11 @@ class LinearLR(Schedule):
 
     def __init__(self, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int | None = 5) -> None:
         if not (check.is_number(start_factor) and 0 < start_factor <= 1):
-            raise ValueError(f"LinearLR: start_factor is {start_factor!r}; it must be a number above 0 and at most 1")
+            raise ValueError(
+                f"LinearLR: start_factor is {shown(start_factor)}; it must be a number above 0 and at most 1"
+            )
         if not (check.is_number(end_factor) and 0 <= end_factor <= 1):
-            raise ValueError(f"LinearLR: end_factor is {end_factor!r}; it must be a number in 0..1")
+            raise ValueError(f"LinearLR: end_factor is {shown(end_factor)}; it must be a number in 0..1")
         if total_iters is not None:
             check.whole("LinearLR: total_iters", total_iters, 1, ", or None")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
+from ..check import shown
 from .base import Optimizer
 from .schedule import Schedule, checked_milestones, first_rates
 
@@ -26,7 +27,7 @@ class SequentialLR(Schedule):
         given: list[Any] = list(schedulers) if isinstance(schedulers, Iterable) else [schedulers]
         for one in given:
             if not isinstance(one, Schedule):
-                raise TypeError(f"SequentialLR: schedulers holds {one!r}; it must hold schedules of fastmlp.optim")
+                raise TypeError(f"SequentialLR: schedulers holds {shown(one)}; it must hold schedules of fastmlp.optim")
             if one.watches:
                 raise ValueError(f"SequentialLR: schedulers holds {type(one).__name__}, which has no rate of its own")
         self.schedulers, self.milestones = given, checked_milestones("SequentialLR", milestones)

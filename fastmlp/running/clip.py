@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..graph import Parameter
 from ..nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -38,7 +39,7 @@ def checked_clip(caller: str, value: Any, norm: Any, dtype: Any) -> Clip:
     bounds = []
     for name, bound in (("clip_value", value), ("clip_norm", norm)):
         if bound is not None and not (check.is_number(bound) and bound > 0):
-            raise ValueError(f"{caller}: {name} is {bound!r}; it must be a finite number above 0, or None")
+            raise ValueError(f"{caller}: {name} is {shown(bound)}; it must be a finite number above 0, or None")
         if bound is not None:
             check.held(f"{caller}: {name}", bound, np.dtype(dtype))
         bounds.append(math.inf if bound is None else float(bound))

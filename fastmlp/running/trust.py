@@ -2,8 +2,8 @@
 
 A `Dataset` was checked when it was made. Since then its arrays may have been replaced, resized or written to, and the
 file under a memory map may have shrunk; a kernel would not notice. A file that shrinks while an epoch reads it is an
-OSError where its map is large, as its rows are read from the file then (`data.mapped`); else it ends the process, as the
-system has it: nobody can check for that.
+OSError where its map is large, as its rows are read from the file then (`data.mapped`); else it ends the process, as
+the system has it: nobody can check for that.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..check import shown
 from ..files import write
 from ..graph import AccumulateGrad, Node, Tensor
 from .explain import graph_of, leaf_names, operand, shape_text
@@ -99,7 +100,7 @@ class Drawing:
         path = Path(path)
         ending = path.suffix.lower()
         if ending not in (".svg", ".png", ".dot"):
-            raise ValueError(f"save: path is {str(path)!r}; it must end with .svg, .png or .dot")
+            raise ValueError(f"save: path is {shown(str(path))}; it must end with .svg, .png or .dot")
         if ending == ".png":
             file = BytesIO()
             self._write(file, "png")

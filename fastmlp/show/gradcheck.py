@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..check import whole
+from ..check import shown, whole
 from ..graph import Array, Tensor, is_grad_enabled, no_grad
 from ..nn import Loss, Module
 
@@ -122,7 +122,7 @@ def gradcheck(
         raise RuntimeError("gradcheck: gradients are switched off here; call it outside no_grad()")
     whole("gradcheck: directions", directions, 1)
     if not tolerance > 0:
-        raise ValueError(f"gradcheck: tolerance is {tolerance!r}; it must be above 0")
+        raise ValueError(f"gradcheck: tolerance is {shown(tolerance)}; it must be above 0")
     rng = np.random.default_rng(seed)
     report = GradcheckReport({}, {}, {}, float(tolerance))
     with _in_float64(model, named) as rewind:

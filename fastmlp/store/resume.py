@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..data import Dataset, load
 from ..nn import LAYERS, LOSSES, Loss, Module, Sequential
 from ..nn.described import made_layers
@@ -227,7 +228,9 @@ class _Place:
             return before
         done = self.saved["epoch"] - 1 - self.saved["done"]
         if isinstance(now, bool) or not isinstance(now, int | np.integer) or now < done + (self.saved["step"] > 0):
-            raise ValueError(f"resume: epochs is {now!r}; it must be a whole number of at least {done}, those made")
+            raise ValueError(
+                f"resume: epochs is {check.shown(now)}; it must be a whole number of at least {done}, those made"
+            )
         if schedule is not None and (taken := schedule.lacks()):
             raise ValueError(
                 f"resume: epochs is {now}, it was {before}; {type(schedule).__name__} took its length from it ({taken} "

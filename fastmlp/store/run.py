@@ -95,7 +95,7 @@ class Run:
     ) -> None:
         config = _checked(config)
         if not isinstance(name, str) or not name or Path(name).name != name:
-            raise ValueError(f"Run: name is {name!r}; it must be a part of a folder's name, without a slash")
+            raise ValueError(f"Run: name is {check.shown(name)}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()
         self.made = folder is None or not check.path("Run: folder", folder).exists()
         if folder is None:
@@ -344,7 +344,7 @@ def _checked(config: Mapping[str, Any] | None) -> dict[str, Any]:
             json.dumps(_plain({key: value}))
         except (TypeError, ValueError) as error:
             what = "it must be a text, a number, a list or dict of them, None or a path"
-            raise TypeError(f"Run: config[{key!r}] is {type(value).__name__}; {what}") from error
+            raise TypeError(f"Run: config[{check.shown(key)}] is {type(value).__name__}; {what}") from error
     return dict(config or {})
 
 
@@ -356,7 +356,7 @@ def _read_history(path: Path) -> History:
             raise ValueError("it has no epoch")
         return History([_epoch(row) for row in rows])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"read_run: {path} is no history: {error}") from error
+        raise ValueError(f"read_run: {path} is no history: {check.reason(error)}") from error
 
 
 def _epoch(row: dict[str, str]) -> Epoch:
@@ -368,7 +368,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"read_run: {path} is no JSON: {error}") from error
+        raise ValueError(f"read_run: {path} is no JSON: {check.reason(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"read_run: {path} holds a {type(content).__name__}; it must hold names and values")
     return content

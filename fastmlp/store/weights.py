@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, nn
+from ..check import shown
 from ..files import for_json, write
 from ..nn import Module
 from ..nn.described import layers_of, made_layers
@@ -41,7 +42,7 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     if not isinstance(metadata, Mapping) or not all(
         isinstance(text, str) for pair in metadata.items() for text in pair
     ):
-        raise TypeError(f"save: metadata is {metadata!r}; it must be a dict of texts by name")
+        raise TypeError(f"save: metadata is {shown(metadata)}; it must be a dict of texts by name")
     state = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}  # () stays ()
     layers = layers_of(model, nn.LAYERS)
     named = {LAYERS: json.dumps(for_json(layers))} if layers else {}
@@ -127,7 +128,9 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     (state, header), config = read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)
     if named is not None and not (isinstance(named, str) and named in nn.ACTIVATIONS):
-        raise ValueError(f"load_model: activation is {named!r}; it must be one of {', '.join(nn.ACTIVATIONS)}")
+        at = f" in {file.with_name(CONFIG)}" if "activation" in config else ""
+        must = f"it must be one of {', '.join(nn.ACTIVATIONS)}"
+        raise ValueError(f"load_model: activation is {check.shown(named)}{at}; {must}")
     entries = _entries(header)
     if entries is None:
         state = _without_prefix(state, lambda name: bool(_TENSOR.fullmatch(name)))
@@ -145,7 +148,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     try:
         model.load_state_dict(_with_counters(state, model))
     except RuntimeError as error:
-        raise ValueError(f"load_model: {file} does not hold what its header says: {error}") from error
+        raise ValueError(f"load_model: {file} does not hold what its header says: {check.reason(error)}") from error
     last = [layer.out_features for layer in model if isinstance(layer, nn.Linear)][-1:]
     model.classes_ = classes_of(header, *last)
     model.keep_loss(loss_of(header))
@@ -162,7 +165,7 @@ def _layers(state: Mapping[str, np.ndarray], file: Path, activation: str, dropou
         match = _TENSOR.fullmatch(key)
         if not match:
             raise ValueError(
-                f"load_model: {file} holds {key}; it must hold the arrays of a Sequential, as 0.weight: "
+                f"load_model: {file} holds {check.short(key)}; it must hold the arrays of a Sequential, as 0.weight: "
                 "make the model in Python and call load"
             )
         arrays.setdefault(int(match[1]), {})[match[2]] = array
@@ -227,7 +230,9 @@ def _check_config(model: nn.Sequential, config: Mapping[str, Any], file: Path) -
             raise ValueError(f"load_model: {file} has dropout {config['dropout']}; the arrays beside it say otherwise")
     for name, value in true.items():
         if config.get(name, value) != value:
-            raise ValueError(f"load_model: {file} has {name} {config[name]}; the arrays beside it say {value}")
+            raise ValueError(
+                f"load_model: {file} has {name} {check.short(str(config[name]))}; the arrays beside it say {value}"
+            )
 
 
 def trained_with(path: str | os.PathLike[str], name: str) -> Any:
@@ -246,10 +251,10 @@ def _config(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError, IsADirectoryError) as error:
-        raise ValueError(f"load_model: {file} is no JSON: {error}") from error
+        raise ValueError(f"load_model: {file} is no JSON: {check.reason(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"load_model: {file} holds {type(config).__name__}; it must hold an object")
     p = config.get("dropout", 0)
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
-        raise ValueError(f"load_model: {file} has dropout {p!r}; it must be a number in [0, 1]")
+        raise ValueError(f"load_model: {file} has dropout {check.shown(p)}; it must be a number in [0, 1]")
     return config

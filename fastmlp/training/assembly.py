@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import kernels
-from ..check import whole
+from ..check import shown, whole
 from ..data import Dataset
 from ..machine import available_memory
 from ..nn import Layer, Loss, Module
@@ -62,7 +62,7 @@ def assembled(
     if next(model.parameters(), None) is None:
         raise ValueError(f"fit: model is a {type(model).__name__} without parameters; it must have some to train")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit: optimizer is {optimizer!r}; it must be one of fastmlp.optim, made with parameters")
+        raise TypeError(f"fit: optimizer is {shown(optimizer)}; it must be one of fastmlp.optim, made with parameters")
     if optimizer is not None:
         owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(parameter) in owned for parameter in model.parameters()):
@@ -76,7 +76,7 @@ def assembled(
             name = callback.__name__
             raise TypeError(f"fit: callbacks holds the class {name}; it must hold an object, {name}(...)")
         if not callable(callback):
-            raise TypeError(f"fit: callbacks holds {callback!r}; each must be a function of (model, history)")
+            raise TypeError(f"fit: callbacks holds {shown(callback)}; each must be a function of (model, history)")
         check_callback(callback)
     epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's integers of 8 bits end at 255
     loss = usual_loss(data.kind) if loss is None else checked_loss(loss)
@@ -91,19 +91,19 @@ def assembled(
         held_out.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
         if held_out is None and is_true(getattr(callback, "needs_validation", False)):
-            raise ValueError(f"fit: nothing is held out and {callback!r} needs it; validation must be given")
+            raise ValueError(f"fit: nothing is held out and {shown(callback)} needs it; validation must be given")
     optimizer = optimizer if optimizer is not None else Adam(model.parameters())
     check_free(model, optimizer)
     if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
         checkpoint = Checkpoints(checkpoint, checkpoint_every)
     elif checkpoint is None and checkpoint_every is not None:
         raise ValueError(
-            f"fit: checkpoint_every is {checkpoint_every!r} and no folder is given; checkpoint must name it"
+            f"fit: checkpoint_every is {shown(checkpoint_every)} and no folder is given; checkpoint must name it"
         )
     for callback in callbacks:
         if loss.score.name != "accuracy" and is_true(getattr(callback, "needs_accuracy", False)):
             raise ValueError(
-                f"fit: {callback!r} needs an accuracy, and {type(loss).__name__} has none: its score is "
+                f"fit: {shown(callback)} needs an accuracy, and {type(loss).__name__} has none: its score is "
                 f"{loss.score.name}, in train_score and validation_score"
             )
     done = optimizer.epochs if start_epoch is None else int(start_epoch)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import takes, whole
+from ..check import shown, takes, whole
 from ..data import Dataset
 from ..graph import Array
 from ..nn import LOSSES, Loss, Module
@@ -28,7 +28,7 @@ def hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tu
             own = zip(data.feature_names or (), validation.feature_names or (), strict=True)
             place, (ours, theirs) = next((n, pair) for n, pair in enumerate(own) if pair[0] != pair[1])
             raise ValueError(
-                f"fit: column {place} of data is {ours!r}, of validation {theirs!r}; they must be the same"
+                f"fit: column {place} of data is {shown(ours)}, of validation {shown(theirs)}; they must be the same"
             )
         return everything, validation
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
@@ -48,7 +48,7 @@ def checked_loss(loss: Any, caller: str = "fit") -> Loss:
         raise TypeError(f"{caller}: loss is the class {loss.__name__}; it must be an object, {loss.__name__}()")
     if not isinstance(loss, Loss):
         kinds = ", ".join(kind.__name__ for kind in LOSSES.values())
-        raise TypeError(f"{caller}: loss is {loss!r}; it must be a loss of fastmlp.nn: {kinds}")
+        raise TypeError(f"{caller}: loss is {shown(loss)}; it must be a loss of fastmlp.nn: {kinds}")
     if loss.reduction == "none":
         raise ValueError(f"{caller}: loss has the reduction 'none', a loss for each row; it must be 'mean' or 'sum'")
     return loss

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..check import shown
 from ..data import Dataset
 from ..data.targets import in_words, is_plain, places
 from ..graph import Array
@@ -115,12 +116,12 @@ def row_weights(data: Dataset, rows: Array, class_weight: Any, loss: Loss, outpu
         for key, weight in class_weight.items():
             place = places(np.array([key], object), values)[0] if isinstance(key, str | int | np.generic) else -1
             if place < 0:
-                raise ValueError(f"fit: class_weight has the class {key!r}; the classes are {in_words(values)}")
-            check.number(f"fit: class_weight of {key!r}", weight, 0)
+                raise ValueError(f"fit: class_weight has the class {shown(key)}; the classes are {in_words(values)}")
+            check.number(f"fit: class_weight of {shown(key)}", weight, 0)
             by_class[place] = weight
     else:
         raise TypeError(
-            f'fit: class_weight is {class_weight!r}; it must be "balanced", a dict of weights by class, or None'
+            f'fit: class_weight is {shown(class_weight)}; it must be "balanced", a dict of weights by class, or None'
         )
     weights: Array = own * by_class[data.labels]
     if not weights[rows].any():

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .. import check
+from ..check import shown
 from ..files import write
 
 RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
@@ -86,7 +87,7 @@ class History:
         """One value an epoch. Error: ValueError for a name that `Epoch` does not have."""
         names = [f.name for f in fields(Epoch)]
         if name not in names:
-            raise ValueError(f"History: column is {name!r}; it must be one of {', '.join(names)}")
+            raise ValueError(f"History: column is {shown(name)}; it must be one of {', '.join(names)}")
         return [getattr(epoch, name) for epoch in self.epochs]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -102,7 +103,9 @@ class History:
 
     def __getitem__(self, index: int) -> Epoch:
         if isinstance(index, str):
-            raise TypeError(f"History: the index is {index!r}; it must be an epoch's place: history.column({index!r})")
+            raise TypeError(
+                f"History: the index is {shown(index)}; it must be an epoch's place: history.column({shown(index)})"
+            )
         if not isinstance(index, slice) and not -len(self.epochs) <= index < len(self.epochs):
             raise IndexError(f"History: place {index} is asked for; it has {len(self.epochs)} epochs, counted from 0")
         return self.epochs[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..check import shown
 from ..nn import LOSSES, CrossEntropyLoss, Loss
 
 USUAL = {
@@ -41,4 +42,4 @@ def loss_named(text: str) -> str:
     found = [name for name in LOSS_NAMES if name == asked or name.startswith(f"{asked}_")]
     if asked in LOSS_NAMES or len(found) == 1:
         return asked if asked in LOSS_NAMES else found[0]
-    raise ValueError(f"{text!r} is no loss; it must be one of {', '.join(LOSS_NAMES)}")
+    raise ValueError(f"{shown(text)} is no loss; it must be one of {', '.join(LOSS_NAMES)}")

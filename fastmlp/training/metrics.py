@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
-from ..check import whole
+from ..check import shown, whole
 from ..machine import check_memory
 
 Array = np.ndarray
@@ -237,7 +237,7 @@ def r2_score(
 
 def _averaged(caller: str, values: Array, multioutput: str) -> Any:
     if multioutput not in (UNIFORM, "raw_values"):
-        raise ValueError(f"{caller}: multioutput is {multioutput!r}; it must be {UNIFORM!r} or 'raw_values'")
+        raise ValueError(f"{caller}: multioutput is {shown(multioutput)}; it must be {shown(UNIFORM)} or 'raw_values'")
     return float(values.mean()) if multioutput == UNIFORM else values
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from ..check import shown
 from ..words import SHARES
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Progress:
         held_out: bool = False,
     ) -> None:
         if not isinstance(progress, bool | int | str) or progress not in (True, False, "table"):
-            raise ValueError(f"fit: progress is {progress!r}; it must be True, False or 'table'")
+            raise ValueError(f"fit: progress is {shown(progress)}; it must be True, False or 'table'")
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
         self.held_out = held_out
         self.bar: Any = None

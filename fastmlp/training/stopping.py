@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..check import number, whole
+from ..check import number, shown, whole
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer
@@ -45,7 +45,7 @@ class EarlyStopping:
 
     def __init__(self, metric: str = "validation_loss", patience: int | None = 5, min_delta: float = 0.0) -> None:
         if metric not in METRICS:
-            raise ValueError(f"EarlyStopping: metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+            raise ValueError(f"EarlyStopping: metric is {shown(metric)}; it must be one of {', '.join(METRICS)}")
         if patience is not None:
             whole("EarlyStopping: patience", patience, 0, ", or None")
         number("EarlyStopping: min_delta", min_delta, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..check import whole
+from ..check import shown, whole
 from ..data import Dataset
 from ..graph import Array, Tensor
 from ..kernels.shuffle import permutation
@@ -138,7 +138,7 @@ class Watch:
         for name, value, least in (("rows", rows, 2), ("seed", seed, 0)):
             whole(f"Watch: {name}", value, least)
         if loss is not None and not isinstance(loss, Loss):
-            raise TypeError(f"Watch: loss is {loss!r}; it must be a loss of fastmlp.nn, that of the training")
+            raise TypeError(f"Watch: loss is {shown(loss)}; it must be a loss of fastmlp.nn, that of the training")
         chosen = np.sort(permutation(np.arange(len(data)), seed)[:rows])
         self._data, self._given = data[chosen], loss
         self._loss = loss or usual_loss(data.kind)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import words
+from ...check import shown
 from ...words import of_class, short
 from .numbers import decimal, percent, scored
 
@@ -96,7 +97,9 @@ def caption_of(name: str, history: History) -> str:
 def size(name: str, png: bytes) -> tuple[int, int]:
     """Width and height from the head of a PNG: 8 bytes of signature, then the chunk IHDR."""
     if png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR":
-        raise ValueError(f"write_report: figure {name!r} holds bytes that are no PNG; it must be (title, PNG, PNG)")
+        raise ValueError(
+            f"write_report: figure {shown(name)} holds bytes that are no PNG; it must be (title, PNG, PNG)"
+        )
     return struct.unpack(">II", png[16:24])
 
 
