@@ -111,8 +111,7 @@ def train_on_graph(model, optimizer, data, epochs, batch):
 
 def train_on_engine(model, optimizer, data, epochs, batch, threads, pace=None, chunk=None):
     sizes = batch_sizes(len(data), batch, any(isinstance(m, fm.nn.BatchNorm1d) for m in model.modules()))
-    pace = pace or Fixed(threads)
-    with Engine(model, optimizer, data.n_features, max(sizes), threads, pace, chunk) as engine:
+    with Engine(model, optimizer, data.n_features, max(sizes), threads, pace or Fixed(threads), chunk) as engine:
         return [engine.epoch(data, np.random.default_rng(e).permutation(len(data)), sizes) for e in range(epochs)]
 
 

@@ -204,8 +204,8 @@ class Optimizer:
     def step(self) -> None:
         """Change every parameter that has a `.grad`, in its own array; `.grad` stays as it is.
 
-        Errors: ValueError where a gradient or the state does not fit its parameter, or the parameter's array is not
-        contiguous; MemoryError. Then no parameter of this call is changed.
+        Errors: ValueError where gradient, state and parameter do not fit, or an array is not contiguous; MemoryError.
+        Then no parameter of this call is changed.
         """
         index, work = 0, []
         for group in self.param_groups:
@@ -397,5 +397,4 @@ class Optimizer:
         self.schedule_rates = [[float(rate) for rate in pair] for pair in state_dict.get("schedule_rates", [])]
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in self.defaults.items())
-        return f"{self._name}({options})"
+        return f"{self._name}({', '.join(f'{name}={value}' for name, value in self.defaults.items())})"
