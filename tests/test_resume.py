@@ -489,3 +489,45 @@ def test_a_folder_of_another_training_is_left_alone(ended):
     with pytest.raises(ValueError, match=r"fit: checkpoint is .*, where checkpoint-0+\d+\.safetensors of another"):
         fm.fit(mlp(), classes(), epochs=1, progress=False, checkpoint=ended)
     assert sorted(os.listdir(ended)) == before
+
+
+def test_what_a_callback_ended_goes_on_and_calls_it_again(tmp_path):
+    """Callbacks before and behind the one that raises see each epoch once, as rates do."""
+
+    class Raising(Counting):
+        def __call__(self, model, history):
+            super().__call__(model, history)
+            if self.raises and len(history) == 2:
+                raise EndedError
+
+    def fit(folder, raises):
+        fm.manual_seed(0)
+        model, seen = mlp(), [Counting(), Raising(), Counting()]
+        seen[1].raises = raises
+        optimizer, schedule = adam(model), fm.optim.ReduceLROnPlateau(patience=0, threshold=0.9)
+        history = fm.fit(model, classes(), optimizer=optimizer, epochs=4, batch_size=20, progress=False,
+                         schedule=schedule, callbacks=seen, checkpoint=folder)  # fmt: skip
+        return everything(model, optimizer, history), [callback.seen for callback in seen]
+
+    wanted = fit(tmp_path / "whole", False)
+    with pytest.raises(EndedError):
+        fit(tmp_path / "ended", True)
+    again = [Counting(), Raising(), Counting()]
+    again[1].raises = False
+    result = resume(tmp_path / "ended", classes(), callbacks=again, progress=False)
+    assert everything(result.model, result.optimizer, result.history) == wanted[0]
+    assert [callback.seen for callback in again] == wanted[1] == [[1, 2, 3, 4]] * 3
+
+
+def test_an_epoch_costs_the_same_whatever_came_before(tmp_path, monkeypatch):
+    """What is kept for callbacks does not grow with the history."""
+    sizes, seen = [], fm.training.loop.Loop._seen
+
+    def noting(self):
+        found = seen(self)
+        sizes.append(len(repr(found)))
+        return found
+
+    monkeypatch.setattr(fm.training.loop.Loop, "_seen", noting)
+    fm.fit(mlp(), classes(), epochs=40, batch_size=100, progress=False, checkpoint=tmp_path)
+    assert max(sizes) - min(sizes) < 40

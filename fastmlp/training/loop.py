@@ -223,6 +223,7 @@ class Loop(door.Pauses):
     def state_dict(self) -> dict[str, Any]:
         """All of it, in the words of `training.state`: what `_load` and `resume` need."""
         model, optimizer, within = self.model, self.optimizer, self.trainer.opened == self.epoch
+        seen = self.uncalled or self._seen()
         steps, sums = (self.trainer.step, self.trainer.tally()) if within else (self.steps, self.sums)
         return {
             **self.arguments,
@@ -235,7 +236,7 @@ class Loop(door.Pauses):
             "classes_": model.classes_,
             "optimizer": optimizer.state_dict() | {"averaged": {}},
             "averaging": None if self.averaging is None else self.averaging.state_dict(),
-            **(self.uncalled or self._seen()),
+            **seen, "history": [list(astuple(epoch)) for epoch in self.history.epochs[: seen["epochs"]]],
         }  # fmt: skip
 
     def _seen(self) -> dict[str, Any]:
@@ -243,7 +244,7 @@ class Loop(door.Pauses):
         return {
             "rates": self.rates.state_dict(),
             "groups_rates": [group["lr"] for group in self.optimizer.param_groups],
-            "history": [list(astuple(epoch)) for epoch in self.history.epochs],
+            "epochs": len(self.history),
             "callbacks": [
                 {"name": name_of(callback), "state": callback.state_dict() if has_state(callback) else None}
                 for callback in self.callbacks
