@@ -6,16 +6,20 @@ is lost where Python ignores exceptions, in a `__del__` or the callback of a wea
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C; `kill`, a container's end; a terminal that was closed
+END = 0  # no signal's number: the interpreter ends
+END_SECONDS = 10.0  # how long it waits for trainings of other threads
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,7 +31,8 @@ class Terminated(KeyboardInterrupt):
 
 
 class Signals:
-    """Within `with Signals() as signals` the signals of NAMES are noted. In another thread than the main one, none.
+    """Within `with Signals() as signals` the signals of NAMES are noted. In another thread than the main one it is the
+    end of the interpreter, for which SystemExit is raised.
 
     Who does the work calls `look()` where it may be ended: it calls the handler that was there before, which raises
     KeyboardInterrupt of itself or does what its owner wanted. Outside of `held()` that happens at once. A signal that
@@ -39,10 +44,13 @@ class Signals:
         self.noted: list[tuple[int, FrameType | None]] = []
         self.patience: float = 0  # so many may be noted before one is acted on at once
         self.listeners: list[Callable[[], Any]] = []
-        self.process = os.getpid()
+        self.process, self.over = os.getpid(), threading.Event()
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
+            _elsewhere.append(self)
+            self.noted += [(END, None)] * _ending.is_set()
+        else:
             for number in (getattr(signal, name, None) for name in NAMES):
                 handler = signal.getsignal(number) if number is not None else None
                 if number is not None and handler not in (None, signal.SIG_IGN):
@@ -52,6 +60,9 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self in _elsewhere:
+            _elsewhere.remove(self)
+            self.over.set()
         for number, handler in self.before.items():
             if signal.getsignal(number) == self._note:  # else somebody else's is there by now
                 signal.signal(number, handler)
@@ -64,6 +75,8 @@ class Signals:
         """Act on what was noted: raise KeyboardInterrupt, or what the handler that was there before raises."""
         while self.noted:
             number, frame = self.noted.pop(0)
+            if number == END:
+                raise SystemExit
             handler = self.before[number]
             if callable(handler):
                 handler(number, frame)
@@ -103,3 +116,27 @@ class Signals:
             except BaseException:
                 self.noted.insert(0, (number, frame))  # where nobody sees it raised, the next look raises it again
                 raise
+
+
+_elsewhere: list[Signals] = []  # those in use by other threads than the main one
+_ending = threading.Event()
+
+
+def _end() -> None:
+    """Before the interpreter ends: let trainings in threads end, and keep a checkpoint.
+
+    Python waits for threads before it comes here, but not for daemons: it ends those wherever they are, and where that
+    is within compiled code, the process may crash.
+    """
+    _ending.set()
+    mine = [signals for signals in _elsewhere if signals.process == os.getpid()]  # else the threads of who forked it
+    for signals in mine:
+        signals.noted.append((END, None))
+        for listener in list(signals.listeners):
+            listener()
+    limit = monotonic() + END_SECONDS
+    for signals in mine:
+        signals.over.wait(max(0.0, limit - monotonic()))
+
+
+atexit.register(_end)

@@ -87,9 +87,9 @@ def read(path: str | os.PathLike[str], caller: str) -> tuple[dict[str, np.ndarra
     if not file.is_file():
         raise FileNotFoundError(f"{caller}: {path} is not there; it must be a safetensors file")
     try:
-        with safe_open(file, "numpy") as checked:  # it holds names, shapes and places to the size of the file
-            header = dict(checked.metadata() or {})
-        with file.open("rb") as stream:
+        with file.open("rb") as stream:  # first: the library says of a file that may not be read that it is not there
+            with safe_open(file, "numpy") as checked:  # it holds names, shapes and places to the size of the file
+                header = dict(checked.metadata() or {})
             start = 8 + int.from_bytes(stream.read(8), "little")
             entries = json.loads(stream.read(start - 8))
     except OSError:
