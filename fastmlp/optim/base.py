@@ -13,7 +13,7 @@ from ..check import shown
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
-from .checks import check_declaration, check_form
+from .checks import check_declaration, check_form, check_groups
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -134,8 +134,9 @@ class Optimizer:
 
     def check(self) -> None:
         """Refuse options and state that the kernels cannot trust, in one sentence: before each epoch."""
+        check_groups(self._name, self.param_groups, self.state)
         for group in self.param_groups:
-            if missing := sorted(self.defaults.keys() - group.keys()):
+            if missing := sorted({*self.defaults, *self.switches} - group.keys()):
                 raise ValueError(f"{self._name}: a group has no {', '.join(missing)}")
             self._check(group)
         if not self.runs_on_engine():  # a rule of somebody's own, whose `step` knows its state
@@ -223,14 +224,21 @@ class Optimizer:
         assert g is not None
         if g.shape != p.shape or g.dtype != p.dtype:
             raise ValueError(f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its grad {g.shape} {g.dtype}")
-        if not (p.flags.c_contiguous and p.flags.writeable):
+        if not p.flags.carray:
             raise ValueError(f"{self._name}: the array of parameter {index} must be contiguous and writable")
-        for name, array in self.state.get(index, {}).items():
-            if isinstance(array, np.ndarray) and (array.shape != p.shape or array.dtype != p.dtype):
+        for name, value in self.state.get(index, {}).items():
+            if isinstance(value, np.ndarray) and (value.shape != p.shape or value.dtype != p.dtype):
                 raise ValueError(
-                    f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape} {array.dtype}"
+                    f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {value.shape} {value.dtype}"
                 )
-        return p, np.ascontiguousarray(g)
+            if name in self.arrays and not (isinstance(value, np.ndarray) and value.flags.carray):
+                given = "an array" if isinstance(value, np.ndarray) else shown(value)
+                raise ValueError(
+                    f"{self._name}: {name} of parameter {index} is {given}; it must be a contiguous, writable array"
+                )
+            if name == "step" or name in self.numbers:
+                check.number(f"{self._name}: {name} of parameter {index}", value)
+        return p, np.require(g, None, ["C", "A"])
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `step` does: not where a subclass has another step, or a hook."""

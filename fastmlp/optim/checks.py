@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import kernels
 from ..check import shown
+from ..graph import Tensor
 from ..kernels import forms
 
 
@@ -37,6 +38,20 @@ def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool)
     if next(iter(defaults), None) != "lr":
         first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
         raise ValueError(f"{rule}: the options {first}; lr must be the first, the kernels take it as option[0]")
+
+
+def check_groups(rule: str, groups: Any, state: Any) -> None:
+    """Refuse groups and a state that hold something else than they did: who has an optimizer may set both."""
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise TypeError(f"{rule}: param_groups is {shown(groups)}; it must be a list of dicts, a group each")
+    params = [p for group in groups for p in (group["params"] if isinstance(group.get("params"), list) else [None])]
+    if other := [p for p in params if not isinstance(p, Tensor)]:
+        raise TypeError(f'{rule}: "params" of a group holds {shown(other[0])}; each must be a Parameter, in a list')
+    if len({id(p) for p in params}) < len(params):
+        raise ValueError(f"{rule}: one parameter is in the groups twice; a step would change it twice")
+    numbered = isinstance(state, dict) and all(isinstance(key, int) and key >= 0 for key in state)
+    if not numbered or not all(isinstance(values, dict) for values in state.values()):
+        raise TypeError(f"{rule}: state is {shown(state)}; it must be a dict of dicts, by the number of the parameter")
 
 
 def check_form(rule: str, state_dict: Any) -> None:
