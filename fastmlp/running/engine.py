@@ -32,7 +32,7 @@ from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Slot, Weights, obstacle, put, take, trained_parameters
 from .team import Team
-from .trust import batch_bounds, check_rows, check_targets, weights_of
+from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 from .verify import verify
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -119,6 +119,7 @@ class Engine(OfThisProcess):
             forms.address(pair[1], "loss_backward", dtype),
             forms.address(self.loss.score.kernel, "score", dtype),
         )
+        self.made_for = made_for(optimizer, self.loss, self.width)
         self.patience = patience()
         self.team, self.sums = Team(ceiling), np.zeros(5)  # what `train_steps` adds up, and the step it came to
         self.refresh()
@@ -142,7 +143,7 @@ class Engine(OfThisProcess):
         An option that makes the rule keep one more array needs another engine.
         """
         same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
-        return same and self._kept() <= self.kept
+        return same and self.made_for == made_for(self.optimizer, self.loss, self.width) and self._kept() <= self.kept
 
     def _kept(self) -> set[str]:
         """The arrays that the rule keeps for any of its groups: those there is room for."""
