@@ -84,10 +84,22 @@ class Operation(Node):
         """Whether input number `index` wants a gradient."""
         return self.next_functions[index][0] is not None
 
+    checks_itself = True
+
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        """`run`, with denormal numbers flushed to zero."""
+        """`run`, with denormal numbers flushed to zero; dy has the shape and the dtype of the output.
+
+        Errors: ValueError for another dy, also where the output's data was replaced by another shape; those of `check`.
+        """
         if _interruption.look is not None:
             _interruption.look()
+        self.check()
+        if not isinstance(dy, np.ndarray | np.generic) or self.made not in (None, (dy.shape, dy.dtype)):
+            given = f"{dy.shape} {dy.dtype}" if isinstance(dy, np.ndarray | np.generic) else type(dy).__name__
+            must = " ".join(map(str, self.made or ("an array",)))
+            raise ValueError(
+                f"{self.name()}: the gradient is {given}; it must be {must}, as what the forward pass made"
+            )
         word = kernels.flush_denormals()
         try:
             return self.run(dy)

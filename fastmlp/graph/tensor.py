@@ -74,7 +74,9 @@ class Node:
     twin_saved    name of a saved array -> its name in PyTorch's node, there `grad_fn._saved_<name>`
     twin_holds    name of a saved array -> what of it PyTorch's array holds, where that is not the array as it is
     twin_note     what else is so in PyTorch
-    output_shape  shape of the tensor that the operation made
+    output_shape  shape of the tensor that the operation made, as a person sees it
+    made          shape and dtype of its array, which its gradient has too
+    checks_itself whether `backward` begins with `check`, for who calls it without the walk
     """
 
     equation = ""
@@ -86,6 +88,8 @@ class Node:
     twin_holds: Mapping[str, str] = {}
     twin_note = ""
     output_shape: tuple[int, ...] = ()
+    made: tuple[tuple[int, ...], Any] | None = None
+    checks_itself = False
     hooks: tuple[RemovableHandle, ...] = ()  # of register_hook
     tensor_hooks: tuple[RemovableHandle, ...] = ()  # of the output tensor's register_hook; a leaf holds its own
 
@@ -163,6 +167,11 @@ class AccumulateGrad(Node):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         """Adds; it has nothing to send on."""
         leaf = self.variable
+        if leaf.shape != self.output_shape:  # its array was replaced since
+            raise ValueError(
+                f"AccumulateGrad: the gradient is {dy.shape}, the leaf's data {leaf.shape}; they must be alike: "
+                "data was replaced after the forward pass"
+            )
         leaf._grad = np.asarray(dy if leaf._grad is None else leaf._grad + dy)
         return ()
 
@@ -317,7 +326,7 @@ class Tensor:
         if self.grad_fn is not None:
             return (self.grad_fn, 0)
         node = self._accumulate() if self._accumulate is not None else None
-        if node is None:
+        if node is None or node.output_shape != self.shape:  # an older graph, of the array before
             node = AccumulateGrad(self)
             self._accumulate = weakref.ref(node)
         return (node, 0)
@@ -452,7 +461,7 @@ def result(data: Array, node: Node | None) -> Tensor:
     tensor = Tensor(data)
     if node is not None:
         tensor.grad_fn = node
-        node.output_shape = node.output_shape or tensor.shape
+        node.output_shape, node.made = node.output_shape or tensor.shape, (tensor.shape, tensor.dtype)
         tensor._requires_grad = True
     return tensor
 
@@ -489,7 +498,8 @@ def run_backward(tensor: Tensor, gradient: Array, retain_graph: bool) -> None:
         kept = node.retained_by() if node.retained_by is not None else None
         if kept is not None:
             kept._grad = np.array(dy) if kept._grad is None else np.asarray(kept._grad + dy)
-        node.check()
+        if not node.checks_itself:
+            node.check()
         gradients = node.backward(dy)
         for handle in node.hooks:
             gradients = replaced_all(node.name(), handle.hook(gradients, (dy,)), gradients)

@@ -56,6 +56,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, seed: int, step
     if not training or p == 0:
         return x
     check.whole("dropout: seed", seed, 0, " and below 2**64", below=2**64)
+    check.whole("dropout: step", step, 0, " and below 2**63", below=2**63)
+    check.whole("dropout: layer", layer, 0, " and below 2**63", below=2**63)
     x_array = kernel_array(x.data)
     y = np.empty_like(x_array)
     kernels.dropout_forward(
@@ -92,8 +94,10 @@ class Dropout(Layer):
         return y
 
     def check(self) -> None:
-        """p is a probability."""
+        """p is a probability; the counters of the mask are whole numbers."""
         super().check()
+        for name in ("seed", "step", "layer"):
+            check.whole(f"Dropout: {name}", getattr(self, name, 0), 0, " and below 2**63", below=2**63)
         if not 0 <= self.p <= 1:
             raise ValueError(f"Dropout: p is {self.p}; it is a probability and must lie in [0, 1]")
 

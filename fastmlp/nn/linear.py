@@ -36,6 +36,8 @@ def pack_columns(weight: Tensor) -> Tensor:
 
     The transposed weight as the kernels want it: blocks of as many columns as a vector has lanes.
     """
+    if weight.ndim != 2:
+        raise ValueError(f"pack_columns: weight is {weight.shape}; it must be (out_features, in_features)")
     w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
     kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
     return output(TBackward0, (weight,), w, shape=weight.shape, output_shape=weight.shape[::-1])

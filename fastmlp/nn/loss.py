@@ -139,6 +139,18 @@ class Loss(Module):
     def check_targets(self, caller: str, targets: Array, outputs: int | None) -> None:
         """Refuse targets, right in kind and shape, or a model's outputs that the options do not fit. ValueError."""
 
+    def check(self) -> None:
+        """Refuse options out of range, which may have been set since it was made: before each epoch.
+
+        Of the package's own losses, in the words of their constructors. Errors: theirs; ValueError for reduction
+        "none", which leaves nothing to train by.
+        """
+        if trial.of_package(type(self)):
+            type(self)(**{name: getattr(self, name) for name in inspect.signature(type(self)).parameters})
+        if self.reduction == "none":
+            what = "a loss for each row; it must be 'mean' or 'sum'"
+            raise ValueError(f"{type(self).__name__}: reduction is 'none', {what} to train by")
+
     def _classes_given(self, targets: Any) -> bool:
         """Whether these are class numbers, for a loss that takes more than one kind."""
         if self.kinds != ("classes",) and "classes" in self.kinds:
@@ -181,6 +193,7 @@ class Loss(Module):
     def by_kernels(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:
         """The loss as the engine makes it, with its gradient: a node that runs `kernels`."""
         t = np.asarray(targets.data if isinstance(targets, Tensor) else targets).reshape(len(z.data), -1)
+        self._check_rows(z.data, t)
         pair = self.pair_for(t.shape[1])
         name = type(self).__name__
         weight = None if sample_weight is None else row_weights(f"{name}: sample_weight", sample_weight, len(t))
@@ -200,6 +213,7 @@ class Loss(Module):
         self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None
     ) -> tuple[Array, Array]:
         """Both (N,): what each row adds to the score, and to its divisor.    z: (N, C)  targets: (N, T) float64"""
+        self._check_rows(z, targets, weights)
         terms, z = np.zeros((3, len(z))), kernel_array(z)
         terms[2] = 1
         self.score.kernel(z, targets, terms, score_numbers, z.shape[1], 0, len(z))
@@ -210,6 +224,7 @@ class Loss(Module):
 
     def measure(self, z: Array, targets: Array, score_numbers: Array, weights: Array | None = None) -> Measured:
         """The loss of rows, whatever the reduction, and their score.    z: (N, C)  targets: (N, T) float64"""
+        self._check_rows(z, targets, weights)
         rows, columns = z.shape
         mass, scores = self.mass(targets, weights), self.scores(z, targets, score_numbers, weights)
         if not self.runs_on_engine():
@@ -222,6 +237,22 @@ class Loss(Module):
         forward, _ = self.pair_for(targets.shape[1])
         forward(kernel_array(z), targets, r, kept, terms, self.number_array(), columns, 0, rows)
         return Measured(float(z.dtype.type(added(0.0, terms[0]))), mass, *scores)
+
+    def _check_rows(self, z: Array, targets: Array, weights: Array | None = None) -> None:
+        """Refuse what kernels would not notice: other numbers of rows, a label that z has no column for. ValueError."""
+        name, rows = type(self).__name__, len(z)
+        if (
+            z.ndim != 2
+            or targets.ndim != 2
+            or len(targets) != rows
+            or (weights is not None and weights.shape != (rows,))
+        ):
+            given = "" if weights is None else f", weights are {weights.shape}"
+            raise ValueError(f"{name}: z is {z.shape}, targets are {targets.shape}{given}; they must have as many rows")
+        if "classes" in self.kinds and targets.shape[1] == 1 and rows:
+            low, high = targets.min(), targets.max()
+            if not 0 <= low <= high < z.shape[1]:  # NaN too
+                raise ValueError(f"{name}: labels lie in {low:g} .. {high:g}; they must lie in 0 .. {z.shape[1] - 1}")
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, as PyTorch prints them."""

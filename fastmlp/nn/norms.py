@@ -131,6 +131,8 @@ def batch_norm(
     for name, array in (("running_mean", running_mean), ("running_var", running_var)):
         if not isinstance(array, np.ndarray):
             raise TypeError(f"batch_norm: {name} is {type(array).__name__}; it must be an array, changed in place")
+        if training and not array.flags.writeable:
+            raise ValueError(f"batch_norm: {name} is read-only; it must be writable, as it is changed in place")
     statistics = {"running_mean": running_mean, "running_var": running_var}
     same_float("batch_norm", x=x, weight=gamma, bias=beta, **statistics)
     shapes = [tuple(array.shape) for array in (running_mean, running_var, gamma, beta)]
@@ -155,6 +157,9 @@ def batch_norm(
         save, facts = {"mean": running_mean, "var": running_var}, _IN_EVALUATION
     save = _kept(x_array, weight) | save
     return output(NativeBatchNormBackward0, (x, gamma, beta), y, save, training=training, eps=eps, **facts)
+
+
+COUNTER = "num_batches_tracked"
 
 
 class BatchNorm1d(Norm):
@@ -217,8 +222,17 @@ class BatchNorm1d(Norm):
     num_batches_tracked: Array
 
     def check(self) -> None:
-        """eps is above 0, momentum in [0, 1]."""
+        """eps is above 0, momentum in [0, 1]; the running arrays are there."""
         super().check()
+        for name, shape, kinds in (
+            *((name, (self.num_features,), "f") for name in self.state[:2]),
+            (COUNTER, (), "iu"),
+        ):
+            array = getattr(self, name, None)
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in kinds:
+                given = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else shown(array)
+                must = f"{shape} of {'floats' if shape else 'a whole number'}"
+                raise ValueError(f"BatchNorm1d: {name} is {given}; it must be an array {must}")
         if not self.eps > 0 or not 0 <= self.momentum <= 1:
             raise ValueError(
                 f"BatchNorm1d: eps is {self.eps}, momentum is {self.momentum}; they must be above 0 and in [0, 1]"

@@ -74,7 +74,10 @@ def _gradients(caller: str, parameters: Any) -> list[Array]:
     for parameter in given:
         if not isinstance(parameter, Tensor):
             raise TypeError(f"{caller}: parameters holds {type(parameter).__name__}; each must be a Parameter")
-    return [parameter.grad for parameter in given if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in given if parameter.grad is not None]
+    if any(not gradient.flags.writeable for gradient in gradients):
+        raise ValueError(f"{caller}: a gradient is read-only; it must be writable, as it is changed in place")
+    return gradients
 
 
 def _bound(name: str, value: Any) -> float:

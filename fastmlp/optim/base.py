@@ -13,7 +13,7 @@ from ..check import shown
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
-from .checks import check_declaration, check_form
+from .checks import check_declaration, check_form, check_groups, checked_state
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -135,58 +135,22 @@ class Optimizer:
 
     def check(self) -> None:
         """Refuse options and state that the kernels cannot trust, in one sentence: before each epoch."""
+        check_groups(self._name, self.param_groups, self.state)
         for group in self.param_groups:
-            if missing := sorted(self.defaults.keys() - group.keys()):
+            if missing := sorted({*self.defaults, *self.switches} - group.keys()):
                 raise ValueError(f"{self._name}: a group has no {', '.join(missing)}")
             self._check(group)
         if not self.runs_on_engine():  # a rule of somebody's own, whose `step` knows its state
             return
         params = self.parameters()
         for key, values in self.state.items():
-            for name, value in self._checked_state(key, values, params).items():
+            for name, value in checked_state(self, key, values, params).items():
                 if value is not values[name]:
                     was = values[name].dtype if isinstance(values[name], np.ndarray) else type(values[name]).__name__
                     raise ValueError(
                         f"{self._name}: {name} of parameter {key} is {was}; it must be {params[key].dtype}, as the "
                         "parameter is, and contiguous"
                     )
-
-    def _checked_state(self, i: int, values: Mapping[str, Any], params: list[Parameter]) -> dict[str, Any]:
-        """The state of parameter i as the rule keeps it; arrays of another type or layout are converted.
-
-        What `only_with` names may be there without its option, which was on before, and lack where it was just set.
-        """
-        allowed = {*self.arrays, *self.numbers, *(["step"] if self.counts_steps else [])}
-        needed = allowed - self.only_with.keys()
-        if values and not needed <= values.keys() <= allowed:
-            names = " and ".join(
-                f"{must} hold {', '.join(sorted(some))}"
-                for must, some in (("must", needed), ("may", allowed - needed))
-                if some
-            )
-            raise ValueError(f"{self._name}: the state of parameter {i} holds {list(values)}; it {names}")
-        if not 0 <= i < len(params):
-            raise ValueError(f"{self._name}: the state has a parameter {i}; the optimizer has 0 .. {len(params) - 1}")
-        kept = dict(values)
-        for name, value in values.items():
-            if name == "step":
-                check.whole(f"{self._name}: step of parameter {i}", value, 0)
-                if value >= 2**53:
-                    raise ValueError(f"{self._name}: step of parameter {i} is {value}; it must be below 2**53")
-                continue
-            if name in self.numbers:
-                check.number(f"{self._name}: {name} of parameter {i}", value)
-                continue
-            given = np.asarray(value)
-            if given.shape != params[i].shape or given.dtype.kind != "f":
-                what = f"{given.shape} {given.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-                raise ValueError(
-                    f"{self._name}: {name} of parameter {i} is {what} and does not fit; "
-                    f"it must be {params[i].shape} {params[i].dtype}"
-                )
-            if not (isinstance(value, np.ndarray) and value.dtype == params[i].dtype and value.flags.carray):
-                kept[name] = np.array(value, params[i].dtype, order="C")
-        return kept
 
     def parameters(self) -> list[Parameter]:
         """All parameters, numbered as in `state`."""
@@ -231,14 +195,21 @@ class Optimizer:
         assert g is not None
         if g.shape != p.shape or g.dtype != p.dtype:
             raise ValueError(f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its grad {g.shape} {g.dtype}")
-        if not (p.flags.c_contiguous and p.flags.writeable):
+        if not p.flags.carray:
             raise ValueError(f"{self._name}: the array of parameter {index} must be contiguous and writable")
-        for name, array in self.state.get(index, {}).items():
-            if isinstance(array, np.ndarray) and (array.shape != p.shape or array.dtype != p.dtype):
+        for name, value in self.state.get(index, {}).items():
+            if isinstance(value, np.ndarray) and (value.shape != p.shape or value.dtype != p.dtype):
                 raise ValueError(
-                    f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {array.shape} {array.dtype}"
+                    f"{self._name}: parameter {index} is {p.shape} {p.dtype}, its {name} {value.shape} {value.dtype}"
                 )
-        return p, np.ascontiguousarray(g)
+            if name in self.arrays and not (isinstance(value, np.ndarray) and value.flags.carray):
+                given = "an array" if isinstance(value, np.ndarray) else shown(value)
+                raise ValueError(
+                    f"{self._name}: {name} of parameter {index} is {given}; it must be a contiguous, writable array"
+                )
+            if name == "step" or name in self.numbers:
+                check.number(f"{self._name}: {name} of parameter {index}", value)
+        return p, np.require(g, None, ["C", "A"])
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `step` does: not where a subclass has another step, or a hook."""
@@ -386,7 +357,7 @@ class Optimizer:
         params = self.parameters()
         state: dict[int, dict[str, Any]] = {}
         for key, values in state_dict["state"].items():
-            kept = self._checked_state(int(key), values, params)
+            kept = checked_state(self, int(key), values, params)
             state[int(key)] = {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in kept.items()}
         epochs = state_dict.get("epochs", 0)
         check.whole(f"{self._name}: epochs of the state", epochs, 0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import kernels
+import numpy as np
+
+from .. import check, kernels
 from ..check import shown
+from ..graph import Parameter, Tensor
 from ..kernels import forms
 
 
@@ -39,6 +42,20 @@ def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool)
         raise ValueError(f"{rule}: the options {first}; lr must be the first, the kernels take it as option[0]")
 
 
+def check_groups(rule: str, groups: Any, state: Any) -> None:
+    """Refuse groups and a state that hold something else than they did: who has an optimizer may set both."""
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise TypeError(f"{rule}: param_groups is {shown(groups)}; it must be a list of dicts, a group each")
+    params = [p for group in groups for p in (group["params"] if isinstance(group.get("params"), list) else [None])]
+    if other := [p for p in params if not isinstance(p, Tensor)]:
+        raise TypeError(f'{rule}: "params" of a group holds {shown(other[0])}; each must be a Parameter, in a list')
+    if len({id(p) for p in params}) < len(params):
+        raise ValueError(f"{rule}: one parameter is in the groups twice; a step would change it twice")
+    numbered = isinstance(state, dict) and all(isinstance(key, int) and key >= 0 for key in state)
+    if not numbered or not all(isinstance(values, dict) for values in state.values()):
+        raise TypeError(f"{rule}: state is {shown(state)}; it must be a dict of dicts, by the number of the parameter")
+
+
 def check_form(rule: str, state_dict: Any) -> None:
     """Refuse what is not of the form that `state_dict` gives: dicts by number, a list of groups."""
     given: Mapping[str, Any] = state_dict if isinstance(state_dict, Mapping) else {}
@@ -52,3 +69,42 @@ def check_form(rule: str, state_dict: Any) -> None:
             f"{rule}: state_dict is {type(state_dict).__name__} of another form; it must be what "
             'state_dict() gives, {"state": {0: {...}}, "param_groups": [...]}'
         )
+
+
+def checked_state(optimizer: Any, i: int, values: Mapping[str, Any], params: list[Parameter]) -> dict[str, Any]:
+    """The state of parameter i as the rule keeps it; arrays of another type or layout are converted.
+
+    What `only_with` names may be there without its option, which was on before, and lack where it was just set.
+    """
+    rule = type(optimizer).__name__
+    allowed = {*optimizer.arrays, *optimizer.numbers, *(["step"] if optimizer.counts_steps else [])}
+    needed = allowed - optimizer.only_with.keys()
+    if values and not needed <= values.keys() <= allowed:
+        names = " and ".join(
+            f"{must} hold {', '.join(sorted(some))}"
+            for must, some in (("must", needed), ("may", allowed - needed))
+            if some
+        )
+        raise ValueError(f"{rule}: the state of parameter {i} holds {list(values)}; it {names}")
+    if not 0 <= i < len(params):
+        raise ValueError(f"{rule}: the state has a parameter {i}; the optimizer has 0 .. {len(params) - 1}")
+    kept = dict(values)
+    for name, value in values.items():
+        if name == "step":
+            check.whole(f"{rule}: step of parameter {i}", value, 0)
+            if value >= 2**53:
+                raise ValueError(f"{rule}: step of parameter {i} is {value}; it must be below 2**53")
+            continue
+        if name in optimizer.numbers:
+            check.number(f"{rule}: {name} of parameter {i}", value)
+            continue
+        given = np.asarray(value)
+        if given.shape != params[i].shape or given.dtype.kind != "f":
+            what = f"{given.shape} {given.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise ValueError(
+                f"{rule}: {name} of parameter {i} is {what} and does not fit; "
+                f"it must be {params[i].shape} {params[i].dtype}"
+            )
+        if not (isinstance(value, np.ndarray) and value.dtype == params[i].dtype and value.flags.carray):
+            kept[name] = np.array(value, params[i].dtype, order="C")
+    return kept

@@ -18,6 +18,7 @@ from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Weights, obstacle
 from .team import Team
+from .trust import made_for
 from .verify import verify, watch
 
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
@@ -95,6 +96,7 @@ class Buffers(OfThisProcess):
             forms.address(pair[1], "loss_backward", dtype),
             forms.address(self.loss.score.kernel, "score", dtype),
         )
+        self.made_for = made_for(optimizer, self.loss, self.width)
         self.patience = patience()
         self.team, self.gate = Team(ceiling), np.zeros(GATE_SIZE, np.int64)
         self.kept_state = zeros(self.weights.state.shape, dtype)

@@ -29,7 +29,7 @@ from .nodes import Nodes
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
 from .rows import batches, dtype_of
-from .trust import check_rows, check_takes_weights, check_targets, weights_of
+from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
@@ -135,9 +135,7 @@ class Trainer:
 
     def prepare(self) -> None:
         """Choose engine or graph for what the model and the optimizer are now, and compile what will run."""
-        for module in self.model.modules():
-            if isinstance(module, Layer):
-                module.check()
+        check_model(self.model, self.loss)
         self.optimizer.check()
         self.loss.try_out(dtype_of(self.model))
         reason = obstacle(self.model, self.optimizer) or ""

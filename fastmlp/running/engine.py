@@ -26,7 +26,7 @@ from ..nn import Loss
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
 from .rows import source_of
-from .trust import batch_bounds, check_rows, check_targets, weights_of
+from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 
@@ -57,7 +57,7 @@ class Engine(Buffers):
         An option that makes the rule keep one more array needs another engine.
         """
         same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
-        return same and self._kept() <= self.kept
+        return same and self.made_for == made_for(self.optimizer, self.loss, self.width) and self._kept() <= self.kept
 
     def __enter__(self) -> Engine:
         return self

@@ -114,7 +114,7 @@ class Predictor:
                 f"Predictor: x is {x.shape}; it must be (N, {snapshot.features}) or ({snapshot.features},)"
             )
         rows = as_kept(rows, "Predictor: x")
-        rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
+        rows = np.require(rows, rows.dtype.newbyteorder("="), ["C", "A"])  # as the gather's address has to lead
         z = snapshot.logits(rows, snapshot.factor(rows.dtype), np.arange(len(rows)), self.threads)
         return z[0] if x.ndim == 1 else z
 

@@ -14,12 +14,39 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..check import is_number, reason, shown
 from ..data import Dataset
 from ..graph import Array
-from ..nn import Loss
+from ..nn import Layer, Loss, Module
 from ..nn.rowloss import row_weights
+from ..optim import Optimizer
 
 REMEDY = "make a Dataset of the new array"
+
+
+def check_model(model: Module, loss: Loss) -> None:
+    """Refuse layers and a loss that a callback has left without what they need. Errors: ValueError, TypeError."""
+    dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
+    for module in model.modules():
+        kind = type(module).__name__
+        try:
+            if isinstance(module, Layer):
+                module.check()
+        except AttributeError as error:  # of a parameter that was taken away
+            raise TypeError(f"fit: a {kind} lacks what it is made of: {reason(error)}") from error
+        for name, array in module._buffers.items():
+            if module.training and not array.flags.writeable:
+                raise ValueError(f"fit: {name} of a {kind} is read-only; it must be writable to be trained with")
+            if array.dtype.kind == "f" and array.dtype != dtype:
+                raise TypeError(
+                    f"fit: {name} of a {kind} is {array.dtype}; it must be {dtype}, as the model's parameters"
+                )
+    loss.check()
+
+
+def made_for(optimizer: Optimizer, loss: Loss, width: int) -> tuple[Any, ...]:
+    """What an engine's buffers and addresses are of, beside the model: its rule, and the loss's kernels."""
+    return type(optimizer), *loss.pair_for(width), loss.score.kernel, loss.kept_rows
 
 
 def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
@@ -37,8 +64,8 @@ def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
         raise ValueError(f"{caller}: data has {len(x)} rows of features and {rows} targets; they must be as many")
     if features is not None and data.n_features != features:
         raise ValueError(f"{caller}: data has {data.n_features} features; the model's in_features is {features}")
-    if not (np.isfinite(data.scale) and data.scale > 0):
-        raise ValueError(f"{caller}: data.scale is {data.scale}; it must be a finite number above 0")
+    if not (is_number(data.scale) and data.scale > 0):
+        raise ValueError(f"{caller}: data.scale is {shown(data.scale)}; it must be a finite number above 0")
     if (there := _bytes_there(x)) is not None and there < x.nbytes:
         raise ValueError(f"{caller}: the file of data.features has {there} of {x.nbytes} bytes left; it has shrunk")
 
@@ -67,9 +94,11 @@ def check_targets(caller: str, loss: Loss, data: Dataset, outputs: int | None, w
             raise ValueError(
                 f"{caller}: {what} has the label {highest}; the model's labels are 0 .. {outputs - 1}{advice}"
             )
-        if highest >= data.classes:
-            raise ValueError(f"{caller}: {what} has the label {highest}; its labels are 0 .. {data.classes - 1}")
+        if not isinstance(data.classes, int | np.integer) or highest >= data.classes:
+            raise ValueError(f"{caller}: {what} has the label {highest}; its classes are {shown(data.classes)}")
     else:
+        if y.ndim > 2:
+            raise ValueError(f"{caller}: {what}.targets is {y.shape}; it must be (N,) or (N, T)")
         if not np.isfinite(y).all():
             raise ValueError(f"{caller}: {what}.targets are not all finite")
         if data.kind == "probabilities" and y.size // len(data) < 2:  # a kernel would take one column for classes
