@@ -111,7 +111,7 @@ class WayBack:
         return True
 
     def first_bad(self, end: int) -> int:
-        """The first step of this epoch, up to `end`, after which the losses' sum or a weight is not finite, counted from 0."""
+        """The first step of this epoch, from 0, up to `end`, after which the losses' sum or a weight is not finite."""
         self.runner.restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end)[2])
         while self.runner.step < end:
             before = self.runner.step
