@@ -176,3 +176,14 @@ def test_without_a_check_the_weights_are_lost(monkeypatch):
     model, _, _ = fit(1e38, fm.optim.Adam)
     wanted, _ = after(max(bad_step(1e38, fm.optim.Adam) - 1, 0), 1e38, fm.optim.Adam)
     assert weights(model) != weights(wanted)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_score_that_is_none_is_no_divergence(graph):
+    """R² of targets that are all equal is 0 / 0; the loss is finite, and the training goes on."""
+    data = fm.Dataset(rows().features, np.ones(2000), kind="numbers")
+    model = fm.nn.MLP(8, (4,), 1)
+    with interruptions.on_graph() if graph else nullcontext():
+        history = fm.fit(model, data, epochs=3, progress=False)
+    assert len(history) == 3
+    assert np.isfinite(history.column("train_loss")).all()

@@ -111,7 +111,7 @@ class WayBack:
         return True
 
     def first_bad(self, end: int) -> int:
-        """The first step of this epoch, up to `end`, after which a sum or a weight is not finite, counted from 0."""
+        """The first step of this epoch, up to `end`, after which the losses' sum or a weight is not finite, counted from 0."""
         self.runner.restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end)[2])
         while self.runner.step < end:
             before = self.runner.step
@@ -121,8 +121,8 @@ class WayBack:
 
 
 def is_good(runner: Any) -> bool:
-    """Whether the sums so far and all parameters are finite."""
-    return bool(np.isfinite(runner.sums).all()) and runner.is_finite()
+    """Whether the losses' sum so far and all parameters are finite; a score may be none, as R² of equal targets."""
+    return bool(np.isfinite(runner.sums[0])) and runner.is_finite()
 
 
 def name_of_first(model: Module, x: Any) -> str:

@@ -269,7 +269,7 @@ class Trainer:
         what, layer = "the loss", ""
         if runner.step > first and not is_good(runner):
             bad = target = self.way_back.first_bad(runner.step)
-            what = "a weight" if np.isfinite(runner.sums).all() else what
+            what = "a weight" if np.isfinite(runner.sums[0]) else what
         runner.give()
         if bad < steps:
             layer = self._ask(order[bounds[bad] : bounds[bad + 1]], lambda x, *_: name_of_first(self.model, x)) or ""
