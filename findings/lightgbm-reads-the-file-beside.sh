@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # lightgbm 4.7.0: a file data.csv.bin that lies beside data.csv is read in its place, however old it is.
 #
-# Seen: a Dataset of a CSV file of 2,000 rows, saved by save_binary as data.csv.bin, the name its own command line
-# gives it too. Then data.csv is replaced by 500 other rows: the Dataset of data.csv has the 2,000 old rows and labels.
-# With the .bin removed it has the 500. The one trace is an [Info] line, which verbosity=-1 or 0 turns off.
+# Seen: a Dataset of a CSV file of 2,000 rows is kept by save_binary as data.csv.bin. Then data.csv is replaced by 500
+# other rows: the Dataset of data.csv has the 2,000 old rows and labels. With the .bin removed it has the 500. The one
+# trace is a line of information, which verbosity=0 turns off.
 # Why: LightGBM looks for NAME.bin before it opens NAME, and compares neither dates nor sizes. A resumed training, or
 # one on new data in the same folder, trains on what was there before.
 set -euo pipefail
