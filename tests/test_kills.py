@@ -33,15 +33,6 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(trial, expected, tmp_pat
     assert difference(goes_on(trial, out, 1 + kill % 2), expected) == []
 
 
-def test_a_run_that_was_killed_twice_goes_on_to_the_same_bits(trial, expected, tmp_path):
-    out = tmp_path / "run"
-    killed(trial.command(out), lambda: steps_kept(out) >= 100)
-    between = steps_kept(out)
-    code, _ = killed(trial.way_on(out, 1), lambda: steps_kept(out) >= between + 100)
-    assert code == -signal.SIGKILL
-    assert difference(goes_on(trial, out, 2), expected) == []
-
-
 def test_a_kill_before_the_first_checkpoint_and_one_while_the_report_is_drawn(tmp_path):
     """The status says what it was at; who goes on after the training does what is left, the report too."""
     options = [*NET[:2], "--epochs", "3", *NET[6:], "--checkpoint-every", "100000s", "--no-plots"]
