@@ -82,6 +82,7 @@ class Run:
         force: bool = False,
     ) -> None:
         config = _checked(config)
+        check.flag("Run: force", force)
         if not isinstance(name, str) or not name or Path(name).name != name:
             raise ValueError(f"Run: name is {check.shown(name)}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()

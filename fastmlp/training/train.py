@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..check import shown, takes
+from ..check import listed, shown, takes
 from ..check import whole as _check_whole
 from ..data import Dataset
 from ..graph import Array
@@ -110,7 +110,7 @@ def fit(
     if start_epoch is not None:
         _check_whole("fit: start_epoch", start_epoch, 0, ", or None")
     if seed >= 2**63:
-        raise ValueError(f"fit: seed is {seed}; it must be below 2**63")
+        raise ValueError(f"fit: seed is {shown(seed)}; it must be below 2**63")
     _check_threads("fit", n_threads)
     if next(model.parameters(), None) is None:
         raise ValueError(f"fit: model is a {type(model).__name__} without parameters; it must have some to train")
@@ -123,7 +123,8 @@ def fit(
     if not any(p.requires_grad for p in model.parameters() if optimizer is None or id(p) in owned):
         which = "" if optimizer is None else " that optimizer holds"
         raise ValueError(f"fit: no parameter{which} requires grad; one at least must be trained")
-    callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    given: Any = callbacks
+    callbacks = tuple(given) if listed(given) else (given,)
     for callback in callbacks:
         if isinstance(callback, type):
             name = callback.__name__
@@ -304,10 +305,12 @@ def _hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> t
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
         return everything, None
     if isinstance(validation, bool) or not isinstance(validation, int | float | np.integer | np.floating):
-        what = repr(validation) if isinstance(validation, bool | str) else type(validation).__name__
+        what = shown(validation) if isinstance(validation, bool | str) else type(validation).__name__
         raise TypeError(f"fit: validation is {what}; it must be a Dataset, a fraction of the rows, a count, or None")
     if not 0 < validation < len(data):
-        raise ValueError(f"fit: validation is {validation}; it must be a fraction, or a count below {len(data)} rows")
+        raise ValueError(
+            f"fit: validation is {shown(validation)}; it must be a fraction, or a count below {len(data)} rows"
+        )
     rows, held_out = data.split_rows(validation, seed)
     return rows, data[held_out]
 
@@ -366,7 +369,7 @@ def _is_true(answer: Any) -> bool:
 
 
 def _check_model_and_data(caller: str, model: Any, data: Any) -> None:
-    if not isinstance(model, Module):
+    if not isinstance(model, Module) or isinstance(model, Loss):
         raise TypeError(f"{caller}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
     if not isinstance(data, Dataset):
         raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
