@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,7 @@ def whole(name: str, value: Any, least: int, other: str = "", below: float = mat
 
 def number(name: str, value: Any, least: float = -math.inf) -> None:
     """Refuse what is no finite number of at least `least`; True is none. Error: ValueError."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | np.number)
-        or not (least <= value and math.isfinite(_float(value)))
-    ):
+    if not is_number(value) or not least <= value:
         bound = f" of at least {least}" if least > -math.inf else ""
         raise ValueError(f"{name} is {shown(value)}; it must be a finite number{bound}")
 
@@ -46,7 +43,7 @@ def held(name: str, value: Any, dtype: Any = np.float32) -> None:
     Numbers below the least normal one count as 0, as the kernels have them. What is no number passes: others refuse it.
     Error: ValueError.
     """
-    if not isinstance(value, int | float | np.number) or value == 0:
+    if not isinstance(value, int | float | np.integer | np.floating) or value == 0:
         return
     size = abs(_float(value))
     least, most = _ends(np.dtype(dtype))
@@ -105,6 +102,28 @@ def array(name: str, value: Any, must: str = "an array of numbers") -> np.ndarra
         raise ValueError(f"{name} is a {kind} that NumPy can make no array of: {why}; it must be {must}") from error
 
 
+def flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False; 1 and 0 are. Error: TypeError."""
+    if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
+        raise TypeError(f"{name} is {shown(value)}; it must be True or False")
+
+
+def listed(value: Any) -> bool:
+    """Whether it holds other things, one after the other: no text, no array without an axis."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and bool(getattr(value, "ndim", 1))
+
+
+def float_type(name: str, value: Any) -> Any:
+    """The NumPy type of a value: float32 or float64. Error: TypeError for anything else."""
+    try:
+        dtype = np.dtype(value)
+        if value is not None and dtype.kind == "f" and dtype.itemsize in (4, 8):
+            return dtype.newbyteorder("=")
+    except Exception:  # NumPy's words for what is no type are of several classes
+        pass
+    raise TypeError(f"{name} is {shown(value)}; it must be float32 or float64")
+
+
 def shown(value: Any, most: int = 100) -> str:
     """The value as Python writes it, on one line, cut in the middle where that is long; of a large one what it is."""
     if isinstance(value, np.ndarray) and value.size > 8:
@@ -133,9 +152,15 @@ def reason(error: BaseException) -> str:
 
 
 def path(name: str, value: Any) -> Path:
-    """Return the value as a path. Error: TypeError for what is none."""
-    if not isinstance(value, str | os.PathLike):
+    """Return the value as a path. Errors: TypeError for what is none, ValueError for a text that can name no file."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} is {type(value).__name__}; it must be a path, a text or a Path")
+    try:
+        good = bool(os.fspath(value)) and b"\0" not in os.fsencode(value)
+    except UnicodeError:  # half of a character
+        good = False
+    if not good:
+        raise ValueError(f"{name} is {shown(os.fspath(value))}; it must be a path, and no file has such a name")
     return Path(value)
 
 

@@ -167,7 +167,7 @@ class Dataset:
         Error: ValueError, as that of `Dataset(..., kind=kind)`.
         """
         t = self._targets()
-        if kind == t.kind:
+        if isinstance(kind, str) and kind == t.kind:
             return self
         if t.class_values is not None:
             t = t._replace(values=t.class_values[t.values])
@@ -247,7 +247,7 @@ class Dataset:
         n = len(self)
         if isinstance(index, Integral) and not isinstance(index, bool):
             if not -n <= int(index) < n:
-                raise IndexError(f"Dataset: row {index} is asked for; it must be in {-n}..{n - 1}")
+                raise IndexError(f"Dataset: row {check.shown(index)} is asked for; it must be in {-n}..{n - 1}")
             target = self.targets[index]
             return self.features[index], int(target) if self.kind == "classes" else target
         if not isinstance(index, slice):
@@ -278,10 +278,12 @@ class Dataset:
         if isinstance(held_out, Integral):
             count = int(held_out)
             if not 1 <= count <= n - 1:
-                raise ValueError(f"split: held_out is {count} rows; it must be in 1..{n - 1}, or a fraction")
+                raise ValueError(
+                    f"split: held_out is {check.shown(count)} rows; it must be in 1..{n - 1}, or a fraction"
+                )
         else:
             if not 0 < held_out < 1:
-                raise ValueError(f"split: held_out is {held_out}; a fraction must be between 0 and 1")
+                raise ValueError(f"split: held_out is {check.shown(held_out)}; a fraction must be between 0 and 1")
             count = min(max(round(float(held_out) * n), 1), n - 1)
         check.whole("split: seed", seed, 0)
         order = permutation(np.arange(n), int(seed))
@@ -302,7 +304,7 @@ def _check_index(index: Any, n: int) -> np.ndarray:
     kinds = "an integer, a slice, row numbers or a mask"
     if isinstance(index, tuple):
         raise TypeError(f"Dataset: the index is the tuple {check.shown(index)}; it must be {kinds}")
-    rows = np.asarray(index)
+    rows = check.array("Dataset: the index", index, kinds)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "biu"):
         raise TypeError(f"Dataset: the index is {check.shown(index)}; it must be {kinds}")
     if rows.dtype.kind == "b" and rows.size != n:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import shown
+from ..check import is_number, shown
 from ..machine import WORTH_ASKING, check_memory
 from .mapped import pieces, rows_at
 
@@ -62,8 +62,7 @@ def checked_scale(scale: Any, dtype: Any, where: str) -> float:
     if scale is None:
         return SCALES.get(np.dtype(dtype), 1.0)
     single = np.finfo(np.float32)
-    number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if not number or not float(single.tiny) <= scale <= float(single.max):
+    if not is_number(scale) or not float(single.tiny) <= float(scale) <= float(single.max):
         raise ValueError(
             f"{where}: scale is {shown(scale)}; it must be a number above 0 that float32 can hold, or None"
         )

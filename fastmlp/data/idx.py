@@ -28,6 +28,7 @@ from typing import IO, BinaryIO, NamedTuple
 import idx2numpy
 import numpy as np
 
+from .. import check
 from ..machine import check_memory
 
 __all__ = ["find_idx", "read_idx"]
@@ -65,7 +66,7 @@ def claimed_bytes(path: str | os.PathLike[str]) -> int:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, Path, int, bool]]:
     """The bytes of a file, unpacked where it is gzip; its path, its bytes on the disk, and whether it is gzip."""
-    file = Path(path)
+    file = check.path("read_idx: path", path)
     if not file.exists():
         raise FileNotFoundError(f"read_idx: {file} does not exist; it must be an IDX file, plain or gzipped")
     if not file.is_file():

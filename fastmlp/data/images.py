@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..check import shown
 
 Array = np.ndarray
@@ -40,16 +41,25 @@ def read_image(
     Source of the centring: LeCun et al., Gradient-based learning applied to document recognition (1998), III.A.
     """
     for name, value in (("invert", invert), ("centre", centre)):
-        if value not in CHOICES:
+        if not isinstance(value, str) or value not in CHOICES:
             raise ValueError(f"read_image: {name} is {shown(value)}; it must be one of {', '.join(CHOICES)}")
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"read_image: shape is {shape}; it must be (height, width), each at least 1")
-    grey = _read_grey(Path(path))
+    shape = _checked_shape("read_image", shape)
+    grey = _read_grey(check.path("read_image: path", path))
     if invert == "yes" or (invert == "auto" and _border(grey) > 127):
         grey = 255 - grey
     if centre == "yes" or (centre == "auto" and grey.shape != shape):
         return centre_by_mass(grey, shape)
     return grey if grey.shape == shape else _padded(grey, shape)
+
+
+def _checked_shape(caller: str, shape: Any) -> tuple[int, int]:
+    """(height, width). Error: ValueError for others than two whole numbers, with at most MOST_PIXELS pixels."""
+    pair: Any = shape if isinstance(shape, tuple | list) and len(shape) == 2 else (None, None)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in pair)
+    if not whole or int(pair[0]) * int(pair[1]) > MOST_PIXELS:
+        must = f"(height, width), each at least 1, of at most {MOST_PIXELS:,} pixels"
+        raise ValueError(f"{caller}: shape is {shown(shape)}; it must be {must}")
+    return int(pair[0]), int(pair[1])
 
 
 def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
@@ -58,8 +68,12 @@ def centre_by_mass(grey: Array, shape: tuple[int, int] = (28, 28)) -> Array:
     The border's brightness is subtracted and the lightest pixel made 255. The box around what is lighter than 16 is
     scaled to fit 20/28 of H and of W, with its aspect kept, and placed with its centre of mass in the middle of the
     pixel (H / 2, W / 2), counted from 0, as near as whole pixels allow without cutting it: for MNIST's digits that is
-    where they are. A picture without a drawing is black.
+    where they are. A picture without a drawing is black. Error: ValueError for a wrong shape, for no picture.
     """
+    shape = _checked_shape("centre_by_mass", shape)
+    grey = check.array("centre_by_mass: grey", grey, "a picture (h, w)")
+    if grey.ndim != 2 or not grey.size or grey.dtype.kind not in "uifb" or not np.isfinite(grey).all():
+        raise ValueError(f"centre_by_mass: grey is {grey.shape} {grey.dtype}; it must be a picture (h, w) of numbers")
     ink: Array = np.clip(grey.astype(np.float64) - _border(grey), 0, None)
     ink *= 255 / max(ink.max(), 1)
     inside: Array = ink > INK

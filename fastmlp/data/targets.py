@@ -48,7 +48,7 @@ def read(
 
     names: of its columns; categories: the values that its type declares, where it does.
     """
-    if kind is not None and kind not in KINDS:
+    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
         raise ValueError(f"{where}: kind is {shown(kind)}; it must be one of {', '.join(map(repr, KINDS))}, or None")
     y = typed(y, where, of_y)
     kind = kind or _kind_of(y, where, of_y, names)
@@ -56,7 +56,7 @@ def read(
     if classes is not None and kind in ("numbers", "labels"):
         what = f"has the type {y.dtype}; classes are integers, booleans or strings"
         advice = '; kind="classes" takes whole floats for classes' * (kind == "numbers")
-        raise ValueError(f"{where}: classes is {classes} and {of_y} {what}{advice}")
+        raise ValueError(f"{where}: classes is {shown(classes)} and {of_y} {what}{advice}")
     if kind == "classes":
         if categories is not None and classes is None:
             values = read_values(categories, f"{where}: {of_y}, its categories,")
@@ -139,7 +139,7 @@ def _given_classes(classes: Any, where: str) -> tuple[int | None, Array | None]:
         return None, None
     if isinstance(classes, Integral) and not isinstance(classes, bool):
         if not 1 <= int(classes) <= MAX_CLASSES:
-            raise ValueError(f"{where}: classes is {classes}; it must be in 1..{MAX_CLASSES}")
+            raise ValueError(f"{where}: classes is {shown(classes)}; it must be in 1..{MAX_CLASSES}")
         return int(classes), None
     if isinstance(classes, str | bool | float) or not hasattr(classes, "__len__"):
         raise TypeError(f"{where}: classes is {shown(classes)}; {must}")

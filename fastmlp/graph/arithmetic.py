@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, kernels
-from .axes import Dim, check_broadcast, meant_axes
+from .axes import Dim, check_broadcast, meant_axes, meant_keep
 from .operation import Operation, flushed, kernel_array, output
 from .tensor import Array, Tensor
 
@@ -191,6 +191,7 @@ def power(a: Tensor, exponent: float) -> Tensor:
         raise TypeError(f"**: the exponent is {type(exponent).__name__}; it must be a number")
     if isinstance(exponent, np.generic):
         exponent = exponent.item()  # a Python number takes the dtype of a; NumPy's float64 would not
+    check.held("**: the exponent", exponent, np.float64)
     if isinstance(exponent, float):
         a = _fractions(a)
     elif exponent < 0 and a.dtype.kind != "f":
@@ -227,7 +228,7 @@ def total(a: Tensor, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None
 
     axis and keepdims are NumPy's words for dim and keepdim. Error: ValueError for an axis that is not there.
     """
-    dim, keepdim = meant_axes("sum", a, dim, axis), keepdim or keepdims
+    dim, keepdim = meant_axes("sum", a, dim, axis), meant_keep("sum", keepdim, keepdims)
     c = np.asarray(a.data.sum(axis=dim, keepdims=keepdim))
     return output(SumBackward0, (a,), c, shape=a.shape, dim=dim)
 
@@ -246,7 +247,7 @@ def mean(a: Tensor, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None,
 
     Errors: TypeError for whole numbers, as in PyTorch; ValueError for an axis that is not there.
     """
-    dim, keepdim = meant_axes("mean", a, dim, axis), keepdim or keepdims
+    dim, keepdim = meant_axes("mean", a, dim, axis), meant_keep("mean", keepdim, keepdims)
     if a.dtype.kind != "f":
         raise TypeError(f"mean: the tensor is {a.dtype}; it must be float32 or float64")
     c = np.asarray(a.data.mean(axis=dim, keepdims=keepdim))

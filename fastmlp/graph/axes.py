@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import shown
+from ..check import flag, shown
 from .tensor import Tensor
 
 Dim = int | tuple[int, ...] | None
@@ -18,6 +18,13 @@ def check_broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> None:
         raise ValueError(
             f"arithmetic: shapes are {a} and {b}; from the last axis on, lengths must be equal, or one of them 1"
         )
+
+
+def meant_keep(name: str, keepdim: Any, keepdims: Any) -> bool:
+    """Whether summed axes stay in place: `keepdim`, or NumPy's word for it, `keepdims`."""
+    flag(f"{name}: keepdim", keepdim)
+    flag(f"{name}: keepdims", keepdims)
+    return bool(keepdim or keepdims)
 
 
 def meant_axes(name: str, a: Tensor, dim: Any, axis: Any) -> Dim:

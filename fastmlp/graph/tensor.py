@@ -252,6 +252,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        check.flag(f"{type(self).__name__}: requires_grad", value)
         if value and self._data.dtype not in FLOATS:
             raise ValueError(
                 f"requires_grad: the tensor is {self._data.dtype}; only float32 and float64 have gradients"
@@ -345,6 +346,7 @@ class Tensor:
         saved array that was changed in place; TypeError for a gradient that is no numbers, ValueError for one of
         another shape.
         """
+        check.flag("backward: retain_graph", retain_graph)
         if not self._requires_grad:
             raise RuntimeError("backward: the tensor does not require grad; nothing it was made from does")
         run_backward(self, self._first_gradient(gradient), retain_graph)
@@ -519,6 +521,11 @@ def _as_array(data: Any, dtype: DTypeLike | None) -> Array:
     """`data` as a NumPy array of a kind a tensor may hold; no copy of an array that is one already."""
     if isinstance(data, Tensor):
         data = data.data
+    if dtype is not None:
+        try:
+            dtype = np.dtype(dtype)
+        except Exception as error:  # NumPy's words for what is no type are of several classes
+            raise TypeError(f"Tensor: dtype is {shown(dtype)}; it must be a type of numbers, np.float32") from error
     plain = type(data) is np.ndarray or isinstance(data, np.generic)
     array = np.asarray(data if plain else check.array("Tensor: data", data), dtype=dtype)
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:

@@ -32,7 +32,7 @@ def numbers(thing: Any) -> list[float]:
     found = []
     for name in thing.numbers:
         value = getattr(thing, name, None)
-        if not isinstance(value, int | float | np.number):
+        if not isinstance(value, int | float | np.integer | np.floating):
             there = f"is {shown(value)}" if hasattr(thing, name) else "is missing"
             raise TypeError(f"{type(thing).__name__}: {name} {there}; numbers names it, so it must be a number")
         found.append(value if isinstance(value, int) else float(value))

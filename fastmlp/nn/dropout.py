@@ -53,6 +53,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, seed: int, step
     """
     same_float("dropout", x=require_tensor("dropout: x", x))
     _check_p("dropout", p)
+    check.flag("dropout: training", training)
     if not training or p == 0:
         return x
     check.whole("dropout: seed", seed, 0, " and below 2**64", below=2**64)

@@ -114,8 +114,8 @@ class GELU(Elementwise):
 
     def check(self) -> None:
         """approximate is one of two words."""
-        super().check()
         _check_approximate("GELU", self.approximate)
+        super().check()
 
 
 GATES: tuple[type[Elementwise], ...] = (SiLU, Mish, GELU)

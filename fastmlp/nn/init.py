@@ -36,10 +36,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Error: ValueError for another name. Source: PyTorch's documentation of torch.nn.init.calculate_gain.
     """
     known = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
-    if nonlinearity == "leaky_relu":
+    if isinstance(nonlinearity, str) and nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         check.number("calculate_gain: param", slope)
-        return math.sqrt(2 / (1 + slope**2))
+        return math.sqrt(2 / (1 + float(slope) ** 2)) if abs(slope) < 1e150 else math.sqrt(2) / abs(float(slope))
     if not (isinstance(nonlinearity, str) and nonlinearity in known):
         names = ", ".join(sorted([*known, "leaky_relu"]))
         raise ValueError(f"calculate_gain: nonlinearity is {shown(nonlinearity)}; it must be one of {names}")
@@ -143,9 +143,10 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     """
     check.number("orthogonal_: gain", gain)
     _fans("orthogonal_", tensor)
+    check.held("orthogonal_: gain", gain, tensor.dtype)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     q, r = np.linalg.qr(generator().normal(size=(max(rows, columns), min(rows, columns))))
-    q = q * np.where(np.diagonal(r) < 0, -gain, gain)
+    q = q * np.where(np.diagonal(r) < 0, -float(gain), float(gain))
     tensor.data[...] = (q if rows >= columns else q.T).reshape(tensor.shape)
     return tensor
 
@@ -176,11 +177,13 @@ def _fill(caller: str, tensor: Tensor, draw: Callable[[np.random.Generator, int]
 
 def _uniform(caller: str, tensor: Tensor, std: float) -> Tensor:
     """Uniform with this spread: that of U(-b, b) is b / √3."""
+    check.held(f"{caller}: the spread of the numbers", std, _checked(caller, tensor).dtype)
     bound = math.sqrt(3) * std
     return _fill(caller, tensor, lambda rng, n: rng.uniform(-bound, bound, n))
 
 
 def _normal(caller: str, tensor: Tensor, std: float) -> Tensor:
+    check.held(f"{caller}: the spread of the numbers", std, _checked(caller, tensor).dtype)
     return _fill(caller, tensor, lambda rng, n: rng.normal(0, std, n))
 
 

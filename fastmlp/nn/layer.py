@@ -287,4 +287,6 @@ def _filled(kernel: Kernel, numbers: Array, *arrays: Array) -> Array:
 
 def as_rows(array: Array) -> Array:
     """A view of any shape as (N, columns), as kernels want it; a single row where there are less than two axes."""
-    return array.reshape(len(array), -1) if array.ndim > 1 and array.size else array.reshape(1, -1)
+    if array.ndim == 2:
+        return array
+    return array.reshape(len(array), -1) if array.ndim > 2 and array.size else array.reshape(1, -1)

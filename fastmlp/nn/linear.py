@@ -36,6 +36,7 @@ def pack_columns(weight: Tensor) -> Tensor:
 
     The transposed weight as the kernels want it: blocks of as many columns as a vector has lanes.
     """
+    same_float("pack_columns", weight=require_tensor("pack_columns: weight", weight))
     if weight.ndim != 2:
         raise ValueError(f"pack_columns: weight is {weight.shape}; it must be (out_features, in_features)")
     w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
@@ -190,6 +191,7 @@ class Linear(Layer):
         check.width("Linear: out_features", out_features)
         if not isinstance(bias, bool | np.bool_):
             raise TypeError(f"Linear: bias is {shown(bias)}; it must be True or False")
+        dtype = check.float_type("Linear: dtype", dtype)
         self.in_features, self.out_features = int(in_features), int(out_features)
         bound = 1 / np.sqrt(self.in_features)
         self.weight = Parameter(uniform(bound, (self.out_features, self.in_features), dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class MLP(Sequential):
         norm: str | None = None,
         init: str | None = None,
     ) -> None:
-        widths = list(hidden) if isinstance(hidden, Iterable) and not isinstance(hidden, str | bytes) else None
+        widths = list(hidden) if check.listed(hidden) else None
         if widths is None:
             raise TypeError(
                 f"MLP: hidden is {shown(hidden)}; it must be the widths of the hidden layers, as in (128,) or ()"
@@ -91,4 +91,6 @@ class MLP(Sequential):
 
 def features_of(model: Module) -> int | None:
     """How many numbers a row must have for a model: what its first Linear layer takes; None where it has none."""
+    if not isinstance(model, Module):
+        raise TypeError(f"features_of: model is {shown(model)}; it must be a Module")
     return next((module.in_features for module in model.modules() if isinstance(module, Linear)), None)

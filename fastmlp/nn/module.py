@@ -182,6 +182,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Training behaviour (dropout drops, batch norm uses the batch) for this module and all below it."""
+        check.flag("train: mode", mode)
         for module in self.modules():
             module.__dict__["training"] = bool(mode)
         return self
@@ -235,9 +236,12 @@ class Module:
             raise TypeError(
                 f"load_state_dict: state_dict is {kind}; it must be a dict of arrays, as state_dict() gives"
             )
+        check.flag("load_state_dict: strict", strict)
         own = self.state_dict()
         given = {
-            name: check.array(f"load_state_dict: {name}", getattr(array, "data", array))
+            name: check.array(
+                f"load_state_dict: {name}", array if isinstance(array, np.ndarray) else getattr(array, "data", array)
+            )
             for name, array in state_dict.items()
         }
         faults = []

@@ -95,7 +95,7 @@ class NativeBatchNormBackward0(Operation):
             backward, state = kernels.batchnorm_backward, np.stack([mean, mean, mean, self.saved["rstd"]])
         else:
             backward, state = kernels.batchnorm_eval_backward, np.stack([mean, self.saved["var"], mean, mean])
-        backward(kernel_array(dy), x, dx, weights, dweights, state, np.array([0, self.eps]), C, 0, C)
+        backward(kernel_array(dy), x, dx, weights, dweights, state, np.array([0, float(self.eps)]), C, 0, C)
         return dx, *dweights
 
 
@@ -126,6 +126,7 @@ def batch_norm(
     dtypes that differ. Source: Ioffe and Szegedy, ICML 2015, Algorithm 1; PyTorch's documentation of BatchNorm1d.
     """
     gamma, beta = _affine("batch_norm", x, weight, bias)
+    check.flag("batch_norm: training", training)
     check.number("batch_norm: momentum", momentum, 0)
     check.number("batch_norm: eps", eps, 0)
     for name, array in (("running_mean", running_mean), ("running_var", running_var)):
@@ -146,7 +147,11 @@ def batch_norm(
     check.held("batch_norm: momentum", momentum, x.dtype)
     check.held("batch_norm: eps", eps, x.dtype)
     x_array, C = kernel_array(x.data), x.shape[1]
-    y, weights, numbers = np.empty_like(x_array), np.stack([gamma.data, beta.data]), np.array([momentum, eps])
+    y, weights, numbers = (
+        np.empty_like(x_array),
+        np.stack([gamma.data, beta.data]),
+        np.array([float(momentum), float(eps)]),
+    )
     state = np.stack([running_mean, running_var, running_mean, running_var])  # mean and rstd take the last two rows
     if training:
         kernels.batchnorm_forward(x_array, y, weights, state, numbers, C, 0, C)
@@ -157,9 +162,6 @@ def batch_norm(
         save, facts = {"mean": running_mean, "var": running_var}, _IN_EVALUATION
     save = _kept(x_array, weight) | save
     return output(NativeBatchNormBackward0, (x, gamma, beta), y, save, training=training, eps=eps, **facts)
-
-
-COUNTER = "num_batches_tracked"
 
 
 class BatchNorm1d(Norm):
@@ -209,6 +211,7 @@ class BatchNorm1d(Norm):
         _switch("BatchNorm1d", affine=affine, bias=bias)
         if track_running_stats is not True:
             raise ValueError(f"BatchNorm1d: track_running_stats is {shown(track_running_stats)}; it must be True")
+        dtype = check.float_type("BatchNorm1d: dtype", dtype)
         self.eps, self.momentum, self.affine = eps, momentum, bool(affine)
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine and bias else None
@@ -224,10 +227,8 @@ class BatchNorm1d(Norm):
     def check(self) -> None:
         """eps is above 0, momentum in [0, 1]; the running arrays are there."""
         super().check()
-        for name, shape, kinds in (
-            *((name, (self.num_features,), "f") for name in self.state[:2]),
-            (COUNTER, (), "iu"),
-        ):
+        kept = dict.fromkeys(self.state[:2], ((self.num_features,), "f")) | {"num_batches_tracked": ((), "iu")}
+        for name, (shape, kinds) in kept.items():
             array = getattr(self, name, None)
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in kinds:
                 given = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else shown(array)
@@ -319,7 +320,7 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
     check.held("layer_norm: eps", eps, x.dtype)
     x_array, (N, C) = kernel_array(x.data), x.shape
     y, state = np.empty_like(x_array), np.empty((2, N), x.dtype)
-    layernorm.layernorm_forward(x_array, y, np.stack([gamma.data, beta.data]), state, np.array([eps]), C, 0, N)
+    layernorm.layernorm_forward(x_array, y, np.stack([gamma.data, beta.data]), state, np.array([float(eps)]), C, 0, N)
     save = _kept(x_array, weight) | {"mean": state[0].reshape(N, 1), "rstd": state[1].reshape(N, 1)}
     return output(NativeLayerNormBackward0, (x, gamma, beta), y, save)
 
@@ -364,6 +365,7 @@ class LayerNorm(Norm):
         super().__init__(columns)
         check.width("LayerNorm: normalized_shape", columns)
         _switch("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
+        dtype = check.float_type("LayerNorm: dtype", dtype)
         self.normalized_shape, self.eps, self.elementwise_affine = int(columns), eps, bool(elementwise_affine)
         self.weight = Parameter(np.ones(columns, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(columns, dtype)) if elementwise_affine and bias else None

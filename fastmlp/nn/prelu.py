@@ -78,6 +78,7 @@ class PReLU(Layer):
         super().__init__()
         check.width("PReLU: num_parameters", num_parameters)
         check.number("PReLU: init", init)
+        dtype = check.float_type("PReLU: dtype", dtype)
         check.held("PReLU: init", init, dtype)
         self.num_parameters, self.init = int(num_parameters), float(init)
         self.weight = Parameter(np.full(self.num_parameters, init, dtype))

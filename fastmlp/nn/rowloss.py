@@ -130,7 +130,7 @@ def row_loss(
     if t.dtype.kind not in "fiub":
         raise TypeError(f"{name}: targets are {t.dtype}; they must be real numbers")
     width = z.shape[1] / outputs if z.ndim == 2 else 0
-    fits = t.shape == z.shape[:1] if classes or (t.ndim == 1 and width == 1) else t.shape == (len(z.data), width)
+    fits = t.shape == z.shape[:1] if classes or (t.ndim == 1 and width == 1) else t.shape == (*z.shape[:1], width)
     if z.ndim != 2 or not z.data.size or not fits:
         what = "they must be (N,) and (N, C)" if classes else "they must be (N, C) both, or (N,) and (N, 1)"
         if outputs > 1:

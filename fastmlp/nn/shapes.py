@@ -59,7 +59,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
         _check_dim("flatten", name, dim)
         if not -most <= dim < most:
-            raise ValueError(f"flatten: {name} is {dim}, x is {x.shape}; it must be in {-most} .. {most - 1}")
+            raise ValueError(f"flatten: {name} is {shown(dim)}, x is {x.shape}; it must be in {-most} .. {most - 1}")
     start, end = start_dim % most, end_dim % most
     if start > end:
         raise ValueError(f"flatten: start_dim is {start_dim} and end_dim {end_dim}, x is {x.shape}; it ends too early")

@@ -28,7 +28,9 @@ def clip_grad_norm_(
     """
     gradients = _gradients("clip_grad_norm_", parameters)
     most = _bound("clip_grad_norm_: max_norm", max_norm)
-    if isinstance(norm_type, bool) or not isinstance(norm_type, int | float | np.number) or not norm_type > 0:
+    check.flag("clip_grad_norm_: error_if_nonfinite", error_if_nonfinite)
+    endless = isinstance(norm_type, float) and norm_type == math.inf
+    if not endless and not (check.is_number(norm_type) and norm_type > 0):
         raise ValueError(f"clip_grad_norm_: norm_type is {shown(norm_type)}; it must be a number above 0")
     norm = _norm(gradients, float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
@@ -66,7 +68,7 @@ def _norm(gradients: list[Array], p: float) -> float:
 
 def _gradients(caller: str, parameters: Any) -> list[Array]:
     given = [parameters] if isinstance(parameters, Tensor) else parameters
-    if not isinstance(given, Iterable) or isinstance(given, str):
+    if not check.listed(given):
         raise TypeError(
             f"{caller}: parameters is {shown(parameters)}; it must be Parameters, as model.parameters() gives"
         )

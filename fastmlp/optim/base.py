@@ -59,7 +59,7 @@ class Optimizer:
     switches: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
-        if isinstance(params, Tensor | str) or not isinstance(params, Iterable):
+        if isinstance(params, Tensor) or not check.listed(params):
             what = (
                 f"params is {shown(params)}"
                 if isinstance(params, str | int | float)
@@ -93,7 +93,7 @@ class Optimizer:
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f'{self._name}: a parameter group must be a dict with "params"')
         params = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
-        if isinstance(params, str) or not isinstance(params, Iterable):
+        if not check.listed(params):
             raise TypeError(f'{self._name}: "params" of a group is {shown(params)}; it must be Parameters')
         params = list(params)
         if unknown := sorted(group.keys() - self.defaults.keys() - {"params"}):

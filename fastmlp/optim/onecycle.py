@@ -52,8 +52,10 @@ class OneCycleLR(Schedule):
             raise ValueError(f"OneCycleLR: {given} is given without {other}; the steps are their product")
         if not (check.is_number(pct_start) and 0 <= pct_start <= 1):
             raise ValueError(f"OneCycleLR: pct_start is {shown(pct_start)}; it must be a number in 0..1")
-        if anneal_strategy not in ("cos", "linear"):
+        if not isinstance(anneal_strategy, str) or anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"OneCycleLR: anneal_strategy is {shown(anneal_strategy)}; it must be 'cos' or 'linear'")
+        check.flag("OneCycleLR: cycle_momentum", cycle_momentum)
+        check.flag("OneCycleLR: three_phase", three_phase)
         for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             if not (check.is_number(factor) and factor > 0):
                 raise ValueError(f"OneCycleLR: {name} is {shown(factor)}; it must be a number above 0")

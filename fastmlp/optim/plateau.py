@@ -42,7 +42,7 @@ class ReduceLROnPlateau(Schedule):
         eps: float = 1e-8,
     ) -> None:
         for name, word, words in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
-            if word not in words:
+            if not isinstance(word, str) or word not in words:
                 raise ValueError(
                     f"ReduceLROnPlateau: {name} is {shown(word)}; it must be {shown(words[0])} or {shown(words[1])}"
                 )

@@ -40,7 +40,7 @@ class Rates:
         if schedule is not None and not isinstance(schedule, Schedule):
             kinds = ", ".join(SCHEDULES)
             raise TypeError(f"fit: schedule is {check.shown(schedule)}; it must be one of fastmlp.optim: {kinds}")
-        if every not in ("epoch", "step", None):
+        if every is not None and not (isinstance(every, str) and every in ("epoch", "step")):
             raise ValueError(f"fit: schedule_every is {check.shown(every)}; it must be 'epoch', 'step' or None")
         self.optimizer, self.schedule = optimizer, schedule
         optimizer.moves_momentum = schedule is not None and schedule.moves_momentum

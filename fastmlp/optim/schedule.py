@@ -210,7 +210,7 @@ def first_rates(optimizer: Optimizer) -> list[float]:
 
 def checked_milestones(name: str, milestones: Iterable[int]) -> list[int]:
     """Milestones as a list of whole numbers. Error: ValueError for another."""
-    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+    if not check.listed(milestones):
         raise ValueError(f"{name}: milestones is {shown(milestones)}; it must be a list of whole numbers, [30, 80]")
     found = list(milestones)
     for milestone in found:

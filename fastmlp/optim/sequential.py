@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
+from .. import check
 from ..check import shown
 from .base import Optimizer
 from .schedule import Schedule, checked_milestones, first_rates
@@ -24,7 +25,7 @@ class SequentialLR(Schedule):
     """
 
     def __init__(self, schedulers: Iterable[Schedule], milestones: Iterable[int]) -> None:
-        given: list[Any] = list(schedulers) if isinstance(schedulers, Iterable) else [schedulers]
+        given: list[Any] = list(schedulers) if check.listed(schedulers) else [schedulers]
         for one in given:
             if not isinstance(one, Schedule):
                 raise TypeError(f"SequentialLR: schedulers holds {shown(one)}; it must hold schedules of fastmlp.optim")
@@ -34,8 +35,8 @@ class SequentialLR(Schedule):
         rising = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
         if not given or len(self.milestones) != len(given) - 1 or not rising:
             raise ValueError(
-                f"SequentialLR: milestones is {self.milestones} for {len(given)} schedules; it must rise, with one "
-                "number less than there are schedules"
+                f"SequentialLR: milestones is {shown(self.milestones)} for {len(given)} schedules; it must rise, with "
+                "one number less than there are schedules"
             )
         self.schedule_every = "step" if any(one.schedule_every == "step" for one in given) else "epoch"
 

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from .. import check
 from ..check import shown
 from ..files import write
 from ..graph import AccumulateGrad, Node, Tensor
@@ -97,7 +98,7 @@ class Drawing:
         Errors: ValueError for another ending, for a picture of more than MOST_BOXES nodes, and for a PNG whose letters
         could not be read with MOST_PIXELS pixels.
         """
-        path = Path(path)
+        path = check.path("save: path", path)
         ending = path.suffix.lower()
         if ending not in (".svg", ".png", ".dot"):
             raise ValueError(f"save: path is {shown(str(path))}; it must end with .svg, .png or .dot")
@@ -158,6 +159,7 @@ def draw(loss: Tensor, labels: Any = None, dark: bool = False) -> Drawing:
 
     Errors: TypeError for what is no Tensor and for labels of another kind, ValueError for a tensor without a graph.
     """
+    check.flag("draw: dark", dark)
     nodes = graph_of("draw", loss)
     number = {id(node): place for place, node in enumerate(nodes)}
     names = leaf_names("draw", nodes, labels)

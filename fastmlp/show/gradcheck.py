@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..check import shown, whole
+from .. import check, ops
+from ..check import flag, shown, takes, whole
 from ..graph import Array, Tensor, is_grad_enabled, no_grad
 from ..nn import Loss, Module
 
@@ -121,8 +121,12 @@ def gradcheck(
     if not is_grad_enabled():
         raise RuntimeError("gradcheck: gradients are switched off here; call it outside no_grad()")
     whole("gradcheck: directions", directions, 1)
-    if not tolerance > 0:
+    if not check.is_number(tolerance) or not tolerance > 0:
         raise ValueError(f"gradcheck: tolerance is {shown(tolerance)}; it must be above 0")
+    whole("gradcheck: seed", seed, 0)
+    flag("gradcheck: raise_exception", raise_exception)
+    if loss is not None:
+        takes("gradcheck: loss", loss, "output", *([] if y is None else ["y"]))
     rng = np.random.default_rng(seed)
     report = GradcheckReport({}, {}, {}, float(tolerance))
     with _in_float64(model, named) as rewind:
@@ -297,24 +301,29 @@ def _size(array: Array) -> float:
 
 def _checked_input(x: Any) -> Array:
     """x as a fresh float64 array. Errors: TypeError for no numbers, ValueError for none at all, NaN or infinity."""
-    array = np.array(x.data if isinstance(x, Tensor) else x)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"gradcheck: x has dtype {array.dtype}; it must hold real numbers")
-    array = np.ascontiguousarray(array.astype(np.float64)).reshape(array.shape)
-    if not array.size or not np.isfinite(array).all():
-        what = "has numbers that are not finite" if array.size else f"is {array.shape}, without a number"
+    given = check.array("gradcheck: x", x.data if isinstance(x, Tensor) else x)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"gradcheck: x has dtype {given.dtype}; it must hold real numbers")
+    start = np.array(given, np.float64, order="C")
+    if not start.size or not np.isfinite(start).all():
+        what = "has numbers that are not finite" if start.size else f"is {start.shape}, without a number"
         raise ValueError(f"gradcheck: x {what}; no difference can be taken there")
-    return array
+    return start
 
 
 def _named_params(model: Any, params: Any) -> dict[str, Tensor]:
     """name -> each tensor that is to be checked beside x."""
     if not callable(model):
         raise TypeError(f"gradcheck: model is {type(model).__name__}; it must be a Module or a function of a Tensor")
+    takes("gradcheck: model", model, "x")
     if params is None:
         named = dict(model.named_parameters()) if isinstance(model, Module) else {}
     elif isinstance(params, Mapping):
         named = dict(params)
+    elif not check.listed(params):
+        raise TypeError(
+            f"gradcheck: params is {shown(params)}; it must be Tensors, as model.parameters() gives, or None"
+        )
     else:
         named = {f"params[{index}]": tensor for index, tensor in enumerate(params)}
     for name, tensor in named.items():

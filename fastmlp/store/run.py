@@ -94,6 +94,8 @@ class Run:
         go_on: bool = False,
     ) -> None:
         config = _checked(config)
+        for flag, on in (("force", force), ("go_on", go_on)):
+            check.flag(f"Run: {flag}", on)
         if not isinstance(name, str) or not name or Path(name).name != name:
             raise ValueError(f"Run: name is {check.shown(name)}; it must be a part of a folder's name, without a slash")
         self.started, self._clock = datetime.now().astimezone(), monotonic()
@@ -104,11 +106,8 @@ class Run:
             self.folder = Path(folder)
             if self.folder.exists() and not self.folder.is_dir():
                 raise ValueError(f"Run: {self.folder} is a file; it must be a new or an empty folder")
-            if (
-                not (force or go_on)
-                and not self.made
-                and any(not path.name.startswith(".") for path in self.folder.iterdir())
-            ):
+            used = not self.made and any(not path.name.startswith(".") for path in self.folder.iterdir())
+            if used and not (force or go_on):
                 raise ValueError(
                     f"Run: {self.folder} is not empty; name a new folder, or replace the run in it with force"
                 )

@@ -35,10 +35,10 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
     """
     if not isinstance(model, Module):
         raise TypeError(f"save: model is {type(model).__name__}; it must be a Module, as in save(model, path)")
-    target, metadata = check.path("save: path", path), metadata or {}
+    target, metadata = check.path("save: path", path), {} if metadata is None else metadata
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "lies in no folder that is there"
-        raise FileNotFoundError(f"save: {path} {what}; path must be a file in a folder that is there")
+        raise FileNotFoundError(f"save: {target} {what}; path must be a file in a folder that is there")
     if not isinstance(metadata, Mapping) or not all(
         isinstance(text, str) for pair in metadata.items() for text in pair
     ):
@@ -123,7 +123,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     place = check.path("load_model: path", path)
     file = place / WEIGHTS if place.is_dir() else place
     if not file.is_file():
-        what = f"{path} holds no {WEIGHTS}" if Path(path).is_dir() else f"{path} is not there"
+        what = f"{place} holds no {WEIGHTS}" if place.is_dir() else f"{place} is not there"
         raise FileNotFoundError(f"load_model: {what}; path must be a run folder or a safetensors file")
     (state, header), config = read(file, "load_model"), _config(file.with_name(CONFIG))
     named = config.get("activation", activation)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import kernels
-from ..check import shown, whole
+from ..check import listed, shown, whole
 from ..data import Dataset
 from ..machine import available_memory
 from ..nn import Layer, Loss, Module
@@ -57,7 +57,7 @@ def assembled(
     if start_epoch is not None:
         whole("fit: start_epoch", start_epoch, 0, ", or None")
     if seed >= 2**63:
-        raise ValueError(f"fit: seed is {seed}; it must be below 2**63")
+        raise ValueError(f"fit: seed is {shown(seed)}; it must be below 2**63")
     check_threads("fit", n_threads)
     if next(model.parameters(), None) is None:
         raise ValueError(f"fit: model is a {type(model).__name__} without parameters; it must have some to train")
@@ -70,7 +70,8 @@ def assembled(
     if not any(p.requires_grad for p in model.parameters() if optimizer is None or id(p) in owned):
         which = "" if optimizer is None else " that optimizer holds"
         raise ValueError(f"fit: no parameter{which} requires grad; one at least must be trained")
-    callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    calls: Any = callbacks
+    callbacks = tuple(calls) if listed(calls) else (calls,)
     for callback in callbacks:
         if isinstance(callback, type):
             name = callback.__name__

@@ -34,10 +34,11 @@ def hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tu
     if validation is None or (isinstance(validation, int | float) and validation == 0 and validation is not False):
         return everything, None
     if isinstance(validation, bool) or not isinstance(validation, int | float | np.integer | np.floating):
-        what = repr(validation) if isinstance(validation, bool | str) else type(validation).__name__
+        what = shown(validation) if isinstance(validation, bool | str) else type(validation).__name__
         raise TypeError(f"fit: validation is {what}; it must be a Dataset, a fraction of the rows, a count, or None")
     if not 0 < validation < len(data):
-        raise ValueError(f"fit: validation is {validation}; it must be a fraction, or a count below {len(data)} rows")
+        bounds = f"a fraction, or a count below {len(data)} rows"
+        raise ValueError(f"fit: validation is {shown(validation)}; it must be {bounds}")
     rows, held_out = data.split_rows(validation, seed)
     return rows, data[held_out]
 
@@ -75,7 +76,7 @@ def batch_sizes(rows: int, batch_size: int, batch_norm: bool = False) -> list[in
 
 def check_model_and_data(caller: str, model: Any, data: Any) -> None:
     """Refuse what is no model, and no rows that kernels can read."""
-    if not isinstance(model, Module):
+    if not isinstance(model, Module) or isinstance(model, Loss):
         raise TypeError(f"{caller}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
     if not isinstance(data, Dataset):
         raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")

@@ -106,7 +106,7 @@ def diagnose(history: History) -> Diagnosis:
     The rule, its thresholds and their reasons stand at the top of this module.
     Error: ValueError for a history without epochs.
     """
-    if not hasattr(history, "column"):
+    if not hasattr(history, "column") or not hasattr(history, "epochs"):
         raise TypeError(f"diagnose: history is {type(history).__name__}; it must be the History that fit returned")
     if not len(history):
         raise ValueError("diagnose: the history has no epoch; it must have at least one")

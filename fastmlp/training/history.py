@@ -7,6 +7,7 @@ import io
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any
 
 from .. import check
@@ -86,7 +87,7 @@ class History:
     def column(self, name: str) -> list[Any]:
         """One value an epoch. Error: ValueError for a name that `Epoch` does not have."""
         names = [f.name for f in fields(Epoch)]
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"History: column is {shown(name)}; it must be one of {', '.join(names)}")
         return [getattr(epoch, name) for epoch in self.epochs]
 
@@ -102,10 +103,11 @@ class History:
         return len(self.epochs)
 
     def __getitem__(self, index: int) -> Epoch:
-        if isinstance(index, str):
-            raise TypeError(
-                f"History: the index is {shown(index)}; it must be an epoch's place: history.column({shown(index)})"
-            )
+        if not isinstance(index, slice | Integral):
+            advice = f": history.column({shown(index)})" if isinstance(index, str) else ""
+            raise TypeError(f"History: the index is {shown(index)}; it must be an epoch's place{advice}")
         if not isinstance(index, slice) and not -len(self.epochs) <= index < len(self.epochs):
-            raise IndexError(f"History: place {index} is asked for; it has {len(self.epochs)} epochs, counted from 0")
+            raise IndexError(
+                f"History: place {shown(index)} is asked for; it has {len(self.epochs)} epochs, counted from 0"
+            )
         return self.epochs[index]

@@ -152,7 +152,10 @@ def reliability_bins(labels: ArrayLike, predicted: ArrayLike, confidence: ArrayL
     Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
     y, p = classes_of_rows("reliability_bins", labels, predicted)
-    sure = np.asarray(confidence, np.float64)
+    sure = check.array("reliability_bins: confidence", confidence)
+    if sure.dtype.kind not in "fiub":
+        raise ValueError(f"reliability_bins: confidence is {sure.dtype}; it must be numbers in [0, 1]")
+    sure = sure.astype(np.float64)
     whole("reliability_bins: bins", bins, 1)
     if sure.shape != y.shape:
         raise ValueError(f"reliability_bins: confidence is {sure.shape}; it must be {y.shape}, one for each row")
@@ -230,13 +233,13 @@ def r2_score(
     spread = np.average((t - np.average(t, axis=0, weights=w)) ** 2, axis=0, weights=w)
     varies &= spread > 0  # of numbers so close that their squares vanish, nothing can be said
     r2 = np.where(varies, 1 - error / np.where(varies, spread, 1), np.nan)
-    if multioutput == UNIFORM:
+    if isinstance(multioutput, str) and multioutput == UNIFORM:
         return float(r2[varies].mean()) if varies.any() else math.nan
     return _averaged("r2_score", r2, multioutput)
 
 
 def _averaged(caller: str, values: Array, multioutput: str) -> Any:
-    if multioutput not in (UNIFORM, "raw_values"):
+    if not isinstance(multioutput, str) or multioutput not in (UNIFORM, "raw_values"):
         raise ValueError(f"{caller}: multioutput is {shown(multioutput)}; it must be {shown(UNIFORM)} or 'raw_values'")
     return float(values.mean()) if multioutput == UNIFORM else values
 

@@ -44,7 +44,7 @@ class EarlyStopping:
     stopped: bool
 
     def __init__(self, metric: str = "validation_loss", patience: int | None = 5, min_delta: float = 0.0) -> None:
-        if metric not in METRICS:
+        if not isinstance(metric, str) or metric not in METRICS:
             raise ValueError(f"EarlyStopping: metric is {shown(metric)}; it must be one of {', '.join(METRICS)}")
         if patience is not None:
             whole("EarlyStopping: patience", patience, 0, ", or None")

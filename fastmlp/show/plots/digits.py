@@ -6,11 +6,11 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import check
 from ...check import whole
 from ...words import names, of_class
 from .letters import is_drawable, literal, literals
@@ -85,7 +85,7 @@ def save_wrong_digits(evaluation: Evaluation, data: Dataset, folder: str | os.Pa
 
     images = _images("save_wrong_digits", data)
     _check_same("save_wrong_digits", evaluation, data)
-    place = Path(folder)
+    place = check.path("save_wrong_digits: folder", folder)
     place.mkdir(parents=True, exist_ok=True)
     low, high = grey_range(images)
     for row in evaluation.wrong:
@@ -214,7 +214,7 @@ def _shape(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
         return side, side
     pair = isinstance(shape, Sequence) and len(shape) == 2 and all(isinstance(n, int | np.integer) for n in shape)
     if not pair or shape[0] < 1 or int(shape[0]) * int(shape[1]) != features:
-        given = tuple(shape) if pair else repr(shape)
+        given = check.shown(tuple(shape) if pair else shape)
         raise ValueError(f"first_layer: shape is {given}; it must be (height, width) of {features} features")
     return int(shape[0]), int(shape[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...check import shown
 from ...words import SHARES, score
 from .letters import literal
 from .style import canvas, frame, ink, new_figure, palette, styled
@@ -24,7 +25,7 @@ def loss_curve(history: History, ax: Any = None, title: str = "Loss") -> Any:
     other units above 100 times the lowest. Epochs whose loss is not finite have a dotted line and a note.
     Error: ValueError for a history without epochs.
     """
-    epochs = _epochs("loss_curve", history)
+    epochs = _epochs("loss_curve", history, title)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_loss"), history.column("validation_loss")
     _lines(ax, epochs, train, held_out, min, "lowest", ".4f")
@@ -49,7 +50,7 @@ def accuracy_curve(history: History, ax: Any = None, title: str = "Accuracy") ->
     """
     from matplotlib.ticker import PercentFormatter
 
-    epochs = _epochs("accuracy_curve", history)
+    epochs = _epochs("accuracy_curve", history, title)
     figure, ax = canvas(ax)
     train, held_out = history.column("train_score"), history.column("validation_score")
     share = history.score_name in SHARES
@@ -76,7 +77,9 @@ def curves(history: History) -> Any:
     return figure
 
 
-def _epochs(caller: str, history: History) -> list[float]:
+def _epochs(caller: str, history: History, title: Any = "") -> list[float]:
+    if not isinstance(title, str):
+        raise TypeError(f"{caller}: title is {shown(title)}; it must be a text")
     if not len(history):
         raise ValueError(f"{caller}: the history has no epoch; it must have at least one")
     return history.column("epoch")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import check
 from ...words import columns
 from .letters import literals
 from .style import LETTERS, canvas, colour_map, frame, ink, letters_on, new_figure, palette, styled
@@ -36,7 +37,7 @@ def confusion_matrix(evaluation: Evaluation | Any, ax: Any = None) -> Any:
         raise ValueError(
             f"confusion_matrix: evaluation has {evaluation.classes:,} classes; a picture has room for {MOST_CLASSES:,}"
         )
-    counts = np.asarray(getattr(evaluation, "confusion", evaluation))
+    counts = check.array("confusion_matrix: evaluation", getattr(evaluation, "confusion", evaluation))
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind not in "iu":
         raise ValueError(
             f"confusion_matrix: evaluation is {counts.dtype} {counts.shape}; it must be an Evaluation or whole numbers "
@@ -115,6 +116,8 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
     """
     from matplotlib.ticker import PercentFormatter
 
+    if ax is not None:
+        canvas(ax)
     confidence, accuracy, count = (np.asarray(column) for column in evaluation.reliability)
     bins, filled = len(count), np.asarray(count) > 0
     if ax is None:

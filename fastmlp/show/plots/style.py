@@ -14,13 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...check import NotInstalledError
+from ...check import NotInstalledError, flag
 from .letters import lettered
 
 WIDTH, DPI, LETTERS = 5.0, 160, 12.0  # inches, pixels an inch, points
 
 KINDS = {  # an argument that is annotated so -> what it must have, what it must be; this package imports none of them
-    "History": ("column", "the History that fit returned"),
+    "History": ("score_name", "the History that fit returned"),
     "Evaluation": ("confusion", "the Evaluation that evaluate returned"),
     "RegressionEvaluation": (
         "residuals",
@@ -91,6 +91,7 @@ _palette: ContextVar[Palette] = ContextVar("palette", default=LIGHT)
 @contextmanager
 def style(dark: bool = False) -> Iterator[None]:
     """Within the block, new figures are for a dark background, or for a light one."""
+    flag("style: dark", dark)
     token = _palette.set(DARK if dark else LIGHT)
     try:
         yield
@@ -126,8 +127,8 @@ def styled(function: F) -> F:
         import matplotlib
 
         for name, value in signature.bind(*args, **kwargs).arguments.items():
-            if name in kinds and not hasattr(value, kinds[name][0]):
-                given = type(value).__name__
+            if name in kinds and (isinstance(value, type) or not hasattr(value, kinds[name][0])):
+                given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
                 raise TypeError(f"{function.__name__}: {name} is {given}; it must be {kinds[name][1]}")
         colours = palette()
         settings: Any = {"font.size": LETTERS, "axes.titlesize": LETTERS, "axes.titleweight": "normal"}

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ... import check
 from ...files import write
 from ...nn import Module
 from . import embed, network, numbers, plates, targets
@@ -68,18 +69,26 @@ def write_report(
         raise TypeError(f"write_report: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
     for argument, value, needed, kind in (
         ("history", history, "column", "the History that fit returned"),
-        ("evaluation", evaluation, "rows", "the Evaluation that evaluate returned, or None"),
+        ("evaluation", evaluation, "loss", "the Evaluation that evaluate returned, or None"),
         ("data", data, "features", "a fastmlp.data.Dataset, or None"),
         ("config", config, "items", "names with their values"),
         ("diagnosis", diagnosis, "sentence", "what diagnose returned, or None"),
     ):
         if not hasattr(value, needed) and not (value is None and kind.endswith("None")):
             raise TypeError(f"write_report: {argument} is {type(value).__name__}; it must be {kind}")
+    if not hasattr(history, "epochs"):
+        raise TypeError(f"write_report: history is {type(history).__name__}; it must be the History that fit returned")
     if evaluation is not None and data is not None and evaluation.rows != len(data):
         raise ValueError(
             f"write_report: evaluation has {evaluation.rows} rows, data has {len(data)}; it must be of this data"
         )
-    target = Path(path)
+    target = check.path("write_report: path", path)
+    if not isinstance(figures, Mapping | None) or any(
+        not isinstance(figure, tuple | list) or len(figure) != 3 for figure in (figures or {}).values()
+    ):
+        raise TypeError(
+            f"write_report: figures is {check.shown(figures)}; it must be names with (title, PNG, PNG), or None"
+        )
     if target.is_dir():
         target = target / "report.html"
     e: Any = evaluation
