@@ -261,6 +261,13 @@ class Told:
         """At the end."""
         self.tell(model, history)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the history is told of again."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The way back."""
+
 
 def write_run(
     options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,

@@ -531,3 +531,27 @@ def test_an_epoch_costs_the_same_whatever_came_before(tmp_path, monkeypatch):
     monkeypatch.setattr(fm.training.loop.Loop, "_seen", noting)
     fm.fit(mlp(), classes(), epochs=40, batch_size=100, progress=False, checkpoint=tmp_path)
     assert max(sizes) - min(sizes) < 40
+
+
+def test_the_state_of_a_callback_is_copied(tmp_path):
+    """One that gives its own list, and changes it before the training is ended."""
+
+    class Sharing(Counting):
+        def state_dict(self):
+            return {"n": len(self.seen), "seen": self.seen}
+
+        def load_state_dict(self, state):
+            assert state["n"] == len(state["seen"])
+            super().load_state_dict(state)
+
+    def ending(model, history):
+        if len(history) == 3 and not again:
+            raise EndedError
+
+    again, callback = [], Sharing()
+    with pytest.raises(EndedError):
+        fm.fit(mlp(), classes(), epochs=4, progress=False, callbacks=[callback, ending], checkpoint=tmp_path)
+    again.append(True)
+    callback = Sharing()
+    resume(tmp_path, classes(), callbacks=[callback, ending], progress=False)
+    assert callback.seen == [1, 2, 3, 4]

@@ -86,7 +86,8 @@ def resume(
     if schedule is not None and said["made"] is not None and said["made"][2]:
         schedule._bind(optimizer, -1)
         optimizer.load_state_dict(saved["optimizer"])
-    callbacks = place.callbacks(tuple(callbacks), report.say)
+    given: Any = callbacks
+    callbacks = place.callbacks(tuple(given) if check.listed(given) else (given,), report.say)
     before = arguments.pop("epochs")
     epochs = place.length(before, epochs, schedule, average)
     checkpoints = Checkpoints(path.parent, arguments.pop("checkpoint_every"), replace=True)
@@ -218,7 +219,7 @@ class _Place:
         for callback, kept in zip(given, self.saved["callbacks"], strict=True):
             if kept["state"] is not None and not has_state(callback):
                 raise ValueError(f"resume: the callback {kept['name']} has no load_state_dict for what it had seen")
-            if kept["state"] is None and hasattr(callback, "start"):
+            if kept["state"] is None:
                 say(f"the callback {kept['name']} has no state_dict: it begins anew")
         return given
 

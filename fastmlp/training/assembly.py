@@ -142,7 +142,7 @@ def assembled(
             clip_norm=clip_norm, clip_value=clip_value, checkpoint_every=checkpoint.every,
         )  # fmt: skip
         lines += said + [f"checkpoint: {name_of(c)} has no state_dict; what it has seen is not kept" for c in callbacks
-                         if not has_state(c) and hasattr(c, "start")]  # fmt: skip
+                         if not has_state(c)]  # fmt: skip
     model.classes_, optimizer.epochs = values, done  # here nothing is refused any more
     model.keep_loss(loss)
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)

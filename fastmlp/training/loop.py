@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
@@ -246,7 +247,7 @@ class Loop(door.Pauses):
             "groups_rates": [group["lr"] for group in self.optimizer.param_groups],
             "epochs": len(self.history),
             "callbacks": [
-                {"name": name_of(callback), "state": callback.state_dict() if has_state(callback) else None}
+                {"name": name_of(callback), "state": state_of(callback) if has_state(callback) else None}
                 for callback in self.callbacks
             ],
         }
@@ -275,6 +276,12 @@ class Loop(door.Pauses):
 def has_state(callback: Any) -> bool:
     """Whether a callback says what it has seen, and takes it back."""
     return hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
+
+
+def state_of(callback: Any) -> Any:
+    """What a callback says it has seen: a copy, as one of a user's may go on with the lists that it gives."""
+    state = callback.state_dict()
+    return state if type(callback).__module__.startswith("fastmlp.") else copy.deepcopy(state)
 
 
 def name_of(callback: Any) -> str:
