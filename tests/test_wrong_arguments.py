@@ -17,7 +17,9 @@ from wrong_arguments import HUGE, WRONG, blame, quiet
 
 import fastmlp as fm
 
-EXAMPLES = 12  # of each call; tests/soak tries every value in the place of every argument
+EXAMPLES = int(
+    os.environ.get("FASTMLP_EXAMPLES", 12)
+)  # of each call; tests/soak tries every value in the place of every argument
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,6 +47,7 @@ def test_the_right_call_works(name):
 @pytest.mark.parametrize("name", [name for name, call in CALLS.items() if call.arguments()])
 @settings(
     max_examples=EXAMPLES,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -133,6 +136,11 @@ MENDED = {
         lambda: fm.report.write_report("r", fm.nn.Linear(1, 1), fm.History(), None, None, {}, None, None, [1]),
         "write_report: figures is [1]"),
     "a mask in the place of a number": (lambda: fm.nn.utils.clip_grad_norm_([], 1.0, np.ones(2)), "norm_type is array"),
+    "a class beyond all": (
+        lambda: fm.metrics.precision_recall_fscore_support([2**62], [2**62]), "has the class 4611686018427387904"),
+    "probabilities of no row": (
+        lambda: fm.nn.CrossEntropyLoss()(tensor(0, 3), np.ones((0, 3))), "cross_entropy: labels are float64 (0, 3)"),
+    "a type that data cannot have": (lambda: fm.Tensor(["a"], dtype=np.float32), "Tensor: data is <U1; it must be"),
     "uneven row numbers": (
         lambda: fm.Dataset(np.ones((2, 1)), [0, 1])[[1, [2, 3]]], "Dataset: the index is a list that NumPy can"),
 }  # fmt: skip

@@ -527,7 +527,11 @@ def _as_array(data: Any, dtype: DTypeLike | None) -> Array:
         except Exception as error:  # NumPy's words for what is no type are of several classes
             raise TypeError(f"Tensor: dtype is {shown(dtype)}; it must be a type of numbers, np.float32") from error
     plain = type(data) is np.ndarray or isinstance(data, np.generic)
-    array = np.asarray(data if plain else check.array("Tensor: data", data), dtype=dtype)
+    array = data if plain else check.array("Tensor: data", data)
+    try:
+        array = np.asarray(array, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"Tensor: data is {array.dtype}; it must be numbers that {dtype} can hold") from error
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:
         array = array.astype(np.float32)  # Python floats: the default dtype, as in PyTorch
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:

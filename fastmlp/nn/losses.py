@@ -194,7 +194,7 @@ def _class_weights(caller: str, weight: Any, classes: int | None = None) -> Arra
 def _checked_targets(labels: Any, shape: tuple[int, ...]) -> Array:
     """Labels (N,) int64, or probabilities (N, C)."""
     labels = check.array("cross_entropy: labels", labels.data if isinstance(labels, Tensor) else labels)
-    if labels.ndim == 2 and labels.shape == shape and shape[1] > 1 and labels.dtype.kind == "f":
+    if labels.ndim == 2 and labels.size and labels.shape == shape and shape[1] > 1 and labels.dtype.kind == "f":
         return _checked_probabilities(labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(

@@ -21,6 +21,7 @@ from ..machine import check_memory
 
 Array = np.ndarray
 BINS = 15  # of the calibration error, as in Guo et al.
+MOST_CLASSES = 1 << 31  # as a Dataset has them: pairs of them are numbered too
 UNIFORM = "uniform_average"  # scikit-learn's word for the mean over columns
 _NUMBERS = 1 << 22  # numbers compared at a time: temporaries stay small next to the probabilities
 
@@ -111,7 +112,9 @@ def precision_recall_fscore_support(
     labels = check.array(f"{name}: labels", labels)
     if labels.ndim == 2:
         if classes is not None:
-            raise ValueError(f"{name}: classes is {classes}; for labels (N, K) it must be left out, K is their number")
+            raise ValueError(
+                f"{name}: classes is {shown(classes)}; for labels (N, K) it must be left out, K is their number"
+            )
         y, p = label_rows(name, labels, predicted)
         return label_scores(y, p, checked_weights(name, sample_weight, len(y)))
     y, p = classes_of_rows(name, labels, predicted, classes)
@@ -246,6 +249,7 @@ def _averaged(caller: str, values: Array, multioutput: str) -> Any:
 
 def class_scores(labels: Array, predicted: Array, classes: int, weights: Array | None = None) -> Scores:
     """The scores of each class from its counts; 0 / 0 is 0. Memory grows with the classes, not with their square."""
+    check_memory(f"metrics: the scores of {classes:,} classes", 8 * 6 * classes)
     hit = labels == predicted
     right, support, taken = (
         np.bincount(rows, minlength=classes, weights=w)
@@ -330,9 +334,10 @@ def classes_of_rows(
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
             raise ValueError(f"{caller}: {name} is {array.shape} {array.dtype}; it must be (N,) integers, N >= 1")
-        if array.min() < 0 or (classes is not None and array.max() >= classes):
+        most = MOST_CLASSES if classes is None else classes
+        if array.min() < 0 or array.max() >= most:
             wrong = array.min() if array.min() < 0 else array.max()
-            limit = "at least 0" if classes is None else f"in 0..{classes - 1}"
+            limit = "at least 0" if classes is None and wrong < 0 else f"in 0..{most - 1}"
             raise ValueError(f"{caller}: {name} has the class {wrong}; it must be {limit}")
     y, p = (array.astype(np.int64, copy=False) for array in arrays.values())
     if len(y) != len(p):
