@@ -3,7 +3,7 @@
 #
 # Seen: four million numbers of 1e-39, times 1, after torch.set_flush_denormal(True) returned True: with two threads
 # that have worked before, half of the results are 0; with one thread all are. So the same program gives other bits on
-# another number of threads, where the documentation says that it "disables denormal floating numbers on CPU".
+# another number of threads. Its documentation speaks of the CPU, and of no thread.
 # Why: the mode is a register of each thread's own, and only that of the caller is set; the threads of the pool keep
 # theirs.
 set -euo pipefail
