@@ -48,7 +48,7 @@ def flat_state(a) -> tuple:
 
 def piece(a) -> np.ndarray:
     """Where the gradients of a piece of the weights lie."""
-    return np.empty(PIECE * k.TILE_VECTORS * a.lanes, a.dtype)
+    return np.empty(PIECE * k.PANEL * a.lanes, a.dtype)
 
 
 def sgd_step(a) -> tuple:
@@ -101,7 +101,7 @@ CASES = [
         "linear_forward",
         inputs=lambda s, N, O: {**packed(s, O, i := width(s)), "x": s.array(N, i), "b": s.array(O)},
         outputs={"y": "NP"},
-        run=lambda a, lo, hi: k.linear_forward(a.x, a.w, a.b, a.y, a.tiles, lo, hi),
+        run=lambda a, lo, hi: k.linear_forward(a.x, a.w, a.b, a.y, a.tiles, k.NO_LISTS, lo, hi),
         twin=lambda a: {"y": cut(oracles.linear(a.x, a.weight, a.b), a.y)},
         # n eps Σ|terms|
         bound=lambda a, want, eps: {
@@ -134,7 +134,7 @@ CASES = [
         },
         outputs={"p": "BIL", "m": "BIL"},
         run=lambda a, lo, hi: k.linear_update_weight(
-            a.x, a.dy, *flat_state(a), a.x.shape[1], piece(a), a.tiles, *sgd_step(a), lo, hi
+            a.x, a.dy, *flat_state(a), a.x.shape[1], piece(a), a.tiles, k.NO_LISTS, *sgd_step(a), lo, hi
         ),
         twin=lambda a: sgd_twin(a.p, oracles.pack(oracles.product(a.dy[:, : a.O].T, a.x), a.lanes), a.m),
         bound=lambda a, want, eps: sgd_bound(

@@ -196,11 +196,11 @@ def test_linear_update_weight_is_the_product_and_then_the_rule(dtype, name, inpu
     dw = np.empty((6, inputs, lanes), dtype)
     k.product_dw(x, dy, dw, k.tiles(dtype), 0, 6 * lanes)
     update(want[0][at : at + size], dw.reshape(-1), *(w[at : at + size] for w in want[1:]), option, scale)
-    piece = np.empty(linear.PIECE * simd.TILE_VECTORS * lanes, dtype)
+    piece = np.empty(linear.PIECE * linear.PANEL * lanes, dtype)
     for lo, hi in ((4, 6), (0, 1), (1, 4)):
         k.linear_update_weight(
-            x, dy, *flat, at, inputs, piece, k.tiles(dtype), rule, option, scale, lo * lanes, hi * lanes
-        )
+            x, dy, *flat, at, inputs, piece, k.tiles(dtype), k.NO_LISTS, rule, option, scale, lo * lanes, hi * lanes
+        )  # fmt: skip
     assert all(same_bits(a, b) for a, b in zip(flat, want, strict=True))
 
 

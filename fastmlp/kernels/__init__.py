@@ -18,7 +18,8 @@ from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_ev
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
 from .jit import NUMBA, announce_compiling, kernel, processor
-from .linear import linear_backward, linear_forward, linear_update_bias, linear_update_weight
+from .linear import PANEL, linear_backward, linear_forward, linear_update_bias, linear_update_weight
+from .lists import NO_LISTS
 from .loss import (
     accuracy_score,
     cross_entropy_backward,
@@ -34,15 +35,15 @@ from .loss import (
 )
 from .matmul import pack, product, product_dw, product_dx, tiles, unpack
 from .memory import empty, lanes, packed_shape, padded, scratch_size, zeros
-from .simd import TILE_VECTORS
 from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, sgd_update
 
 __all__ = [
     "GATHER",
     "GATHER_FILE",
+    "NO_LISTS",
     "NUMBA",
+    "PANEL",
     "SCALES",
-    "TILE_VECTORS",
     "accuracy_score",
     "adam_scale",
     "adam_update",

@@ -25,10 +25,11 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.Array(types.int64, 1, "C")
-TARGETS = types.Array(types.float64, 2, "C")
+TARGETS, LISTS = types.Array(types.float64, 2, "C"), types.Array(types.int32, 1, "C")
 
 # What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
-# dtype; d numbers, t targets (rows, T) and terms (3, rows) in float64, i int64, a an array of int64, f float64.
+# dtype; d numbers, t targets (rows, T) and terms (3, rows) in float64, i int64, a and l arrays of int64 and int32, f
+# float64.
 FORMS: dict[str, str] = {
     "elementwise_forward": "mmdii",
     "elementwise_backward": "mmmdii",
@@ -36,9 +37,9 @@ FORMS: dict[str, str] = {
     "norm_forward": "mmmmdiii",
     "norm_backward": "mmmmmmdiii",
     "norm_weights": "mmmmdiii",
-    "linear_forward": "mbvmaii",
+    "linear_forward": "mbvmalii",
     "linear_input": "mbvmaii",
-    "linear_weight": "mmvvvviivaiddii",
+    "linear_weight": "mmvvvviivaliddii",
     "linear_bias": "mvvvvividdii",
     "loss_forward": "mtvmtdiii",
     "loss_backward": "mtvmmdiii",
@@ -55,9 +56,9 @@ ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
     "norm_forward": "x, y, weights, state, numbers, columns, lo, hi",
     "norm_backward": "dy, x, dx, weights, dweights, state, numbers, columns, lo, hi",
     "norm_weights": "dy, x, dweights, state, numbers, columns, lo, hi",
-    "linear_forward": "x, w, b, y, tiles, lo, hi",
+    "linear_forward": "x, w, b, y, tiles, lists, lo, hi",
     "linear_input": "dy, w, scratch, dx, tiles, lo, hi",
-    "linear_weight": "x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi",
+    "linear_weight": "x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi",
     "linear_bias": "dy, p, m, v, u, at, piece, rule, option, scale, lo, hi",
     "loss_forward": "z, targets, r, kept, terms, numbers, columns, lo, hi",
     "loss_backward": "z, targets, r, kept, dz, numbers, columns, lo, hi",
@@ -75,7 +76,7 @@ def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
     f = numba.from_dtype(np.dtype(dtype))
     letters = {
         "m": types.Array(f, 2, "C"), "b": types.Array(f, 3, "C"), "v": types.Array(f, 1, "C"), "d": NUMBERS,
-        "t": TARGETS, "i": INT, "a": INTEGERS, "f": types.float64,
+        "t": TARGETS, "i": INT, "a": INTEGERS, "l": LISTS, "f": types.float64,
     }  # fmt: skip
     return tuple(letters[letter] for letter in FORMS[form])
 
@@ -200,15 +201,23 @@ def call_norm_backward(typingctx, address, dy, x, dx, weights, dweights, state, 
 
 
 @intrinsic
-def call_linear(typingctx, address, x, w, b, y, tiles, lo, hi):
-    """forward(x, w, b, y, tiles, lo, hi), or input(dy, w, scratch, dx, tiles, lo, hi)."""
-    return _call((x, w, b, y, tiles, lo, hi))
+def call_linear_forward(typingctx, address, x, w, b, y, tiles, lists, lo, hi):
+    """forward(x, w, b, y, tiles, lists, lo, hi)."""
+    return _call((x, w, b, y, tiles, lists, lo, hi))
 
 
 @intrinsic
-def call_linear_weight(typingctx, address, x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
-    """weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi)."""
-    return _call((x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi))
+def call_linear_input(typingctx, address, dy, w, scratch, dx, tiles, lo, hi):
+    """input(dy, w, scratch, dx, tiles, lo, hi)."""
+    return _call((dy, w, scratch, dx, tiles, lo, hi))
+
+
+@intrinsic
+def call_linear_weight(
+    typingctx, address, x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi
+):
+    """weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi)."""
+    return _call((x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi))
 
 
 @intrinsic

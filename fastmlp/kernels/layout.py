@@ -157,6 +157,7 @@ class Own(NamedTuple):
 
     targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
     the last are 1 where a score is no ratio   scales (threads, slots, SCALES) float64
+    bits, square, lists: of what is not zero in the batch, see `lists`; none: NO_LISTS, for layers that have none
     """
 
     p: Any
@@ -173,3 +174,7 @@ class Own(NamedTuple):
     r: Any
     terms: Any
     scales: Any
+    bits: Any
+    square: Any
+    lists: Any
+    none: Any

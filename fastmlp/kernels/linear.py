@@ -1,22 +1,23 @@
 """Linear layer: y = x w + b.    N rows, I inputs, O outputs; the layout of w is that of `matmul`."""
 
 from .jit import inner, kernel
-from .matmul import panel_width, product, product_dw, product_dw_rows
-from .simd import TILE_VECTORS
+from .lists import BACKWARD
+from .matmul import listed_width, panel_width, product_dw, product_dw_listed, product_dw_rows, product_listed
+from .simd import LISTED_VECTORS, TILE_VECTORS
 from .updates import step
 
-PIECE = (
-    64  # rows of dw that are made before they are used: the piece, TILE_VECTORS wide, stays in the first-level cache
-)
+PIECE = 64  # rows of dw that are made before they are used: the piece, a panel wide, stays in the first-level cache
+PANEL = max(TILE_VECTORS, LISTED_VECTORS)
 
 
 @kernel
-def linear_forward(x, w, b, y, tiles, lo, hi):
+def linear_forward(x, w, b, y, tiles, lists, lo, hi):
     """y = x w + b  for the columns [lo, hi) of y.    x: (N, >= I)  w: (blocks, I, lanes)  b: (>= hi,)  y: (N, padded O)
 
     b is added after the sum. Columns of y past b.size keep the product alone, which is zero in the padding.
+    lists: what is not zero in x, or NO_LISTS: see `lists`
     """
-    product(x, w, y, tiles, lo, hi)
+    product_listed(x, w, y, tiles, lists, lo, hi)
     bias = b[lo:hi]
     for n in range(x.shape[0]):
         row = y[n, lo:hi]
@@ -47,20 +48,24 @@ def column_sums(dy, db, lo, hi):
 
 
 @kernel
-def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, rule, option, scale, lo, hi):
+def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
     """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
 
     The packed weight lies in p from `at` on, its state in m, v, u at the same places. lo is a multiple of lanes. hi
     too, or the end of the layer: the last block is updated whole, its padding with the zeros of dy's.
-    piece: (PIECE * TILE_VECTORS * lanes,)
+    piece: (PIECE * PANEL * lanes,)  lists: as in `linear_forward`
     """
-    lanes = piece.size // (PIECE * TILE_VECTORS)
+    lanes = piece.size // (PIECE * PANEL)
     j = lo
     while j < hi:
-        vectors = panel_width((hi - j + lanes - 1) // lanes)
+        left = (hi - j + lanes - 1) // lanes
+        vectors = listed_width(left) if lists[BACKWARD] else panel_width(left)
         for i in range(0, inputs, PIECE):
             rows = min(PIECE, inputs - i)
-            product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
+            if lists[BACKWARD]:
+                product_dw_listed(x, dy, piece, 0, lanes, tiles, lists, i, i + rows, j, j + vectors * lanes)
+            else:
+                product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
             for vector in range(vectors):
                 start = at + (j + vector * lanes) * inputs + i * lanes
                 step(rule, p, piece, vector * rows * lanes, m, v, u, start, rows * lanes, option, scale)

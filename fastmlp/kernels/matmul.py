@@ -23,11 +23,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .jit import inner, kernel
+from .lists import FIRST, FORWARD, GROUP, IN_COUNTS, IN_LISTS, IN_ROOM, IN_W, ROW_COUNTS, ROW_LISTS, ROW_ROOM
 from .simd import (
     K_BLOCK,
+    LISTED_VECTORS,
     TILE_PLACES,
     TILE_ROWS,
     TILE_VECTORS,
+    multiply_listed_tile,
     multiply_tile,
     prefetch,
     transpose_block,
@@ -83,6 +86,57 @@ def multiply(a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector
             j += width
 
 
+@inner
+def listed_width(left):
+    """Vectors of the next panel of a listed product when `left` are to come: up to LISTED_VECTORS, and even."""
+    panels = (left + LISTED_VECTORS - 1) // LISTED_VECTORS
+    return (left + panels - 1) // panels
+
+
+@inner
+def multiply_listed(
+    a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, tiles, M, vectors, lists, group, counts, of_a,
+    of_b, room,
+):  # fmt: skip
+    """`multiply` where each `group` of rows follows a list of its own.
+
+    lists[counts + g]: how long that of group g is; it begins at of_a + g * room, and as rows of b at of_b + g * room.
+    """
+    j = 0
+    while j < vectors:
+        width = listed_width(vectors - j)
+        i, g, rows = 0, 0, group
+        while i < M:
+            while rows > M - i:
+                rows //= 2
+            multiply_listed_tile(
+                tiles, rows, width, a, a0 + i * a_row, a_row, a_col, b, b0 + j * b_vector, b_row, b_vector,
+                c, c0 + i * c_row + j * c_vector, c_row, c_vector, lists[counts + g], False,
+                lists, of_a + g * room, of_b + g * room,
+            )  # fmt: skip
+            i += rows
+            g += (i & (group - 1)) == 0  # the last group may come in pieces
+        j += width
+
+
+@kernel
+def product_listed(x, w, y, tiles, lists, lo, hi):
+    """`product` where lists say so: of each group of rows only the inputs that are not 0 in all of them.
+
+    x may have columns of its own; then the lists say which rows of w those are.
+    """
+    if lists[FORWARD] == 0:
+        product(x, w, y, tiles, lo, hi)
+        return
+    _, I, lanes = w.shape
+    first, room = lists[FIRST], lists[IN_ROOM]
+    multiply_listed(
+        view(x, 0, (x.size,)), 0, x.shape[1], 1, view(w, 0, (w.size,)), lo * I, lanes, I * lanes,
+        view(y, 0, (y.size,)), lo, y.shape[1], lanes, tiles, x.shape[0], (hi - lo + lanes - 1) // lanes, lists,
+        lists[GROUP], lists[IN_COUNTS] + first, lists[IN_LISTS] + first * room, lists[IN_W] + first * room, room,
+    )  # fmt: skip
+
+
 @kernel
 def product(x, w, y, tiles, lo, hi):
     """y = x w  for the columns [lo, hi) of y.    x: (N, >= I)  w: (blocks, I, lanes)  y: (N, blocks * lanes)
@@ -111,6 +165,19 @@ def product_dw_rows(x, dy, dw, at, lanes, tiles, first, last, lo, hi):
     multiply(
         view(x, 0, (x.size,)), first, 1, x.shape[1], view(dy, 0, (dy.size,)), lo, dy.shape[1], lanes,
         dw, at, lanes, rows * lanes, tiles, rows, vectors, x.shape[0], False,
+    )  # fmt: skip
+
+
+@inner
+def product_dw_listed(x, dy, dw, at, lanes, tiles, lists, first, last, lo, hi):
+    """`product_dw_rows`: of each group of inputs from the rows that are not 0 in all of them; `first` begins one."""
+    rows, group, room = last - first, lists[GROUP], lists[ROW_ROOM]
+    q = first // group
+    of_x = lists[ROW_LISTS] + q * room
+    multiply_listed(
+        view(x, 0, (x.size,)), first, 1, x.shape[1], view(dy, 0, (dy.size,)), lo, dy.shape[1], lanes,
+        dw, at, lanes, rows * lanes, tiles, rows, (hi - lo + lanes - 1) // lanes, lists,
+        group, lists[ROW_COUNTS] + q, of_x, of_x, room,
     )  # fmt: skip
 
 

@@ -1,16 +1,18 @@
 """The rows of a prediction in one call: the forward pass of the engine's loop, in evaluation mode."""
 
-from . import forms
 from .batch import ask_for_rows
 from .jit import kernel
+from .layout import LINEAR
+from .lists import gather_and_mark, make_lists
 from .simd import swap_control_word, view
 from .steps import forward_layer, part_of
 
 
 @kernel
 def predict_rows(
-    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, z
-):
+    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, bits, lists,
+    none, z,
+):  # fmt: skip
     """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
 
     Rows go through all layers together, `room` at a time, in `buffer`: a row needs no other, and no thread waits.
@@ -21,15 +23,20 @@ def predict_rows(
     for start in range(first, last, room):
         N = min(room, last - start)
         x, side = view(buffer, 0, (N, plan[0].width_in)), 1
-        forms.call_gather(gather, source, order, start, scale, x)
+        gather_and_mark(gather, source, order, start, scale, plan[0].inputs, x, bits)
         ask_for_rows(source, order, start + N, min(start + N + room, last))
+        if plan[0].form == LINEAR:
+            make_lists(N, plan[0].inputs, plan[0].width // lanes, False, bits, bits[0], lists)
         for layer in range(plan.shape[0]):
             row = plan[layer]
             if row.evaluate == 0:  # a kind that does nothing in evaluation
                 continue
             y = view(buffer, side * half, (N, row.width))
             lo, hi = part_of(row, N, lanes, 1, 0)
-            forward_layer(row, lanes, tiles, numbers[layer], x, y, own_p if row.alone else p, state, False, 0, lo, hi)
+            forward_layer(
+                row, lanes, tiles, lists if layer == 0 else none, numbers[layer], x, y, own_p if row.alone else p,
+                state, False, 0, lo, hi,
+            )  # fmt: skip
             x, side = y, 1 - side
         for n in range(N):
             for c in range(z.shape[1]):

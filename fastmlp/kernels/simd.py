@@ -45,6 +45,8 @@ FEATURES = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES; None where Numba com
 if FEATURES is None:
     FEATURES = get_host_cpu_features()  # without AVX-512 where NUMBA_ENABLE_AVX=0 asks for that
 VECTOR_BYTES, TILE_ROWS, TILE_VECTORS, FUSED = vector_unit(MACHINE, FEATURES)
+LISTED_ROWS, LISTED_VECTORS = 4, 4 if TILE_ROWS == 8 else TILE_VECTORS  # of a tile that follows a list
+NARROW_ROWS = 8  # of one that is a single vector wide: with fewer, each multiply-add would wait for the one before
 K_BLOCK = (
     1024  # k is cut into pieces of this length: a panel of b, K_BLOCK x 3 vectors, stays in the second-level cache
 )
@@ -131,33 +133,36 @@ def prefetch_address(typingctx, address):
     return types.void(types.int64), codegen
 
 
-def _tile_type(pointer: Any) -> Any:
-    """tile(a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate)."""
+def _tile_type(pointer: Any, listed: bool) -> Any:
+    """tile(a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate), and listed: (..., of_a, of_b)."""
     arguments = [pointer, INT64, INT64, pointer, INT64, INT64, pointer, INT64, INT64, INT64, INT64]
-    return ir.FunctionType(ir.VoidType(), arguments)
+    return ir.FunctionType(ir.VoidType(), arguments + [INT32.as_pointer()] * 2 * listed)
 
 
-def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> Any:
+def _tile_function(module: Any, array: types.Array, rows: int, vectors: int, listed: bool) -> Any:
     """The LLVM function of one tile shape, made once a module.
 
-    c[i, j] = (c[i, j] if accumulate else 0) + sum over k of a[i, k] * b[k, j], for `rows` rows i and `vectors`
+    c[i, j] = (c[i, j] if accumulate else 0) + sum over k of a[i, k] * b[k, j] + 0.0, for `rows` rows i and `vectors`
     vectors j. The accumulators stay in registers while k runs:
 
         for k:  b[j] = load(b[k, j])                 `vectors` loads
                 for i:  c[i, j] += a[i, k] * b[j]    `rows * vectors` fused multiply-adds
 
+    listed: k is no number that counts up, but entry by entry of_a[k] in a and of_b[k] in b, lists of the places where
+    not all rows of a are zero. The bits are the same: what is left out is a sum plus or minus 0. Only the sign of a sum
+    that is zero could differ, where a product is so small that it counts as -0: the last + 0.0 makes it +0 in both.
     Each sum is one chain over k in ascending order, so a number does not depend on the tile that made it.
     `optsize`: else LLVM unrolls the k loop, runs out of registers and halves the speed.
     """
     element, vector, lanes = _element(array)
     size = VECTOR_BYTES // lanes
-    name = f"fastmlp_tile_{rows}x{vectors}_f{8 * size}"
+    name = f"fastmlp_tile{'_listed' * listed}_{rows}x{vectors}_f{8 * size}"
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, _tile_type(element.as_pointer()), name)
+    function = ir.Function(module, _tile_type(element.as_pointer(), listed), name)
     function.linkage = "internal"
     function.attributes.add("optsize")
-    a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate = function.args
+    a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate, *lists = function.args
     fma_name = f"llvm.{'fma' if FUSED else 'fmuladd'}.v{lanes}f{8 * size}"
     fma = cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), fma_name)
 
@@ -171,70 +176,103 @@ def _tile_function(module: Any, array: types.Array, rows: int, vectors: int) -> 
     ]
     for cell in c_cells:  # c arrives while k runs, not after it
         _prefetch(builder, cell, for_writing=True)
-    builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(INT64, 0)), old, loop)
+    zeros = ir.Constant(vector, [0.0] * lanes)
+    start = builder.append_basic_block("start")
+    builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(INT64, 0)), old, start)
     builder.position_at_end(old)
     olds = [_load(builder, cell, size) for cell in c_cells]
     builder.branch(loop)
+    builder.position_at_end(start)
+    builder.cbranch(builder.icmp_signed(">", K, ir.Constant(INT64, 0)), loop, done)
 
     builder.position_at_end(loop)
     k = builder.phi(INT64)
-    k.add_incoming(ir.Constant(INT64, 0), entry)
+    k.add_incoming(ir.Constant(INT64, 0), start)
     k.add_incoming(ir.Constant(INT64, 0), old)
     sums = [builder.phi(vector) for _ in c_cells]
-    b_k = builder.gep(b, [builder.mul(k, b_row)])
+    in_a, in_b = (builder.zext(builder.load(builder.gep(one, [k])), INT64) for one in lists) if listed else (k, k)
+    b_k = builder.gep(b, [builder.mul(in_b, b_row)])
     b_vectors = [
         _load(builder, _vector_at(builder, vector, b_k, _scale(builder, b_vector, j)), size) for j in range(vectors)
     ]
-    a_k = builder.mul(k, a_col)
+    a_k = builder.mul(in_a, a_col)
     undefined, lane0 = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
-    new = []
+    new: list[Any] = []
+    ends: list[Any] = []
     for i in range(rows):
         value = builder.insert_element(undefined, builder.load(builder.gep(a_rows[i], [a_k])), ir.Constant(INT32, 0))
         broadcast = builder.shuffle_vector(value, undefined, lane0)
         new += [builder.call(fma, [broadcast, b_vectors[j], sums[i * vectors + j]]) for j in range(vectors)]
     k_next = builder.add(k, ir.Constant(INT64, 1))
     k.add_incoming(k_next, loop)
-    for total, start, value in zip(sums, olds, new, strict=True):
-        total.add_incoming(ir.Constant(vector, [0.0] * lanes), entry)
-        total.add_incoming(start, old)
+    for total, before, value in zip(sums, olds, new, strict=True):
+        total.add_incoming(zeros, start)
+        total.add_incoming(before, old)
         total.add_incoming(value, loop)
     builder.cbranch(builder.icmp_signed("<", k_next, K), loop, done)
 
     builder.position_at_end(done)
     for cell, value in zip(c_cells, new, strict=True):
-        _store(builder, value, cell, size)
+        total = builder.phi(vector)
+        total.add_incoming(zeros, start)
+        total.add_incoming(value, loop)
+        ends.append((cell, total))
+    for cell, total in ends:
+        _store(builder, builder.fadd(total, zeros), cell, size)
     builder.ret_void()
     return function
 
 
-def tile_row_counts() -> list[int]:
-    """The row counts a tile is compiled for: TILE_ROWS and its halves down to 1."""
-    return [TILE_ROWS >> shift for shift in range(TILE_ROWS.bit_length())]
+def tile_row_counts(most: int = TILE_ROWS) -> list[int]:
+    """The row counts a tile is compiled for: the most and its halves down to 1."""
+    return [most >> shift for shift in range(most.bit_length())]
 
 
-TILE_PLACES = (TILE_ROWS + 1) * (TILE_VECTORS + 1)  # of the table: tile r x v stands at r * (TILE_VECTORS + 1) + v
+# Of the table of addresses: tile r x v stands at r * (TILE_VECTORS + 1) + v, and those that follow lists come after.
+LISTED_PLACE = (TILE_ROWS + 1) * (TILE_VECTORS + 1)
+TILE_PLACES = LISTED_PLACE + (NARROW_ROWS + 1) * (LISTED_VECTORS + 1)
 
 
 @intrinsic
 def write_tile_addresses(typingctx, like, table):
-    """table[r * (TILE_VECTORS + 1) + v] = the address of the tile of r rows and v vectors, for the dtype of `like`."""
+    """Fill table, (TILE_PLACES,), with the addresses of the tiles for the dtype of `like`."""
 
     def codegen(context, builder, signature, args):
-        for r in tile_row_counts():
-            for v in range(1, TILE_VECTORS + 1):
-                place = ir.Constant(INT64, r * (TILE_VECTORS + 1) + v)
-                tile = builder.ptrtoint(_tile_function(builder.module, signature.args[0], r, v), INT64)
-                builder.store(tile, _pointer(context, builder, signature.args[1], args[1], place))
+        dense = [(r, v, False) for r in tile_row_counts() for v in range(1, TILE_VECTORS + 1)]
+        listed = [(r, v, True) for r in tile_row_counts(LISTED_ROWS) for v in range(1, LISTED_VECTORS + 1)]
+        for r, v, follows in [*dense, *listed, (NARROW_ROWS, 1, True)]:
+            place = LISTED_PLACE + r * (LISTED_VECTORS + 1) + v if follows else r * (TILE_VECTORS + 1) + v
+            tile = builder.ptrtoint(_tile_function(builder.module, signature.args[0], r, v, follows), INT64)
+            builder.store(tile, _pointer(context, builder, signature.args[1], args[1], ir.Constant(INT64, place)))
         return context.get_dummy_value()
 
     return types.void(like, table), codegen
+
+
+def _call_tile(context: Any, builder: Any, kinds: Any, args: Any, lists: Any = ()) -> None:
+    """Call the tile for (tiles, rows, vectors, a, ...), with the lists from these pointers on where there are some."""
+    tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
+    lanes = _element(kinds[3])[2]
+    once = ir.Constant(INT64, 1) if lists else K  # how far a list leads, who calls it has looked at
+    _within("a of a tile", context, builder, kinds[3], a, a0, 1, (rows, a_row), (once, a_col))
+    _within("b of a tile", context, builder, kinds[7], b, b0, lanes, (vectors, b_vector), (once, b_row))
+    _within("c of a tile", context, builder, kinds[11], c, c0, lanes, (vectors, c_vector), (rows, c_row))
+    a = _pointer(context, builder, kinds[3], a, a0)
+    b = _pointer(context, builder, kinds[7], b, b0)
+    c = _pointer(context, builder, kinds[11], c, c0)
+    place = builder.add(_scale(builder, rows, (LISTED_VECTORS if lists else TILE_VECTORS) + 1), vectors)
+    place = builder.add(place, ir.Constant(INT64, LISTED_PLACE if lists else 0))
+    at = builder.load(_pointer(context, builder, kinds[0], tiles, place))
+    kind = _tile_type(_element(kinds[3])[0].as_pointer(), bool(lists))
+    tile = builder.inttoptr(at, kind.as_pointer())
+    builder.call(tile, [a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate, *lists])
 
 
 @intrinsic
 def multiply_tile(
     typingctx, tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate
 ):
-    """c[rows, vectors * lanes] = a b, or += with `accumulate`, over K values of k (K >= 1).
+    """c[rows, vectors * lanes] = a b, or += with `accumulate`, over K values of k.
 
     a[i, k] is a.flat[a0 + i * a_row + k * a_col]; vector j of b[k] starts at b.flat[b0 + k * b_row + j * b_vector]
     and of c[i] at c.flat[c0 + i * c_row + j * c_vector]. `rows` is one of `tile_row_counts()`, `vectors` is 1 to
@@ -243,23 +281,98 @@ def multiply_tile(
     """
 
     def codegen(context, builder, signature, args):
-        tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate = args
-        types_, lanes = signature.args, _element(signature.args[3])[2]
-        _within("a of a tile", context, builder, types_[3], a, a0, 1, (rows, a_row), (K, a_col))
-        _within("b of a tile", context, builder, types_[7], b, b0, lanes, (vectors, b_vector), (K, b_row))
-        _within("c of a tile", context, builder, types_[11], c, c0, lanes, (vectors, c_vector), (rows, c_row))
-        a = _pointer(context, builder, types_[3], a, a0)
-        b = _pointer(context, builder, types_[7], b, b0)
-        c = _pointer(context, builder, types_[11], c, c0)
-        place = builder.add(_scale(builder, rows, TILE_VECTORS + 1), vectors)
-        at = builder.load(_pointer(context, builder, types_[0], tiles, place))
-        kind = _tile_type(_element(types_[3])[0].as_pointer())
-        tile = builder.inttoptr(at, kind.as_pointer())
-        builder.call(tile, [a, a_row, a_col, b, b_row, b_vector, c, c_row, c_vector, K, accumulate])
+        _call_tile(context, builder, signature.args, args)
         return context.get_dummy_value()
 
     i = types.int64
     return types.void(tiles, i, i, a, i, i, i, b, i, i, i, c, i, i, i, i, i), codegen
+
+
+@intrinsic
+def multiply_listed_tile(
+    typingctx, tiles, rows, vectors, a, a0, a_row, a_col, b, b0, b_row, b_vector, c, c0, c_row, c_vector, K, accumulate,
+    lists, of_a, of_b,
+):  # fmt: skip
+    """`multiply_tile` over K entries of two lists: lists[of_a + k] in place of k in a, lists[of_b + k] in b.
+
+    `rows` is one of `tile_row_counts(LISTED_ROWS)`, `vectors` is 1 to LISTED_VECTORS; or NARROW_ROWS and 1.
+    lists: int32
+    """
+
+    def codegen(context, builder, signature, args):
+        *args, lists, of_a, of_b = args
+        kind = signature.args[17]
+        for place in (of_a, of_b):
+            _within("a list of a tile", context, builder, kind, lists, place, args[15])
+        pointers = [_pointer(context, builder, kind, lists, place) for place in (of_a, of_b)]
+        _call_tile(context, builder, signature.args, args, pointers)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(tiles, i, i, a, i, i, i, b, i, i, i, c, i, i, i, i, i, lists, i, i), codegen
+
+
+@intrinsic
+def write_places(typingctx, eight, first, lists, at):
+    """lists[at : at + 8] = first + the places of the bits that are set in a byte, ascending; then first again.
+
+    lists: int32    eight: the byte, uint64
+    """
+
+    def codegen(context, builder, signature, args):
+        module, kind, byte = builder.module, signature.args[2], ir.IntType(8)
+        eight, first, lists, at = args
+        _within("a list", context, builder, kind, lists, at, 8)
+        table = module.globals.get("fastmlp_places")
+        if table is None:
+            places = [([i for i in range(8) if value >> i & 1] + [0] * 8)[:8] for value in range(256)]
+            rows = ir.ArrayType(ir.VectorType(byte, 8), 256)
+            table = ir.GlobalVariable(module, rows, "fastmlp_places")
+            table.linkage, table.global_constant = "internal", True
+            table.initializer = ir.Constant(rows, [ir.Constant(rows.element, row) for row in places])
+        row = builder.load(builder.gep(table, [ir.Constant(INT64, 0), eight]))
+        vector = ir.VectorType(INT32, 8)
+        start = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), builder.trunc(first, INT32), ir.Constant(INT32, 0)
+        )
+        start = builder.shuffle_vector(start, ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * 8))
+        pointer = builder.bitcast(_pointer(context, builder, kind, lists, at), vector.as_pointer())
+        _store(builder, builder.add(builder.zext(row, vector), start), pointer, 4)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64, lists, types.int64), codegen
+
+
+@intrinsic
+def count_bits(typingctx, word):
+    """How many bits of a uint64 are set."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def nonzero_bits(typingctx, array, at):
+    """A uint64 whose bit i is set where array.flat[at + i] is not zero, for 64 numbers; NaN is not zero."""
+
+    def codegen(context, builder, signature, args):
+        kind = signature.args[0]
+        _, vector, lanes = _element(kind)
+        _within("64 numbers", context, builder, kind, args[0], args[1], 64)
+        pointer, parts = _pointer(context, builder, kind, *args), []
+        for first in range(0, 64, lanes):
+            place = _vector_at(builder, vector, pointer, ir.Constant(INT64, first))
+            numbers = _load(builder, place, VECTOR_BYTES // lanes)
+            parts.append(builder.fcmp_unordered("!=", numbers, ir.Constant(vector, [0.0] * lanes)))
+        while len(parts) > 1:  # two and two are joined
+            size = 2 * parts[0].type.count
+            both = ir.Constant(ir.VectorType(INT32, size), list(range(size)))
+            parts = [builder.shuffle_vector(a, b, both) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return builder.bitcast(parts[0], INT64)
+
+    return types.uint64(array, types.int64), codegen
 
 
 @intrinsic

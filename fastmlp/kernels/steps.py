@@ -24,6 +24,7 @@ from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
+from .lists import FIRST, GROUP, gather_and_mark, make_lists
 from .simd import atomic_load, atomic_store, view
 from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, wait_for_all
 from .updates import prepare
@@ -41,13 +42,13 @@ def part_of(row, rows, lanes, threads, thread):
 
 
 @inner
-def forward_layer(row, lanes, tiles, numbers, x, y, p, state, training, step, lo, hi):
-    """One layer of the plan for the columns or rows [lo, hi) of y."""
+def forward_layer(row, lanes, tiles, lists, numbers, x, y, p, state, training, step, lo, hi):
+    """One layer of the plan for the columns or rows [lo, hi) of y; lists: of the batch, or NO_LISTS."""
     address = row.forward if training else row.evaluate
     if row.form == LINEAR:
         w = view(p, row.weight, (row.width // lanes, row.inputs, lanes))
         bias = view(p, row.bias, (row.width if row.parameters > 1 else 0,))
-        forms.call_linear(address, x, w, bias, y, tiles, lo, hi)
+        forms.call_linear_forward(address, x, w, bias, y, tiles, lists, lo, hi)
     elif row.form == ELEMENTWISE:
         forms.call_elementwise(address, x, y, numbers, lo, hi)
     elif row.form == RANDOM:
@@ -63,7 +64,7 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
     """dx for the columns or rows [lo, hi) of a layer; never over dy, else no loop is vectorised."""
     if row.form == LINEAR:
         w = view(p, row.weight, (row.width // net.lanes, row.inputs, net.lanes))
-        forms.call_linear(row.backward, dy, w, scratch, dx, net.tiles, lo, hi)
+        forms.call_linear_input(row.backward, dy, w, scratch, dx, net.tiles, lo, hi)
     elif row.form == ELEMENTWISE:
         forms.call_elementwise_backward(row.backward, dy, x if row.keeps_x else y, dx, numbers, lo, hi)
     elif row.form == RANDOM:
@@ -82,7 +83,7 @@ def piece_of(row, rows, first):
 
 
 @inner
-def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scales, step, lo, hi):
+def update_layer(row, net, rule, lists, numbers, x, dy, p, m, v, u, state, piece, scales, step, lo, hi):
     """The gradients of a layer's parameters for its columns [lo, hi), and the optimizer's step with them.
 
     scales: (slots, SCALES). Each thread has its own and calls `scale` once a step for each slot, so that the numbers
@@ -106,8 +107,8 @@ def update_layer(row, net, rule, numbers, x, dy, p, m, v, u, state, piece, scale
         option, scale = prepare(rule, slot, step, scales)
         if row.form == LINEAR and which == 0:
             forms.call_linear_weight(
-                row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, rule.update, option, scale,
-                lo, hi,
+                row.weights, x, dy, p, m, v, u, row.weight, row.inputs, piece, net.tiles, lists, rule.update, option,
+                scale, lo, hi,
             )  # fmt: skip
         elif row.form == LINEAR:
             forms.call_linear_bias(
@@ -178,13 +179,19 @@ def train_steps(
     my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
+    bits, square, lists, none = own.bits[thread], own.square[thread], own.lists[thread], own.none
     all_terms = own.terms[0]
     at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
         undo = atomic_load(gate, UNDO) == step + 1
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
         x0 = view(my_x, 0, (N, plan[0].width_in))
-        forms.call_gather(batches.gather, batches.source, batches.order, start, batches.scale, x0)
+        gather_and_mark(
+            batches.gather, batches.source, batches.order, start, batches.scale, plan[0].inputs, x0, bits
+        )  # fmt: skip
+        if plan[0].form == LINEAR:
+            lo, hi = part_of(plan[0], N, lanes, threads, thread)
+            make_lists(N, plan[0].inputs, (hi - lo) // lanes, True, bits, square, lists)
         targets = view(own.targets, targets_at, (N, T))
         for n in range(N):
             for t in range(T):
@@ -205,9 +212,11 @@ def train_steps(
             while first_row < N:
                 last_row = piece_of(row, N, first_row)
                 if atomic_load(gate, STOP) == 0:
+                    if layer == 0:
+                        lists[FIRST] = first_row // max(lists[GROUP], 1)
                     forward_layer(
-                        row, lanes, net.tiles, net.numbers[layer], x[first_row:last_row], y[first_row:last_row], p,
-                        shared.state, True, step, lo, hi,
+                        row, lanes, net.tiles, lists if layer == 0 else none, net.numbers[layer],
+                        x[first_row:last_row], y[first_row:last_row], p, shared.state, True, step, lo, hi,
                     )  # fmt: skip
                 first_row = last_row
 
@@ -288,7 +297,8 @@ def train_steps(
             if clip.on:
                 m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, at_once, net.numbers[layer], x, dy, p, m, v, u, shared.state, piece, scales, step, lo, hi,
+                row, net, at_once, lists if layer == 0 else none, net.numbers[layer], x, dy, p, m, v, u, shared.state,
+                piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
             if clip.norm < np.inf:

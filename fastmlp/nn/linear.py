@@ -129,7 +129,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None:
         kernels.product(x_array, w.data, y, kernels.tiles(x.dtype), 0, outputs)
     else:
-        kernels.linear_forward(x_array, w.data, kernel_array(bias.data), y, kernels.tiles(x.dtype), 0, outputs)
+        kernels.linear_forward(
+            x_array, w.data, kernel_array(bias.data), y, kernels.tiles(x.dtype), kernels.NO_LISTS, 0, outputs
+        )
     save = {"x": x_array} if weight.requires_grad else {}
     if x.requires_grad:
         save |= {"weight": weight.data, "w": w.data}  # `weight` is kept to notice a change; `w` is used

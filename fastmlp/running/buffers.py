@@ -8,7 +8,8 @@ from .. import kernels
 from ..graph import Array
 from ..kernels import clip as clipping
 from ..kernels import forms, layout
-from ..kernels.linear import PIECE
+from ..kernels.linear import PANEL, PIECE
+from ..kernels.lists import NO_LISTS, lists_size, words
 from ..kernels.threads import GATE_SIZE
 from ..machine import check_memory
 from ..nn import CrossEntropyLoss, Loss, Module
@@ -76,7 +77,11 @@ class Buffers(OfThisProcess):
         self.own_act, self.own_dact = (zeros((ceiling, sizes[name] + guard), dtype) for name in ("own_act", "own_dact"))
         self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
-        self.pieces = zeros((ceiling, PIECE * kernels.TILE_VECTORS * plan.lanes), dtype)
+        self.pieces = zeros((ceiling, PIECE * PANEL * plan.lanes), dtype)
+        inputs = int(plan.rows[0]["inputs"])
+        self.bits = zeros((ceiling, room, words(inputs)), np.uint64)
+        self.squares = zeros((ceiling, 64), np.uint64)
+        self.lists, self.no_lists = zeros((ceiling, lists_size(room, inputs)), np.int32), NO_LISTS
         self.own_targets, self.own_r = zeros((ceiling, room, self.width), np.float64), zeros((ceiling, room), dtype)
         self.terms = zeros((ceiling, 3, room), np.float64)
         self.scales = zeros((ceiling, len(plan.slots), kernels.SCALES), np.float64)
@@ -117,8 +122,10 @@ class Buffers(OfThisProcess):
         changing = (1 + kept) * (sizes["p"] + sizes["own_p"]) + sizes["state"]  # of which two copies are kept
         shared += 2 * (changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None))
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
-        a_row = 8 * (3 + self.width) + plan.dtype.itemsize  # of the loss, and its targets
-        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * plan.room * a_row
+        inputs = int(plan.rows[0]["inputs"])
+        lists = 4 * lists_size(plan.room, inputs)  # of what is not zero in a batch
+        a_row = 8 * (3 + self.width + words(inputs)) + plan.dtype.itemsize  # of the loss, its targets, and bits
+        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * (plan.room * a_row + lists)
 
     def _kept(self) -> set[str]:
         """The arrays that the rule keeps for any of its groups: those there is room for."""

@@ -224,7 +224,8 @@ class Engine(Buffers):
         )  # fmt: skip
         own = layout.Own(
             weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
-            self.pieces, self.own_targets, self.own_r, self.terms, self.scales,
+            self.pieces, self.own_targets, self.own_r, self.terms, self.scales, self.bits, self.squares, self.lists,
+            self.no_lists,
         )  # fmt: skip
         return (
             threads, self.patience, gate, self.net, batches,

@@ -14,6 +14,7 @@ from ..data.features import SCALES, as_kept, checked_scale
 from ..data.frames import rows_of
 from ..graph import Array
 from ..kernels import forms, guard, prediction
+from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle
@@ -163,7 +164,7 @@ class _Snapshot(OfThisProcess):
         watch(verify(self.plan), self.weights)
         self.row_shape = (self.features,)
         self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
-        self.buffers: list[Array] = []
+        self.buffers: list[tuple[Array, Array, Array]] = []
 
     def numbers(self, model: Module) -> tuple[Array, list[Array], list[Array]]:
         """(options, parameters, buffers) in arrays of their own, which a snapshot of a copy of the model can take."""
@@ -183,8 +184,14 @@ class _Snapshot(OfThisProcess):
         All but its numbers is ready, for a call costs as much as the kernel; what the kernel reads lies together.
         """
         row, z = kernels.empty((1, self.features), self.plan.dtype), np.empty((1, self.plan.columns), self.plan.dtype)
-        order, buffer = np.zeros(1, np.int64), kernels.zeros((2 * self.plan.widest,), self.plan.dtype)
-        return row, self._arguments(row, self.factor(dtype), order, 0, 1, buffer, 1, z), z[0]
+        order = np.zeros(1, np.int64)
+        return row, self._arguments(row, self.factor(dtype), order, 0, 1, self._buffers(1), 1, z), z[0]
+
+    def _buffers(self, room: int) -> tuple[Array, Array, Array]:
+        """What `predict_rows` writes to: two layers of so many rows, the bits and the lists of what is not zero."""
+        numbers = kernels.zeros((2 * room * self.plan.widest,), self.plan.dtype)
+        bits = kernels.zeros((room, words(self.features)), np.uint64)
+        return numbers, bits, kernels.zeros((lists_size(room, self.features),), np.int32)
 
     def logits(self, rows: Array, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
@@ -200,12 +207,20 @@ class _Snapshot(OfThisProcess):
         try:
             buffer = self.buffers.pop()
         except IndexError:
-            buffer = kernels.zeros((2 * ROOM * self.plan.widest,), self.plan.dtype)
+            buffer = self._buffers(ROOM)
         prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
         self.buffers.append(buffer)
 
     def _arguments(
-        self, rows: Array, scale: float, order: Array, first: int, last: int, buffer: Array, room: int, z: Array
+        self,
+        rows: Array,
+        scale: float,
+        order: Array,
+        first: int,
+        last: int,
+        buffer: tuple[Array, Array, Array],
+        room: int,
+        z: Array,
     ) -> tuple[Any, ...]:
         """What `predict_rows` takes for the rows [first, last) of `order`."""
         plan, weights = self.plan, self.weights
@@ -213,7 +228,7 @@ class _Snapshot(OfThisProcess):
         gather = forms.address(kernel, "gather", plan.dtype)
         return (
             plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
-            weights.p, weights.own_p[0], weights.state, buffer, room, z,
+            weights.p, weights.own_p[0], weights.state, buffer[0], room, *buffer[1:], NO_LISTS, z,
         )  # fmt: skip
 
 
