@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import inner, kernel
-from .simd import prefetch, view
+from .simd import VECTOR_BYTES, prefetch, view
 from .updates import SCALES
 
 LIFT, REACH = SCALES, SCALES + 1  # rows of the table: the lift; below which |m| no step can leave the range of numbers
@@ -40,25 +40,60 @@ SLACK = 1 + 2.0**-20  # more than the roundings of one step can add to ρ
 def owed_table(scale: Any, lift: Any, options: NDArray[Any], made: int, steps: int) -> NDArray[Any]:
     """(SCALES + 2, steps) float64: column s has what `scale` gives for step s of an epoch, and what `lift` adds to it.
 
-    options: (steps or 1, n), of each step or of all; made: how many steps the parameter had made before.
+    options: (steps or 1, n), of each step or of all; made: how many steps the parameter had made before. lift may be
+    None, as for SGD.
     """
     table, numbers = np.zeros((SCALES + 2, steps)), np.zeros(SCALES)
     for s in range(steps):
         option = options[min(s, len(options) - 1)]
         scale(option, option[0], made + s + 1, numbers)
         table[:SCALES, s] = numbers
-    if steps:
+    if steps and lift is not None:
         lift(options[0], table)
     return table
 
 
 @inner
-def ask_for(p, m, v, start, stride, blocks):
-    """Ask for the cache lines of an input's numbers, `stride` apart from block to block."""
-    for at in range(start, start + blocks * stride, stride):
-        prefetch(p, at)
-        prefetch(m, at)
-        prefetch(v, at)
+def vector(x, lanes):
+    """lanes: as a number that LLVM knows where that is 16, since it takes shorter loops apart and makes no vectors."""
+    return 16 if VECTOR_BYTES == 64 and x.dtype.type(2.0**-200) == 0 else lanes
+
+
+@inner
+def row_of(at, inputs, lanes, lo, hi, i):
+    """(start, end, stride, lanes) of the numbers of input i in the blocks of the columns [lo, hi)."""
+    stride, start = inputs * lanes, at + lo * inputs + i * lanes
+    return start, start + (hi - lo + lanes - 1) // lanes * stride, stride, lanes
+
+
+@inner
+def ask_for(x, row):
+    """Ask for the cache lines of an input's numbers."""
+    start, end, stride, _ = row
+    for at in range(start, end, stride):
+        prefetch(x, at)
+
+
+@inner
+def any_is_not_0(x, row):
+    """Whether one of an input's numbers is not 0."""
+    (start, end, stride, lanes), found = row, False
+    for at in range(start, end, stride):
+        xj = view(x, at, (lanes,))
+        for j in range(vector(x, lanes)):
+            found |= xj[j] != 0
+    return found
+
+
+@inner
+def are_tame(p, m, v, row, reach):
+    """Whether all numbers of an input are finite, and so small that no step makes one that is not."""
+    (start, end, stride, lanes), large, wild = row, p.dtype.type(2.0**100), False
+    for at in range(start, end, stride):
+        pj, mj, vj = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            wild |= not ((abs(pj[j]) < large) & (abs(mj[j]) < reach) & (vj[j] < large))
+    return not wild
 
 
 @inner
@@ -96,155 +131,146 @@ def adam_step(p, m, v, g, scales, h):
 
 
 @inner
-def adam_scales(table, t, beside, zero):
-    """(α, ε̂, factor of AdamW's decay) of step t, of the type of `zero`: cast as `update` casts them."""
-    number = type(zero)
+def adam_scales(table, t, beside, like):
+    """(α, ε̂, factor of AdamW's decay) of step t, cast to the dtype of `like` as `update` casts them."""
+    number = like.dtype.type
     return number(table[0, t]), number(table[1, t]), number(1 - table[2, t] * beside)
 
 
 @inner
-def adam_one(p, m, v, s, decay, h):
+def adam_one(p, m, v, row, s, decay, h):
     """One step; g = 0 + λp."""
-    zero = p.dtype.type(0)
-    for j in range(p.size):
-        p[j], m[j], v[j], _ = adam_step(p[j], m[j], v[j], zero + decay * p[j], s, h)
+    (start, end, stride, lanes), zero = row, p.dtype.type(0)
+    for at in range(start, end, stride):
+        pj, mj, vj = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            pj[j], mj[j], vj[j], _ = adam_step(pj[j], mj[j], vj[j], zero + decay * pj[j], s, h)
 
 
 @inner
-def adam_four_chained(p, m, v, s0, s1, s2, s3, decay, h):
+def adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h):
     """Four steps in registers; g = 0 + λp, so that each waits for the one before."""
-    zero = p.dtype.type(0)
-    for j in range(p.size):
-        pj, mj, vj, _ = adam_step(p[j], m[j], v[j], zero + decay * p[j], s0, h)
-        pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s1, h)
-        pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s2, h)
-        p[j], m[j], v[j], _ = adam_step(pj, mj, vj, zero + decay * pj, s3, h)
+    (start, end, stride, lanes), zero = row, p.dtype.type(0)
+    for at in range(start, end, stride):
+        ps, ms, vs = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            pj, mj, vj, _ = adam_step(ps[j], ms[j], vs[j], zero + decay * ps[j], s0, h)
+            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s1, h)
+            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s2, h)
+            ps[j], ms[j], vs[j], _ = adam_step(pj, mj, vj, zero + decay * pj, s3, h)
 
 
 @inner
-def adam_four(p, m, v, s0, s1, s2, s3, h, least, lift):
+def adam_four(p, m, v, row, s0, s1, s2, s3, h, least, lift):
     """Four steps in registers, with g = 0; whether a later one may change p."""
-    zero, moves = p.dtype.type(0), False
-    for j in range(p.size):
-        pj, mj, vj, step = adam_step(p[j], m[j], v[j], zero, s0, h)
-        pj, mj, vj, step = adam_step(pj, mj, vj, zero, s1, h)
-        pj, mj, vj, step = adam_step(pj, mj, vj, zero, s2, h)
-        pj, mj, vj, step = adam_step(pj, mj, vj, zero, s3, h)
-        p[j], m[j], v[j] = pj, mj, vj
-        moves |= not (((abs(step) + least) * lift <= abs(pj)) | (mj == 0))
+    (start, end, stride, lanes), zero, moves = row, p.dtype.type(0), False
+    for at in range(start, end, stride):
+        ps, ms, vs = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            pj, mj, vj, step = adam_step(ps[j], ms[j], vs[j], zero, s0, h)
+            pj, mj, vj, step = adam_step(pj, mj, vj, zero, s1, h)
+            pj, mj, vj, step = adam_step(pj, mj, vj, zero, s2, h)
+            pj, mj, vj, step = adam_step(pj, mj, vj, zero, s3, h)
+            ps[j], ms[j], vs[j] = pj, mj, vj
+            moves |= not (((abs(step) + least) * lift <= abs(pj)) | (mj == 0))
     return moves
 
 
 @inner
-def adam_chained(p, m, v, start, stride, blocks, lanes, begin, now, table, decay, h):
-    """Steps begin ... now - 1 where each depends on the one before: a block after the other, as chains may overlap."""
-    zero, odd, end = p.dtype.type(0), begin + (now - begin) % 4, start + blocks * stride
-    for t in range(begin, odd):
-        s = adam_scales(table, t, 0.0, zero)
-        for at in range(start, end, stride):
-            adam_one(view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,)), s, decay, h)
-    for t in range(odd, now, 4):
-        s0, s1 = adam_scales(table, t, 0.0, zero), adam_scales(table, t + 1, 0.0, zero)
-        s2, s3 = adam_scales(table, t + 2, 0.0, zero), adam_scales(table, t + 3, 0.0, zero)
-        for at in range(start, end, stride):
-            adam_four_chained(
-                view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,)), s0, s1, s2, s3, decay, h
-            )  # fmt: skip
+def fade(m, v, row, h):
+    """Four steps of m and v alone; whether an m is left. Only the last sum with 0 can change a sign, that of a 0."""
+    (start, end, stride, lanes), (b1, c1, b2, c2), left = row, h, False
+    to_m, to_v = c1 * m.dtype.type(0), c2 * m.dtype.type(0)
+    for at in range(start, end, stride):
+        ms, vs = view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(m, lanes)):
+            mj = b1 * (b1 * (b1 * (b1 * ms[j]))) + to_m
+            vs[j] = b2 * (b2 * (b2 * (b2 * vs[j]))) + to_v
+            ms[j] = mj
+            left |= mj != 0
+    return left
 
 
 @inner
-def adam_free(p, m, v, begin, now, table, beside, tame, h):
-    """Steps begin ... now - 1 with g = 0. tame: p may stop, since all numbers are finite and stay so.
+def fade_v(v, row, h):
+    """Sixteen steps of v alone; whether one is left."""
+    (start, end, stride, lanes), (_, _, b2, c2), left = row, h, False
+    to_v = c2 * v.dtype.type(0)
+    for at in range(start, end, stride):
+        vs = view(v, at, (lanes,))
+        for j in range(vector(v, lanes)):
+            vj = b2 * (b2 * (b2 * (b2 * (b2 * (b2 * (b2 * (b2 * vs[j])))))))
+            vj = b2 * (b2 * (b2 * (b2 * (b2 * (b2 * (b2 * (b2 * vj))))))) + to_v
+            vs[j] = vj
+            left |= vj != 0
+    return left
 
-    One step before all else: it makes zeros of what is flushed, and +0 of a -0 where the rule does.
+
+@inner
+def fade_beside_decay(p, m, v, row, s0, s1, s2, s3, h):
+    """Four steps of AdamW where p has only the decay left. m 0 has the sign of the step, which counts where p is 0."""
+    (start, end, stride, lanes), (b1, c1, b2, c2), zero = row, h, p.dtype.type(0)
+    for at in range(start, end, stride):
+        ps, ms, vs = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            m0 = b1 * ms[j] + c1 * zero
+            m1 = b1 * m0 + c1 * zero
+            m2 = b1 * m1 + c1 * zero
+            m3 = b1 * m2 + c1 * zero
+            p1 = (ps[j] * s0 - m0 * zero) * s1 - m1 * zero
+            ps[j], ms[j] = (p1 * s2 - m2 * zero) * s3 - m3 * zero, m3
+            vs[j] = b2 * (b2 * (b2 * (b2 * vs[j]))) + c2 * zero
+
+
+@inner
+def adam_chained(p, m, v, row, begin, now, table, decay, h):
+    """Steps begin ... now - 1 where each needs the p of the one before; the chains of the blocks overlap."""
+    odd = begin + (now - begin) % 4
+    for t in range(begin, odd):
+        adam_one(p, m, v, row, adam_scales(table, t, 0.0, p), decay, h)
+    for t in range(odd, now, 4):
+        s0, s1 = adam_scales(table, t, 0.0, p), adam_scales(table, t + 1, 0.0, p)
+        s2, s3 = adam_scales(table, t + 2, 0.0, p), adam_scales(table, t + 3, 0.0, p)
+        adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h)
+
+
+@inner
+def adam_free(p, m, v, row, begin, now, table, beside, tame, h):
+    """Steps begin ... now - 1 with g = 0: while p may move, then what is left. An input that is not tame does not stop.
+
+    One step before all else makes zeros of what is flushed, and +0 of a -0 where the rule does: with m = v = 0 nothing
+    but a decay changes after it.
     """
-    one, zero, t = p.dtype.type(1), p.dtype.type(0), begin + 1
-    eps = one / (1 << 23 if p.itemsize == 4 else 1 << 52)
-    tiny = p.dtype.type(2.0**-126 if p.itemsize == 4 else 2.0**-1022)
-    adam_one(p, m, v, adam_scales(table, begin, beside, zero), zero, h)
-    moves = quiet_not(m) or not tame
-    if not moves and beside == 0 and not quiet_not(v):
+    number, t = p.dtype.type, begin + 1
+    one, narrow = number(1), number(2.0**-200) == 0
+    eps, tiny = number(2.0**-23 if narrow else 2.0**-52), number(2.0**-126 if narrow else 2.0**-1022)
+    adam_one(p, m, v, row, adam_scales(table, begin, beside, p), number(0), h)
+    moves = not tame or any_is_not_0(m, row)
+    if not moves and beside == 0 and not any_is_not_0(v, row):
         return
     while (now - t) % 4 > 0:
-        adam_one(p, m, v, adam_scales(table, t, beside, zero), zero, h)
+        adam_one(p, m, v, row, adam_scales(table, t, beside, p), number(0), h)
         t += 1
     while t < now and moves:
-        s0, s1 = adam_scales(table, t, beside, zero), adam_scales(table, t + 1, beside, zero)
-        s2, s3 = adam_scales(table, t + 2, beside, zero), adam_scales(table, t + 3, beside, zero)
-        share = one / s3[1]
-        lift = 8 / eps * p.dtype.type(table[LIFT, t + 3]) * (one + np.sqrt(tiny) * share)
-        moves = adam_four(p, m, v, s0, s1, s2, s3, h, tiny + tiny * share, lift) or not tame
+        s0, s1 = adam_scales(table, t, beside, p), adam_scales(table, t + 1, beside, p)
+        s2, s3 = adam_scales(table, t + 2, beside, p), adam_scales(table, t + 3, beside, p)
+        part = one / s3[1]
+        lift = number(table[LIFT, t + 3] * 8) / eps * (one + np.sqrt(tiny) * part)
+        moves = adam_four(p, m, v, row, s0, s1, s2, s3, h, tiny + tiny * part, lift) or not tame
         t += 4
-    if beside != 0:
-        for k in range(t, now, 4):
-            s0, s1 = adam_scales(table, k, beside, zero), adam_scales(table, k + 1, beside, zero)
-            s2, s3 = adam_scales(table, k + 2, beside, zero), adam_scales(table, k + 3, beside, zero)
-            fade_with_decay(p, m, v, s0[2], s1[2], s2[2], s3[2], h)
-    else:
-        fade(m, v, now - t, h)
-
-
-@inner
-def quiet_not(x):
-    """Whether a number is not 0."""
-    found = False
-    for j in range(x.size):
-        found |= x[j] != 0
-    return found
-
-
-@inner
-def fade_with_decay(p, m, v, s0, s1, s2, s3, h):
-    """Four steps of AdamW where p stands still but for the decay. m * 0 has the sign of the step, for a p of 0."""
-    (b1, c1, b2, _), zero = h, p.dtype.type(0)
-    for j in range(p.size):
-        pj, mj, vj = p[j], m[j], v[j]
-        mj, vj = b1 * mj + c1 * zero, b2 * vj
-        pj = pj * s0 - mj * zero
-        mj, vj = b1 * mj + c1 * zero, b2 * vj
-        pj = pj * s1 - mj * zero
-        mj, vj = b1 * mj + c1 * zero, b2 * vj
-        pj = pj * s2 - mj * zero
-        mj, vj = b1 * mj + c1 * zero, b2 * vj
-        pj = pj * s3 - mj * zero
-        p[j], m[j], v[j] = pj, mj, vj
-
-
-@inner
-def fade(m, v, steps, h):
-    """m ← β₁m + 0,  v ← β₂v  so many times, a multiple of four: while p stands still. No v is -0 after a step."""
-    b1, c1, b2, _ = h
-    term = c1 * m.dtype.type(0)
-    alive = True
-    while steps > 0 and alive:
-        alive = False
-        for j in range(m.size):
-            mj, vj = m[j], v[j]
-            for _ in range(4):
-                mj, vj = b1 * mj + term, b2 * vj
-            m[j], v[j] = mj, vj
-            alive |= mj != 0
-        steps -= 4
-    alive = True
-    while steps > 0 and alive:
-        alive = False
-        for j in range(v.size):
-            vj = v[j]
-            for _ in range(4):
-                vj = b2 * vj
-            v[j] = vj
-            alive |= vj != 0
-        steps -= 4
-
-
-@inner
-def is_tame(p, m, v, reach):
-    """Whether all numbers are finite, and so small that no step makes one that is not."""
-    large = p.dtype.type(2.0**100)
-    wild = False
-    for j in range(p.size):
-        wild |= not ((abs(p[j]) < large) & (abs(m[j]) < reach) & (v[j] < large))
-    return not wild
+    while t < now and beside != 0:
+        s0, s1 = adam_scales(table, t, beside, p), adam_scales(table, t + 1, beside, p)
+        s2, s3 = adam_scales(table, t + 2, beside, p), adam_scales(table, t + 3, beside, p)
+        fade_beside_decay(p, m, v, row, s0[2], s1[2], s2[2], s3[2], h)
+        t += 4
+    left = True
+    while t < now and (left or (now - t) % 16 > 0):
+        left = fade(m, v, row, h)
+        t += 4
+    left = True
+    while t < now and left:
+        left = fade_v(v, row, h)
+        t += 16
 
 
 @inner
@@ -254,22 +280,18 @@ def adam_replay(p, m, v, at, inputs, touched, count, seen, now, table, option, l
     sign = number(-1 if option[6] != 0 else 1)
     h = number(option[1]), sign * number(1 - option[1]), number(option[2]), number(1 - option[2])
     decay, beside = (sign * number(option[4]), 0.0) if coupled else (number(0), option[4])
-    blocks, stride, origin = (hi - lo + lanes - 1) // lanes, inputs * lanes, at + lo * inputs
     for n in range(count):
         i = touched[n]
-        start, begin = origin + i * lanes, seen[i]
+        row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
         if n + 1 < count:
-            ask_for(p, m, v, origin + touched[n + 1] * lanes, stride, blocks)
-        if begin < now and decay != 0:
-            adam_chained(p, m, v, start, stride, blocks, lanes, begin, now, table, decay, h)
-        elif begin < now:
-            for first in range(start, start + blocks * stride, stride):
-                pj, mj, vj = view(p, first, (lanes,)), view(m, first, (lanes,)), view(v, first, (lanes,))
-                tame = is_tame(pj, mj, vj, number(table[REACH, begin]))
-                if tame or not coupled:
-                    adam_free(pj, mj, vj, begin, now, table, beside, tame, h)
-                else:  # 0 p is NaN where p is not finite
-                    adam_chained(p, m, v, first, stride, 1, lanes, begin, now, table, decay, h)
+            ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
+            ask_for(p, ahead), ask_for(m, ahead), ask_for(v, ahead)
+        if begin < now:
+            tame = decay == 0 and are_tame(p, m, v, row, number(table[REACH, begin]))
+            if coupled and not tame:  # 0 p is NaN where p is not finite
+                adam_chained(p, m, v, row, begin, now, table, decay, h)
+            else:
+                adam_free(p, m, v, row, begin, now, table, beside, tame, h)
 
 
 @kernel
