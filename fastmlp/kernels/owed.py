@@ -138,13 +138,14 @@ def adam_scales(table, t, beside, like):
 
 
 @inner
-def adam_one(p, m, v, row, s, decay, h):
-    """One step; g = 0 + λp."""
+def adam_one(p, m, v, row, s, chained, decay, h):
+    """One step; g = 0, or chained 0 + λp."""
     (start, end, stride, lanes), zero = row, p.dtype.type(0)
     for at in range(start, end, stride):
         pj, mj, vj = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
         for j in range(vector(p, lanes)):
-            pj[j], mj[j], vj[j], _ = adam_step(pj[j], mj[j], vj[j], zero + decay * pj[j], s, h)
+            g = zero + decay * pj[j] if chained else zero
+            pj[j], mj[j], vj[j], _ = adam_step(pj[j], mj[j], vj[j], g, s, h)
 
 
 @inner
@@ -227,7 +228,7 @@ def adam_chained(p, m, v, row, begin, now, table, decay, h):
     """Steps begin ... now - 1 where each needs the p of the one before; the chains of the blocks overlap."""
     odd = begin + (now - begin) % 4
     for t in range(begin, odd):
-        adam_one(p, m, v, row, adam_scales(table, t, 0.0, p), decay, h)
+        adam_one(p, m, v, row, adam_scales(table, t, 0.0, p), True, decay, h)
     for t in range(odd, now, 4):
         s0, s1 = adam_scales(table, t, 0.0, p), adam_scales(table, t + 1, 0.0, p)
         s2, s3 = adam_scales(table, t + 2, 0.0, p), adam_scales(table, t + 3, 0.0, p)
@@ -244,12 +245,12 @@ def adam_free(p, m, v, row, begin, now, table, beside, tame, h):
     number, t = p.dtype.type, begin + 1
     one, narrow = number(1), number(2.0**-200) == 0
     eps, tiny = number(2.0**-23 if narrow else 2.0**-52), number(2.0**-126 if narrow else 2.0**-1022)
-    adam_one(p, m, v, row, adam_scales(table, begin, beside, p), number(0), h)
+    adam_one(p, m, v, row, adam_scales(table, begin, beside, p), False, number(0), h)
     moves = not tame or any_is_not_0(m, row)
     if not moves and beside == 0 and not any_is_not_0(v, row):
         return
     while (now - t) % 4 > 0:
-        adam_one(p, m, v, row, adam_scales(table, t, beside, p), number(0), h)
+        adam_one(p, m, v, row, adam_scales(table, t, beside, p), False, number(0), h)
         t += 1
     while t < now and moves:
         s0, s1 = adam_scales(table, t, beside, p), adam_scales(table, t + 1, beside, p)
@@ -304,3 +305,63 @@ def adam_owed(p, m, v, u, at, inputs, touched, count, seen, now, table, option, 
 def adamw_owed(p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi):
     """What `adamw_update` would have done, without amsgrad."""
     adam_replay(p, m, v, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi, False)
+
+
+# ---------------------------------------------------------------- SGD, which has little to do in a step: each is made
+
+
+@inner
+def sgd_first(p, b, row, lr, h, momentum):
+    """A step without momentum, or with momentum the first: b = d."""
+    (start, end, stride, lanes), (mu, _, decay, sign, nesterov), zero = row, h, p.dtype.type(0)
+    rate = sign * lr
+    for at in range(start, end, stride):
+        ps = view(p, at, (lanes,))
+        if momentum:
+            bs = view(b, at, (lanes,))
+            for j in range(vector(p, lanes)):
+                bs[j] = sign * (zero + decay * ps[j])
+        for j in range(vector(p, lanes)):
+            d = zero + decay * ps[j]
+            ps[j] -= rate * (d + mu * d if nesterov else d)
+
+
+@inner
+def sgd_next(p, b, row, lr, h):
+    """A step with momentum; whether a b is left."""
+    (start, end, stride, lanes), (mu, keep, decay, sign, nesterov), zero = row, h, p.dtype.type(0)
+    rate, also, left = sign * lr, sign * mu, False
+    for at in range(start, end, stride):
+        ps, bs = view(p, at, (lanes,)), view(b, at, (lanes,))
+        for j in range(vector(p, lanes)):
+            d = zero + decay * ps[j]
+            bj = mu * bs[j] + keep * d
+            bs[j] = bj
+            ps[j] -= rate * (d + also * bj) if nesterov else lr * bj
+            left |= bj != 0
+    return left
+
+
+@kernel
+def sgd_owed(p, b, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi):
+    """What `sgd_update` would have done. Without decay nothing changes after one step without momentum, or b = 0."""
+    number = p.dtype.type
+    sign, momentum, decays = number(-1 if option[5] != 0 else 1), option[1] != 0, option[3] != 0
+    h = number(option[1]), sign * number(1 - option[2]), sign * number(option[3]), sign, option[4] != 0
+    for n in range(count):
+        i = touched[n]
+        row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
+        if n + 1 < count:
+            ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
+            ask_for(p, ahead)
+            if momentum:
+                ask_for(b, ahead)
+        left, t = True, begin
+        while t < now and left:
+            lr = number(table[0, t])
+            if momentum and table[1, t] == 0:
+                left = sgd_next(p, b, row, lr, h) or decays
+            else:
+                sgd_first(p, b, row, lr, h, momentum)
+                left = momentum or decays
+            t += 1
