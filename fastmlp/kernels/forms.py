@@ -28,8 +28,8 @@ INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.
 TARGETS, LISTS = types.Array(types.float64, 2, "C"), types.Array(types.int32, 1, "C")
 
 # What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
-# dtype; d numbers, t targets (rows, T) and terms (3, rows) in float64, i int64, a and l arrays of int64 and int32, f
-# float64.
+# dtype; d numbers, t targets (rows, T), terms (3, rows) and tables in float64, i int64, a and l arrays of int64 and int32,
+# f float64.
 FORMS: dict[str, str] = {
     "elementwise_forward": "mmdii",
     "elementwise_backward": "mmmdii",
@@ -46,6 +46,8 @@ FORMS: dict[str, str] = {
     "score": "mttdiii",
     "scale": "dfid",
     "rule": "vvvvvdd",
+    "lift": "dt",
+    "owed": "vvvviiaiaitdiii",
     "gather": "aaifm",
     "columns": "mmiii",
 }
@@ -65,6 +67,8 @@ ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
     "score": "z, targets, terms, numbers, columns, lo, hi",
     "scale": "option, lr, t, scale",
     "rule": "p, g, m, v, u, option, scale",
+    "lift": "option, table",
+    "owed": "p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi",
     "gather": "source, order, start, factor, x",
     "columns": "dweights, total, columns, lo, hi",
 }
@@ -248,6 +252,12 @@ def call_scale(typingctx, address, option, lr, t, scale):
 def call_rule(typingctx, address, p, g, m, v, u, option, scale):
     """update(p, g, m, v, u, option, scale)."""
     return _call((p, g, m, v, u, option, scale))
+
+
+@intrinsic
+def call_owed(typingctx, address, p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi):
+    """owed(p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi)."""
+    return _call((p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi))
 
 
 @intrinsic

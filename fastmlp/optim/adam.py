@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import check, kernels
+from ..kernels import owed
 from .base import Group, Optimizer, as_pair
 
 
@@ -21,6 +24,7 @@ class Adam(Optimizer):
     """
 
     scale, update = staticmethod(kernels.adam_scale), staticmethod(kernels.adam_update)
+    owed, lift = staticmethod(owed.adam_owed), staticmethod(owed.adam_lift)
     arrays = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     only_with: ClassVar = {"max_exp_avg_sq": "amsgrad"}
     switches = ("amsgrad", "maximize")
@@ -43,6 +47,15 @@ class Adam(Optimizer):
         super()._check(group)
         check.above(f"{self._name}: eps", group["eps"])
 
+    def _swept_for(self, group: Group) -> str:
+        """The least ε̂ must be a normal number: else the step of a weight without gradient is 0 / 0."""
+        if group["amsgrad"]:
+            return f"{self._name} has amsgrad"
+        least = min(group["eps"], group["eps"] * (1 - group["betas"][1]) ** 0.5)
+        if not all(least > np.finfo(parameter.dtype).tiny for parameter in group["params"]):
+            return f"eps is {group['eps']:.3g}, too small"
+        return ""
+
 
 class AdamW(Adam):
     """p ← p (1 - lr λ), then Adam's step with the gradient as it is: the decay does not pass through m and v.
@@ -52,6 +65,7 @@ class AdamW(Adam):
     """
 
     update = staticmethod(kernels.adamw_update)
+    owed, lift = staticmethod(owed.adamw_owed), staticmethod(owed.adamw_lift)
 
     def __init__(
         self,

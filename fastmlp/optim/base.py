@@ -13,7 +13,7 @@ from ..check import shown
 from ..graph import FLOATS, Array, Parameter, Tensor
 from ..graph.operation import flushed
 from ..kernels import forms, trial
-from .checks import check_declaration, check_form, check_groups, checked_state
+from .checks import check_declaration, check_form, check_groups, checked_state, owes
 
 Group = dict[str, Any]
 Kernel = Callable[..., Any]
@@ -42,6 +42,7 @@ class Optimizer:
     numbers        names in the state of numbers that `scale` carries from step to step -> what they start at
     counts_steps   whether the state holds the number of steps, as "step"
     switches       options that are True or False; a state that lacks one is of before there was it, and has it off
+    owed, lift     kernels that make up for steps without a gradient, of a rule of this package; see `kernels.owed`
     `defaults` holds the options in the order in which the kernels take them, lr first; a pair counts as two numbers.
     A rule that is not of this package is tried before its first step: see `kernels.trial`.
 
@@ -57,6 +58,8 @@ class Optimizer:
     numbers: ClassVar[Mapping[str, float]] = {}
     counts_steps: ClassVar[bool] = True
     switches: ClassVar[tuple[str, ...]] = ()
+    owed: ClassVar[Kernel | None] = None
+    lift: ClassVar[Kernel | None] = None
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor) or not check.listed(params):
@@ -227,6 +230,16 @@ class Optimizer:
             except (TypeError, ValueError):  # set by hand since it was checked
                 raise ValueError(f"{self._name}: {name} of a group is {shown(value)}; it must be a number") from None
         return found
+
+    def why_swept(self, group: Group) -> str:
+        """Why each step must change all weights of a group, in words; "" where `owed` can make up for steps later."""
+        if not self.runs_on_engine() or not owes(type(self)):
+            return f"{self._name} cannot make up for steps"
+        return "the schedule moves the momentum" if self.moves_momentum else self._swept_for(group)
+
+    def _swept_for(self, group: Group) -> str:
+        """As `why_swept`: what the options of a rule with `owed` have to do with it."""
+        return ""
 
     def momentum_place(self) -> int | None:
         """Where `option_numbers` has the momentum that a schedule may move: β₁ of betas, or momentum; None without."""

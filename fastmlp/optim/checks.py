@@ -10,7 +10,7 @@ import numpy as np
 from .. import check, kernels
 from ..check import shown
 from ..graph import Parameter, Tensor
-from ..kernels import forms
+from ..kernels import forms, trial
 
 
 def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool) -> None:
@@ -40,6 +40,15 @@ def check_declaration(kind: Any, defaults: Mapping[str, Any], has_kernels: bool)
     if next(iter(defaults), None) != "lr":
         first = f"begin with {next(iter(defaults))}" if defaults else "are empty"
         raise ValueError(f"{rule}: the options {first}; lr must be the first, the kernels take it as option[0]")
+
+
+def owes(kind: Any) -> bool:
+    """Whether the rule's `owed` is of this package and of its own `scale` and `update`: no class between has others."""
+    place = {
+        what: next(i for i, c in enumerate(kind.__mro__) if what in vars(c)) for what in ("owed", "scale", "update")
+    }
+    first = place["owed"]
+    return kind.owed is not None and trial.of_package(kind.__mro__[first]) and first == min(place.values())
 
 
 def check_groups(rule: str, groups: Any, state: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from .. import check, kernels
+from ..kernels import owed
 from .base import Group, Optimizer
 
 
@@ -18,6 +19,7 @@ class SGD(Optimizer):
     """
 
     scale, update = staticmethod(kernels.sgd_scale), staticmethod(kernels.sgd_update)
+    owed = staticmethod(owed.sgd_owed)
     arrays, counts_steps = ("momentum_buffer",), False
     switches = ("nesterov", "maximize")
     only_with: ClassVar = {"momentum_buffer": "momentum"}
