@@ -17,7 +17,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
-from ..machine import available_cores
+from ..machine import available_cores, thread_limit
 from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
@@ -29,6 +29,7 @@ from .nodes import Nodes
 from .plan import flat_layers, obstacle
 from .predict import SCALES, Predictor
 from .rows import batches, dtype_of
+from .sharing import at_work
 from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
@@ -36,8 +37,8 @@ MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer
 
 
 def ceiling(n_threads: int | str) -> int:
-    """Most threads: what was asked for, and never more than there are cores."""
-    return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
+    """Most threads: what was asked for, "auto" what the environment allows, and never more than there are cores."""
+    return int(min(thread_limit("fit") if isinstance(n_threads, str) else int(n_threads), available_cores()))
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
@@ -213,7 +214,8 @@ class Trainer:
         self.rows = order, sizes
         if self.averaging is not None and done is None:
             self.averaging.begin()
-        mean = self._epoch(order, sizes, on_rows, rates, done, pauses or Pauses(), number)
+        with at_work():
+            mean = self._epoch(order, sizes, on_rows, rates, done, pauses or Pauses(), number)
         if self.averaging is not None:
             self.averaging.end_of_epoch(self.divergence is None)
             self.averaging.show(self.data, order, sizes)
