@@ -27,7 +27,7 @@ from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient
 from .engine import Engine
 from .nodes import Nodes
 from .plan import flat_layers, obstacle
-from .predict import SCALES, Predictor
+from .predict import ROWS_A_THREAD, SCALES, Predictor
 from .rows import batches, dtype_of
 from .sharing import at_work
 from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
@@ -93,6 +93,8 @@ class Trainer:
     `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
     weights: (N,) what each row of `data` counts in the loss; where None, its `sample_weight`.
     `divergence` says what was found where an epoch ended as its numbers left what a float can hold.
+    `unseen` says that nobody else's code, such as a callback, has run since the last look, or can have: the engine then
+    goes on with what it holds, without another look.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Trainer:
         self.runner: Engine | Nodes = self.nodes
         self.way_back, self.divergence = WayBack(), cast("Divergence | None", None)
         self.reason, self.ran_on, self.opened = "", "engine", 0  # the number of the epoch that was opened last
+        self.unseen = False
         self.prepare()
 
     def __enter__(self) -> Trainer:
@@ -149,8 +152,8 @@ class Trainer:
             self.close()
             check_rows("fit", self.data, features_of(self.model))
             check_targets("fit", self.loss, self.data, None)
-        elif self.engine is not None and self.engine.fits() and self.engine.width == self._width():
-            self.engine.refresh()
+        elif self.engine is not None and self.engine.still_fits() and self.engine.width == self._width():
+            self.engine.take_over()
         else:
             self.close()
             self.engine = self._engine()
@@ -236,7 +239,8 @@ class Trainer:
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,
         done: Array | None, pauses: Pauses, number: int,
     ) -> tuple[float, float]:  # fmt: skip
-        self.prepare()
+        if not (self.unseen and self.engine is not None):
+            self.prepare()
         weights, _ = weights_of("fit", self.data, self.weights)
         if weights is not None and not weights[order].any():
             raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
@@ -305,7 +309,7 @@ def outputs(
     """
     order = np.arange(len(data))
     if obstacle(model) is None:
-        predictor = predictor or Predictor(model, ceiling(n_threads))
+        predictor = predictor or Predictor(model, ceiling(n_threads) if len(data) >= 2 * ROWS_A_THREAD else 1)
         batch_size = min(batch_size, max(MOST_OUTPUTS // predictor.columns, 1))
         for start in range(0, len(data), batch_size):
             yield start, predictor.logits(data, order[start : start + batch_size])

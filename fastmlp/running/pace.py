@@ -22,17 +22,18 @@ class Pace:
     has come, or gone. A doubling of the threads must be worth MARGIN of the speed, and a change KEEP.
 
     Every number is tried at first, and the others again after a while: RETRY_SECONDS, and twice as long each time that
-    nothing better was found, but no longer than LONGEST_SECONDS. A trial lasts TRIAL_SECONDS where it is clearly
-    slower, else CONFIRM_SECONDS: beside other processes a core comes and goes in slices of some milliseconds, and a
-    thread that has slept is served first. The first chunk of all on a number of threads may be a single step: it
-    gives an estimate for the length of the next, and is no part of a trial.
+    nothing better was found, and four times that where all were less than HOPELESS of the best, but no longer than
+    LONGEST_SECONDS. A trial lasts TRIAL_SECONDS where it is clearly slower, half of that where it is hopeless, else
+    CONFIRM_SECONDS: beside other processes a core comes and goes in slices of some milliseconds, and a thread that has
+    slept is served first. The first chunk of all on a number of threads may be a single step: it gives an estimate for
+    the length of the next, and is no part of a trial.
 
     limit  the most threads now, for trainings that share the cores; None for `ceiling` alone
     kind   what a step is made of: what a Pace has learnt of it, the next one of this process with that kind begins with
     """
 
     RETRY_SECONDS, LONGEST_SECONDS, TRIAL_SECONDS, CONFIRM_SECONDS = 0.3, 2.0, 0.03, 0.15
-    FADE_SECONDS, BLOCK_SECONDS, MARGIN, KEEP, WORSE = 0.25, 0.04, 0.04, 0.015, 0.85
+    FADE_SECONDS, BLOCK_SECONDS, MARGIN, KEEP, WORSE, HOPELESS = 0.25, 0.04, 0.04, 0.015, 0.85, 0.5
 
     def __init__(self, ceiling: int, limit: Callable[[], float] | None = None, kind: Hashable = None) -> None:
         self.counts = sorted({ceiling, *(1 << k for k in range(ceiling.bit_length()))} & set(range(1, ceiling + 1)))
@@ -90,20 +91,25 @@ class Pace:
     def _ran_on_trial(self, threads: int, steps: int, seconds: float, now: float) -> None:
         """Go on with a trial; the last one of a round says when the next round is due."""
         first = self.sums[threads][1] < 1e-3  # nothing but an estimate is known
-        self.trial = _plus(self.trial, steps, seconds)
-        if self.trial[1] < self.TRIAL_SECONDS:
-            return
-        others = [self._worth(count) for count in self._allowed() if count != threads and count in self.sums]
+        self.trial = steps, seconds = _plus(self.trial, steps, seconds)
+        rivals = [self._worth(count) for count in self._allowed() if count != threads and count in self.sums]
+        known, rival = self.sums[threads], max(rivals, default=0.0)
         self.sums[threads] = self.trial
-        better = self._worth(threads) >= self.WORSE * max(others, default=0.0)
-        if better and not first and self.trial[1] < self.CONFIRM_SECONDS:
+        worth = self._worth(threads)
+        hopeless = worth < self.HOPELESS * rival
+        if seconds < self.TRIAL_SECONDS * (0.5 if hopeless else 1):
+            self.sums[threads] = known
+            return
+        if worth >= self.WORSE * rival and not first and seconds < self.CONFIRM_SECONDS:
             return
         self.queue.remove(threads)
         self.trial = 0.0, 0.0
         if not any(count in self._allowed() for count in self.queue):
             best = self.best()
-            found = first or best != self.chosen
-            self.wait = self.RETRY_SECONDS if found else min(2 * self.wait, self.LONGEST_SECONDS)
+            wait = self.RETRY_SECONDS if first or best != self.chosen else 2 * self.wait
+            others = [self._worth(count) for count in self._allowed() if count != best and count in self.sums]
+            close = max(others, default=0.0) >= self.HOPELESS * self._worth(best)
+            self.wait = min(wait if close else 4 * wait, self.LONGEST_SECONDS)
             self.chosen, self.tried_at = best, now
 
     def _allowed(self) -> list[int]:
