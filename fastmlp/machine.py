@@ -11,6 +11,8 @@ from pathlib import Path
 OWN_GROUPS = Path("/proc/self/cgroup")  # a line for each hierarchy: "number:controllers:path"
 GROUPS = Path("/sys/fs/cgroup")
 WORTH_ASKING = 1 << 26  # bytes; fewer are had in one piece or with the next error
+OURS = "FASTMLP_NUM_THREADS"
+OTHERS = "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"
 
 
 def available_cores() -> int:
@@ -27,6 +29,29 @@ def available_cores() -> int:
         if quota > 0 and period > 0:
             cores = min(cores, math.ceil(quota / period))
     return max(cores, 1)
+
+
+def thread_limit(caller: str) -> float:
+    """The most threads that the environment asks for: FASTMLP_NUM_THREADS, else the least of OTHERS; without, inf.
+
+    It is read at each call. Of OMP_NUM_THREADS "4,2", a number for each level of nesting, the first counts, as OpenMP
+    has it. What is empty does not count, nor what is no number above 0 in another library's variable.
+    Who runs trainings side by side sets these. joblib 1.6 sets both, and those of OpenBLAS, MKL, BLIS and NumExpr, to
+    cores // workers in the workers of loky, where the user has not, and none with its threads or multiprocessing; in
+    the workers of dask (distributed 2026.8) OMP_NUM_THREADS is 1, as MKL's and OpenBLAS's.
+    Error: ValueError for FASTMLP_NUM_THREADS that is no whole number above 0.
+    """
+    if ours := os.environ.get(OURS, "").strip():
+        if not (limit := _count(ours)):
+            raise ValueError(f"{caller}: {OURS} is {ours!r}; it must be a whole number of at least 1")
+        return limit
+    found = [_count(os.environ.get(name, "").split(",")[0].strip()) for name in OTHERS]
+    return min((count for count in found if count), default=math.inf)
+
+
+def _count(text: str) -> int:
+    """The number that a text is; 0 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def available_memory() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -146,7 +147,7 @@ class Loss(Module):
         "none", which leaves nothing to train by.
         """
         if trial.of_package(type(self)):
-            type(self)(**{name: getattr(self, name) for name in inspect.signature(type(self)).parameters})
+            type(self)(**{name: getattr(self, name) for name in _options_of(type(self))})
         if self.reduction == "none":
             what = "a loss for each row; it must be 'mean' or 'sum'"
             raise ValueError(f"{type(self).__name__}: reduction is 'none', {what} to train by")
@@ -298,3 +299,9 @@ class Loss(Module):
             classes=self._classes_given(targets), reduction=self.reduction, sample_weight=sample_weight,
             masses=self.masses,
         )  # fmt: skip
+
+
+@lru_cache
+def _options_of(kind: type[Loss]) -> tuple[str, ...]:
+    """The names of what a loss of the package is made with."""
+    return tuple(inspect.signature(kind).parameters)

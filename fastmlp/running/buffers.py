@@ -18,6 +18,7 @@ from .averaging import Averaging
 from .clip import Clip
 from .pace import Pace, patience
 from .plan import OfThisProcess, Plan, Weights, obstacle
+from .sharing import cores_each
 from .team import Team
 from .trust import made_for
 from .verify import verify, watch
@@ -50,8 +51,10 @@ class Buffers(OfThisProcess):
             raise ValueError(f"Engine: {reason}")
         self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
         self.averaging = averaging if averaging is not None and averaging.by_steps else None
-        self.pace, self.chunk_steps, self.loss = pace or Pace(ceiling), chunk_steps, loss or CrossEntropyLoss()
+        self.chunk_steps, self.loss = chunk_steps, loss or CrossEntropyLoss()
         self.plan = plan = Plan(model, features, room)
+        layers = (tuple(plan.rows[what].tolist()) for what in ("forward", "inputs", "width"))
+        self.pace = pace or Pace(ceiling, cores_each, (type(optimizer), type(self.loss), room, plan.dtype, *layers))
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
         self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
         self.row_weights = row_weights

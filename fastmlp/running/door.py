@@ -17,7 +17,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, Tensor, no_grad
-from ..machine import available_cores
+from ..machine import available_cores, thread_limit
 from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
@@ -27,8 +27,9 @@ from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient
 from .engine import Engine
 from .nodes import Nodes
 from .plan import flat_layers, obstacle
-from .predict import SCALES, Predictor
+from .predict import ROWS_A_THREAD, SCALES, Predictor
 from .rows import batches, dtype_of
+from .sharing import at_work
 from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
@@ -36,8 +37,8 @@ MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer
 
 
 def ceiling(n_threads: int | str) -> int:
-    """Most threads: what was asked for, and never more than there are cores."""
-    return available_cores() if isinstance(n_threads, str) else min(int(n_threads), available_cores())
+    """Most threads: what was asked for, "auto" what the environment allows, and never more than there are cores."""
+    return int(min(thread_limit("fit") if isinstance(n_threads, str) else int(n_threads), available_cores()))
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
@@ -92,6 +93,8 @@ class Trainer:
     `ran_on` says what ran last, or will first: "engine" or "graph". `say` gets a line where the graph runs, and why.
     weights: (N,) what each row of `data` counts in the loss; where None, its `sample_weight`.
     `divergence` says what was found where an epoch ended as its numbers left what a float can hold.
+    `unseen` says that nobody else's code, such as a callback, has run since the last look, or can have: the engine then
+    goes on with what it holds, without another look.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Trainer:
         self.runner: Engine | Nodes = self.nodes
         self.way_back, self.divergence = WayBack(), cast("Divergence | None", None)
         self.reason, self.ran_on, self.opened = "", "engine", 0  # the number of the epoch that was opened last
+        self.unseen = False
         self.prepare()
 
     def __enter__(self) -> Trainer:
@@ -148,8 +152,8 @@ class Trainer:
             self.close()
             check_rows("fit", self.data, features_of(self.model))
             check_targets("fit", self.loss, self.data, None)
-        elif self.engine is not None and self.engine.fits() and self.engine.width == self._width():
-            self.engine.refresh()
+        elif self.engine is not None and self.engine.still_fits() and self.engine.width == self._width():
+            self.engine.take_over()
         else:
             self.close()
             self.engine = self._engine()
@@ -213,7 +217,8 @@ class Trainer:
         self.rows = order, sizes
         if self.averaging is not None and done is None:
             self.averaging.begin()
-        mean = self._epoch(order, sizes, on_rows, rates, done, pauses or Pauses(), number)
+        with at_work():
+            mean = self._epoch(order, sizes, on_rows, rates, done, pauses or Pauses(), number)
         if self.averaging is not None:
             self.averaging.end_of_epoch(self.divergence is None)
             self.averaging.show(self.data, order, sizes)
@@ -234,7 +239,8 @@ class Trainer:
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,
         done: Array | None, pauses: Pauses, number: int,
     ) -> tuple[float, float]:  # fmt: skip
-        self.prepare()
+        if not (self.unseen and self.engine is not None):
+            self.prepare()
         weights, _ = weights_of("fit", self.data, self.weights)
         if weights is not None and not weights[order].any():
             raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
@@ -303,7 +309,7 @@ def outputs(
     """
     order = np.arange(len(data))
     if obstacle(model) is None:
-        predictor = predictor or Predictor(model, ceiling(n_threads))
+        predictor = predictor or Predictor(model, ceiling(n_threads) if len(data) >= 2 * ROWS_A_THREAD else 1)
         batch_size = min(batch_size, max(MOST_OUTPUTS // predictor.columns, 1))
         for start in range(0, len(data), batch_size):
             yield start, predictor.logits(data, order[start : start + batch_size])

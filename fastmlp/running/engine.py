@@ -56,7 +56,11 @@ class Engine(Buffers):
 
         An option that makes the rule keep one more array needs another engine.
         """
-        same = obstacle(self.model, self.optimizer) is None and self.plan.fits(self.model)
+        return obstacle(self.model, self.optimizer) is None and self.still_fits()
+
+    def still_fits(self) -> bool:
+        """The same, where `obstacle` has named none."""
+        same = self.plan.fits(self.model)
         return same and self.made_for == made_for(self.optimizer, self.loss, self.width) and self._kept() <= self.kept
 
     def __enter__(self) -> Engine:
@@ -86,6 +90,10 @@ class Engine(Buffers):
         self.optimizer.check()
         if not self.fits():
             raise ValueError("Engine: the model or the optimizer is not what the engine was made from; make another")
+        self.take_over()
+
+    def take_over(self) -> None:
+        """`refresh`, where optimizer and model are checked."""
         self.weights.read()
         for slot, flat, array in self._averages():
             put(flat, slot, array)

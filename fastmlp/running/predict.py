@@ -15,10 +15,11 @@ from ..data.frames import rows_of
 from ..graph import Array
 from ..kernels import forms, guard, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
-from ..machine import available_cores
+from ..machine import available_cores, thread_limit
 from ..nn import Module, features_of
 from .plan import OfThisProcess, Plan, Weights, obstacle
 from .rows import source_of
+from .sharing import at_work, cores_each
 from .team import side_by_side
 from .trust import check_rows
 from .verify import verify, watch
@@ -54,7 +55,7 @@ class Predictor:
         self.model, self.scale = model, None if scale is None else checked_scale(scale, np.float32, "Predictor")
         self._snapshot = _Snapshot(model, self.scale)
         if isinstance(n_threads, str) and n_threads == "auto":
-            n_threads = available_cores()
+            n_threads = int(min(thread_limit("Predictor"), available_cores()))
         check.whole("Predictor: n_threads", n_threads, 1, ", or 'auto'")
         self.threads = int(n_threads)
         self._begun = self._done = 0  # calls of `refresh`: how many have begun, and whose snapshot is in place
@@ -196,9 +197,10 @@ class _Snapshot(OfThisProcess):
     def logits(self, rows: Array, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
         z = np.empty((len(order), self.plan.columns), self.plan.dtype)
-        threads = max(1, min(most_threads, len(order) // ROWS_A_THREAD))
-        cuts = [len(order) * thread // threads for thread in range(threads + 1)]
-        side_by_side(self._fill, [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)])
+        with at_work():
+            threads = int(max(1, min(most_threads, len(order) // ROWS_A_THREAD, cores_each())))
+            cuts = [len(order) * thread // threads for thread in range(threads + 1)]
+            side_by_side(self._fill, [(rows, scale, order, cuts[t], cuts[t + 1], z) for t in range(threads)])
         guard.look()
         return z
 

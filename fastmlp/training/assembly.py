@@ -9,7 +9,7 @@ from typing import Any
 from .. import kernels
 from ..check import listed, shown, whole
 from ..data import Dataset
-from ..machine import available_memory
+from ..machine import WORTH_ASKING, available_memory
 from ..nn import Layer, Loss, Module
 from ..optim import Adam, Average, Optimizer, Rates, Schedule
 from ..optim.averaging import checked_average
@@ -84,7 +84,7 @@ def assembled(
     given = data, validation, class_weight
     data, line = fitting.as_taken("fit", loss, data)
     data.check_range("fit: data", dtype_of(model))
-    if data.features.nbytes > available_memory() // 2:
+    if data.features.nbytes > WORTH_ASKING and data.features.nbytes > available_memory() // 2:
         data.expect_shuffled_reads()
     rows, held_out = hold_out(data, validation, seed)
     if isinstance(validation, Dataset):

@@ -9,6 +9,7 @@ import numpy as np
 from ..check import shown, takes, whole
 from ..data import Dataset
 from ..graph import Array
+from ..machine import thread_limit
 from ..nn import LOSSES, Loss, Module
 from ..running import door
 
@@ -84,6 +85,8 @@ def check_model_and_data(caller: str, model: Any, data: Any) -> None:
 
 
 def check_threads(caller: str, n_threads: Any) -> None:
-    """A whole number of at least 1, or "auto"."""
-    if not (isinstance(n_threads, str) and n_threads == "auto"):
+    """A whole number of at least 1, or "auto", which the environment may limit."""
+    if isinstance(n_threads, str) and n_threads == "auto":
+        thread_limit(caller)
+    else:
         whole(f"{caller}: n_threads", n_threads, 1, " or 'auto'")

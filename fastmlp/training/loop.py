@@ -117,6 +117,7 @@ class Loop(door.Pauses):
                     self.weights, self.clip, self.averaging,
                 )
             )  # fmt: skip
+            self.trainer.unseen = not self.callbacks and self.rates.schedule is None and self.rule is None
             for callback in self.callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(self.loss)
