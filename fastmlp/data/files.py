@@ -92,7 +92,7 @@ def _pair(
     """
     (x, of_x), (y, of_y) = train
     x, _, t, reach = checked(x, y, None, beside.kind, "load", of_x, of_y)
-    factor = checked_scale(scale, x.dtype, "load")
+    factor = checked_scale(scale, x, "load")
     if scale is None and not pixels:
         warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
     weights = [
