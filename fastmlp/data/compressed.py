@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..machine import WORTH_ASKING, check_memory
 from .features import as_kept
 from .sparse import Sparse, blocks, locked
 
@@ -31,21 +32,25 @@ def sparse_rows(x: Any, what: str) -> Sparse:
         return x
     if len(x.shape) != 2:
         raise ValueError(f"{what} has the shape {x.shape}; sparse features must be (N, D)")
-    n, d = (int(length) for length in x.shape)
+    if x.format not in ("csr", "csc"):  # others have no such arrays; their own class knows the way
+        x = x.tocsr()
+    indptr, indices, values = (np.asarray(array) for array in (x.indptr, x.indices, x.data))
+    return from_arrays(indptr, indices, values, x.shape, x.format, what)
+
+
+def from_arrays(indptr: Array, indices: Array, values: Array, shape: tuple[int, int], form: str, what: str) -> Sparse:
+    """`Sparse` of the arrays of compressed rows, form "csr", or columns, "csc". Errors as `sparse_rows`."""
+    n, d = (int(length) for length in shape)
     if not n or not d:
         raise ValueError(f"{what} has the shape {(n, d)}; it must not be empty")
     if d >= 2**31:
         raise ValueError(f"{what} has {d} columns; sparse features have fewer than 2**31")
-    if x.format not in ("csr", "csc"):  # others have no such arrays; their own class knows the way
-        x = x.tocsr()
-    indptr, indices, values = (np.asarray(array) for array in (x.indptr, x.indices, x.data))
-    lines, across, word = (n, d, "row") if x.format == "csr" else (d, n, "column")
+    lines, across, word = (n, d, "row") if form == "csr" else (d, n, "column")
     _check(indptr, indices, values, lines, word, what)
     given = values.dtype.newbyteorder("=")
     kept = as_kept(values[:0], what).dtype  # refuses types that are no numbers
     kept = np.dtype(np.float32) if kept == np.uint8 else kept
-    native = kept if given.itemsize > 8 else given  # wider than any kernel reads
-    indptr, values = np.require(indptr, np.int64, ["C", "A"]), np.require(values, native, ["C", "A"])
+    indptr, values = np.require(indptr, np.int64, ["C", "A"]), np.require(values, given, ["C", "A"])
     indices = np.require(indices, indices.dtype.newbyteorder("="), ["C", "A"])
     ascend, bad = kernels.look_at_rows(indptr, indices, across)
     if bad >= 0:
@@ -59,8 +64,8 @@ def sparse_rows(x: Any, what: str) -> Sparse:
         indptr, values = indptr.copy(), values[: indptr[-1]]
     if not ascend:
         indptr, indices, values = _in_order(indptr, indices, values, d)
-    indptr, indices, values = _without_zeros(indptr, indices, values)
-    return Sparse(locked(indptr), locked(indices), values.astype(kept, copy=False), (n, d), given)
+    indptr, indices, values = _without_zeros(indptr, indices, values.astype(kept, copy=False))
+    return Sparse(locked(indptr), locked(indices), values, (n, d), given)
 
 
 def _check(indptr: Array, indices: Array, values: Array, lines: int, word: str, what: str) -> None:
@@ -82,11 +87,15 @@ def _check(indptr: Array, indices: Array, values: Array, lines: int, word: str, 
 
 def _turned(indptr: Array, indices: Array, values: Array, rows: int) -> tuple[Array, Array, Array]:
     """Compressed columns as compressed rows; values that share a place stay in their order."""
+    if (size := 8 * (rows + 1)) >= WORTH_ASKING:
+        check_memory(f"Dataset: the beginnings of {rows} sparse rows", size)
     count, begins = int(indptr[-1]), np.zeros(rows + 1, np.int64)
-    turned, moved = np.empty(count, np.int32), np.empty(count, values.dtype)
-    bits = np.dtype(f"u{values.itemsize}")  # the kernel moves them, whatever they are
-    kernels.turn(indptr, indices, values.view(bits), begins, turned, moved.view(bits))
-    return begins, turned, moved
+    wide = values.itemsize > 8  # than any number of a kernel: their places are moved then
+    given = np.arange(count) if wide else values
+    turned, moved = np.empty(count, np.int32), np.empty(count, given.dtype)
+    bits = np.dtype(f"u{given.itemsize}")  # the kernel moves them, whatever they are
+    kernels.turn(indptr, indices, given.view(bits), begins, turned, moved.view(bits))
+    return begins, turned, values[moved] if wide else moved
 
 
 def _in_order(indptr: Array, indices: Array, values: Array, columns: int) -> tuple[Array, Array, Array]:
