@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from .. import check
 from .compressed import from_arrays
-from .dataset import Dataset
+from .dataset import Dataset, checked
 from .files import read_arrays
 from .idx import opened
 from .sparse import Sparse
@@ -95,7 +95,9 @@ def load_svmlight_file(
         columns = columns - 1
     shape = len(y), int(n_features)
     rows = from_arrays(np.frombuffer(indptr, np.int64), columns, numbers, shape, "csr", f"{_DOOR}: {file}")
-    return Dataset(rows, y.astype(np.int64) if whole else y, classes, name=file.name.split(".")[0], kind=kind)
+    y = y.astype(np.int64) if whole else y
+    x, _, found, reach = checked(rows, y, classes, kind, _DOOR, str(file), f"{file}, its targets,")
+    return Dataset._of(x, found, file.name.split(".")[0], 1.0, reach)
 
 
 def _read(line: bytes, first: int, last: int) -> tuple[bytes, tuple[list[int], list[float]]]:
