@@ -31,11 +31,13 @@ ELSEWHERE = {
     "nadam_scale": "test_kernels_rules.py::test_nadam_scale",
     "rmsprop_scale": "test_kernels_rules.py::test_rmsprop_scale",
     "nll_loss_forward": "test_kernels_losses.py::test_nll_loss",
+    "look_at_rows": "test_sparse.py::test_turn_and_look",
     "move_average": "test_average.py::test_the_kernel_goes_a_part_of_the_way",
     "pack": "test_kernels_products.py::test_pack_and_unpack",
     "restore_denormals": "test_simd.py::test_the_control_word_comes_back",
     "row_squares": "test_clip.py::test_squares_and_their_norm_are_added_in_order_and_in_float64",
     "sgd_scale": "test_kernels_rules.py::test_sgd_scale",
     "total_norm": "test_clip.py::test_squares_and_their_norm_are_added_in_order_and_in_float64",
+    "turn": "test_sparse.py::test_turn_and_look",
     "unpack": "test_kernels_products.py::test_pack_and_unpack",
 }

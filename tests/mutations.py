@@ -273,6 +273,18 @@ def _npz(save: Callable[..., None]) -> bytes:
     return out.getvalue()
 
 
+def _sparse_npz() -> bytes:
+    """As scipy.sparse.save_npz writes it."""
+    out = io.BytesIO()
+    arrays = {"indptr": [0, 2, 2, 5], "indices": np.array([1, 4, 0, 2, 5], np.int32), "data": np.arange(5) / 3}
+    np.savez_compressed(out, **arrays, shape=[3, 6], format=b"csr")
+    return out.getvalue()
+
+
+def _svm() -> bytes:
+    return b"".join(b"%d %d:%f %d:1e-%d # %d\n" % (n % 3, n % 4, n / 7, 4 + n % 2, n, n) for n in range(20))
+
+
 def _model() -> fm.nn.MLP:
     fm.manual_seed(0)
     return fm.nn.MLP(5, (7,), 3, norm="batch", dropout=0.1)
@@ -299,6 +311,18 @@ def _open_npz(path: Path) -> None:
             assert part.features.flags.c_contiguous
             assert len(part.targets) == len(part.features)
             repr(part)
+
+
+def _open_sparse(path: Path) -> None:
+    """What comes of it goes through the kernels, by raw addresses."""
+    rows = fm.data.read_sparse_npz(path)
+    if rows.shape[1] < 10**6 > len(rows):
+        rows[::2].toarray()
+        repr(rows)
+
+
+def _open_svm(path: Path) -> None:
+    fm.data.load_svmlight_file(path, n_features=6, zero_based=True)[:1].rows.toarray()
 
 
 def _open_weights(path: Path) -> None:
@@ -384,6 +408,8 @@ KINDS: dict[str, Kind] = {
     "idx.gz": Kind(_idx_gz, (packed(idx_header), *map(packed, ANY)), fm.data.read_idx, FILE, _gunzipped),
     "npz": Kind(lambda: _npz(np.savez), (npz_entry,), _open_npz, FILE, _unzipped),
     "npz compressed": Kind(lambda: _npz(np.savez_compressed), (npz_entry,), _open_npz, FILE, _unzipped),
+    "sparse npz": Kind(_sparse_npz, (npz_entry,), _open_sparse, FILE, _unzipped),
+    "svmlight": Kind(_svm, (word, number), _open_svm, FILE, _gunzipped),
     "safetensors": Kind(lambda: _run()["model.safetensors"], (tensors_header,), _open_weights, (*FILE, RuntimeError)),
     "history.csv": Kind(lambda: _run()["history.csv"], (csv_cell,), _run_door("history.csv"), FILE),
     "config.json": Kind(lambda: _run()["config.json"], (json_tree,), _run_door("config.json"), FILE),

@@ -45,7 +45,13 @@ def test_mutants_are_many_and_the_same_each_time(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_doors_documented_errors_are_those_that_are_looked_for(kind):
     """FileNotFoundError, ValueError and MemoryError are said in the docstrings; RuntimeError by `load` alone."""
-    doors = {"idx": fm.data.read_idx, "npz": fm.data.load, "safetensors": fm.load}
+    doors = {
+        "sparse": fm.data.read_sparse_npz,
+        "svm": fm.data.load_svmlight_file,
+        "idx": fm.data.read_idx,
+        "npz": fm.data.load,
+        "safetensors": fm.load,
+    }
     door = next((door for start, door in doors.items() if kind.startswith(start)), fm.read_run)
     for error in KINDS[kind].refusals:
         assert error is MemoryError or error.__name__ in inspect.getdoc(door)

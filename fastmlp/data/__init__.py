@@ -2,12 +2,16 @@
 
 train, test = mnist()                      the copy in the source tree
 train, test = load("folder/or/file.npz")   IDX files of any such set, or arrays
-dataset = Dataset(features, targets)       arrays in memory, frames of pandas and polars
+dataset = load_svmlight_file("file.svm", n_features=9, zero_based=False)
+rows = read_sparse_npz("file.npz")         what scipy.sparse.save_npz has written, for Dataset(rows, targets)
+dataset = Dataset(features, targets)       arrays in memory, frames of pandas and polars, sparse matrices of SciPy
 """
 
 from . import images as images
 from .dataset import Dataset
 from .files import load, mnist
 from .idx import read_idx
+from .sparse import Sparse
+from .sparse_files import load_svmlight_file, read_sparse_npz
 
-__all__ = ["Dataset", "load", "mnist", "read_idx"]
+__all__ = ["Dataset", "Sparse", "load", "load_svmlight_file", "mnist", "read_idx", "read_sparse_npz"]

@@ -17,9 +17,11 @@ from numpy.typing import ArrayLike
 from .. import check
 from ..kernels.shuffle import permutation
 from ..machine import WORTH_ASKING, check_memory
-from .features import SCALES, advice, as_kept, check_range, checked_scale, reach, warn_of_small_bytes
+from .compressed import is_sparse, sparse_rows
+from .features import advice, as_kept, check_range, checked_scale, reach, usual_scale, warn_of_small_bytes
 from .frames import rows_of, targets_of, weight_of
 from .mapped import read_in_no_order, rows_at
+from .sparse import Sparse
 from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
@@ -28,7 +30,8 @@ class Dataset:
 
     features: (N, ...) uint8, float32 or float64. An array is kept, not copied, unless it is not C-contiguous,
     not aligned or not in native byte order. bool, float16 and integers of up to 16 bits are converted to float32, wider
-    integers to float64. Floats must be finite: they are read once, here, piece by piece.
+    integers to float64. Floats must be finite: they are read once, here, piece by piece. A sparse matrix or array of
+    SciPy, (N, D), is kept as what is not 0 in it, `Sparse`, and counts as the dense array that its toarray() would be.
     targets: kept as a copy. What they are, `kind`, follows from their type where it is None:
         "classes"  (N,) integers, booleans or strings: `targets` is (N,) int64, numbers into `classes_`, the values.
                    Integers whose smallest is 0 are classes 0 .. largest; of all others the distinct values are the
@@ -49,7 +52,7 @@ class Dataset:
     Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is no number and no array.
     """
 
-    features: np.ndarray
+    features: Any  # an array, or Sparse
     targets: np.ndarray
     kind: str
     classes: int
@@ -81,7 +84,7 @@ class Dataset:
             features, given, classes, kind, "Dataset", "features", of_y
         )
         self._take(found)
-        self.name, self.scale = name, checked_scale(scale, self.features.dtype, "Dataset")
+        self.name, self.scale = name, checked_scale(scale, self.features, "Dataset")
         self.sample_weight = weight_of(sample_weight, len(self), "Dataset")
         if scale is None:
             warn_of_small_bytes(self.features, "Dataset: features", stacklevel=2)
@@ -89,7 +92,7 @@ class Dataset:
     @classmethod
     def _of(
         cls,
-        features: np.ndarray,
+        features: Any,
         targets: Targets,
         name: str | None,
         scale: float,
@@ -110,7 +113,7 @@ class Dataset:
     def _targets(self) -> Targets:
         return Targets(self.targets, self.kind, self.classes, self._class_values, self.target_names)
 
-    def _with(self, features: np.ndarray, targets: Targets, sample_weight: np.ndarray | None) -> Dataset:
+    def _with(self, features: Any, targets: Targets, sample_weight: np.ndarray | None) -> Dataset:
         """Rows of this data set, or all of them with other targets."""
         return Dataset._of(features, targets, self.name, self.scale, self._reach, sample_weight, self.feature_names)
 
@@ -175,14 +178,16 @@ class Dataset:
         return self._with(self.features, found, self.sample_weight)
 
     @property
-    def rows(self) -> np.ndarray:
-        """The features as (N, D), a view."""
+    def rows(self) -> Any:
+        """The features as (N, D), a view; sparse ones as they are."""
+        if isinstance(self.features, Sparse):
+            return self.features
         return self.features.reshape(len(self), self.n_features)
 
     @property
     def n_features(self) -> int:
         """D, the number of features in a row."""
-        return self.features.size // len(self)
+        return int(self.features.size) // len(self)
 
     def advice(self) -> str:
         """A line for a person where features, times `scale`, are far from 1 in size; else an empty text."""
@@ -219,7 +224,8 @@ class Dataset:
         Else it reads ahead of each row, 128 KB or so: what makes room for those pages in a memory that is too small
         would be read again soon.
         """
-        read_in_no_order(self.features)
+        if not isinstance(self.features, Sparse):
+            read_in_no_order(self.features)
 
     def __len__(self) -> int:
         """N, the number of rows."""
@@ -232,8 +238,9 @@ class Dataset:
         if self._class_values is not None:
             what += f" {in_words(self._class_values, 3)}"
         what += ", weighted" * (self.sample_weight is not None)
-        scale = "" if self.scale == SCALES.get(x.dtype, 1.0) else f" times {self.scale:g}"
-        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}{scale}, {what})"
+        scale = "" if self.scale == usual_scale(x) else f" times {self.scale:g}"
+        sparse = f" sparse, {x.filled()}" if isinstance(x, Sparse) else ""
+        return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}{sparse}{scale}, {what})"
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> tuple[np.ndarray, Any]: ...
@@ -242,7 +249,8 @@ class Dataset:
     def __getitem__(self, index: Any) -> Dataset | tuple[np.ndarray, Any]:
         """Return `(features, target)` of one row, or the Dataset of a slice, of row numbers or of a mask.
 
-        The classes stay the same. A slice of step 1 is a view; row numbers and a mask copy.
+        The classes stay the same. A slice of step 1 is a view; row numbers and a mask copy. One row of sparse features
+        comes as a dense array, (D,).
         """
         n = len(self)
         if isinstance(index, Integral) and not isinstance(index, bool):
@@ -256,7 +264,8 @@ class Dataset:
         if not len(targets):
             raise ValueError(f"Dataset: the index selects 0 of {n} rows; it must select at least 1")
         weight = None if weight is None else _plain(weight[index])
-        features = self.features[index] if isinstance(index, slice) else rows_at(self.features, index)
+        x = self.features
+        features = x[index] if isinstance(index, slice) or isinstance(x, Sparse) else rows_at(x, index)
         return self._with(features, self._targets()._replace(values=targets), weight)
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -290,9 +299,9 @@ class Dataset:
         return np.sort(order[count:]), np.sort(order[:count])
 
 
-def _plain(x: np.ndarray) -> np.ndarray:
-    """Return x itself if it is C-contiguous, aligned and native, else a copy that is."""
-    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+def _plain(x: Any) -> Any:
+    """Return x itself if it is C-contiguous, aligned and native, or sparse; else a copy that is."""
+    if isinstance(x, Sparse) or (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
         return x
     if x.nbytes >= WORTH_ASKING:  # of a memory map, say
         check_memory("Dataset: a copy of the features in one piece", x.nbytes)
@@ -320,7 +329,7 @@ def _check_index(index: Any, n: int) -> np.ndarray:
 class Checked(NamedTuple):
     """What a Dataset keeps of features and targets."""
 
-    x: np.ndarray
+    x: Any  # an array, or Sparse
     names: tuple[str, ...] | None  # of the columns of x
     targets: Targets
     reach: float  # the largest magnitude in x
@@ -328,9 +337,14 @@ class Checked(NamedTuple):
 
 def checked(features: Any, targets: Any, classes: Any, kind: str | None, where: str, of_x: str, of_y: str) -> Checked:
     """Features and targets as a Dataset keeps them; the targets are a copy. where, of_x, of_y are words for errors."""
-    x, names = rows_of(features, f"{where}: {of_x}")
+    x: Any
+    if is_sparse(features):
+        x, names = sparse_rows(features, f"{where}: {of_x}"), None
+    else:
+        x, names = rows_of(features, f"{where}: {of_x}")
     y, columns, categories = targets_of(targets, f"{where}: {of_y}")
-    x = as_kept(x, f"{where}: {of_x}")
+    if not isinstance(x, Sparse):
+        x = as_kept(x, f"{where}: {of_x}")
     if x.ndim < 2:
         raise ValueError(f"{where}: {of_x} has the shape {x.shape}; it must be (N, ...), at least 2-D")
     if not y.ndim:

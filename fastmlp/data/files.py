@@ -92,7 +92,7 @@ def _pair(
     """
     (x, of_x), (y, of_y) = train
     x, _, t, reach = checked(x, y, None, beside.kind, "load", of_x, of_y)
-    factor = checked_scale(scale, x.dtype, "load")
+    factor = checked_scale(scale, x, "load")
     if scale is None and not pixels:
         warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
     weights = [
@@ -168,6 +168,9 @@ def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Datase
         have = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         keys, of_rows = next(((keys, rest) for keys, rest in _KEYS if set(keys) <= set(have)), ((), ()))
         if not keys:
+            if {"indptr", "indices", "data", "shape", "format"} <= set(have):
+                way = "Dataset(read_sparse_npz(path), targets) takes it"
+                raise ValueError(f"load: {file} holds a sparse matrix of SciPy and no targets; {way}")
             held, needed = (
                 check.short(" ".join(have) or "(none)", 200),
                 ", or ".join(" ".join(keys) for keys, _ in _KEYS),
@@ -175,9 +178,8 @@ def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Datase
             raise ValueError(f"load: {file} holds the arrays {held}; it must hold {needed}")
         beside = [key for key in (*of_rows, "feature_names", "target_names", "kind") if key in have]
         size = file.stat().st_size
-        claims = [_told(file, key, _claimed, archive, key, size) for key in (*keys, *beside)]
-        check_memory(f"load: the arrays of {file}", sum(claims))
-        read = {key: (_told(file, key, _read_npy, archive, key), f"{file} array {key}") for key in (*keys, *beside)}
+        arrays_of = read_arrays("load", file, archive, (*keys, *beside), size)
+        read = {key: (array, f"{file} array {key}") for key, array in arrays_of.items()}
     arrays = [read[key] for key in keys]
     weights = [read.get(key) for key in of_rows] + [None]
     if kind is None and "kind" in read:
@@ -190,12 +192,18 @@ def _load_npz(file: Path, scale: float | None, kind: str | None) -> tuple[Datase
     )  # fmt: skip
 
 
-def _told(file: Path, key: str, read: Callable[..., Any], *arguments: Any) -> Any:
-    """What `read` gives; whatever it raises becomes a ValueError that names the array."""
-    try:
-        return read(*arguments)
-    except Exception as error:
-        raise ValueError(f"load: {file} array {key} cannot be read: {check.reason(error)}") from error
+def read_arrays(caller: str, file: Path, archive: zipfile.ZipFile, keys: Sequence[str], size: int) -> dict[str, Any]:
+    """The arrays of these names in a .npz of so many bytes, whose headers are looked at before memory is taken."""
+
+    def told(key: str, read: Callable[..., Any], *arguments: Any) -> Any:
+        """What `read` gives; whatever it raises becomes a ValueError that names the array."""
+        try:
+            return read(archive, key, *arguments)
+        except Exception as error:
+            raise ValueError(f"{caller}: {file} array {key} cannot be read: {check.reason(error)}") from error
+
+    check_memory(f"{caller}: the arrays of {file}", sum(told(key, _claimed, size) for key in keys))
+    return {key: told(key, _read_npy) for key in keys}
 
 
 def _claimed(archive: zipfile.ZipFile, key: str, size: int) -> int:

@@ -51,7 +51,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises FileNotFoundError if there is no such file, ValueError if it is not a whole IDX file, MemoryError if its
     array is larger than memory.
     """
-    with _opened(path) as (stream, file, size, gzipped):
+    with opened(path) as (stream, file, size, gzipped):
         header = _header(stream, file, size, gzipped)
         check_memory(f"read_idx: the numbers of {file}", header.claim)
         return _read(stream, file, header)
@@ -59,19 +59,21 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 def claimed_bytes(path: str | os.PathLike[str]) -> int:
     """The bytes of the array in an IDX file, by its header. Errors as `read_idx`."""
-    with _opened(path) as (stream, file, size, gzipped):
+    with opened(path) as (stream, file, size, gzipped):
         return _header(stream, file, size, gzipped).claim
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, Path, int, bool]]:
+def opened(
+    path: str | os.PathLike[str], caller: str = "read_idx", what: str = "an IDX file"
+) -> Iterator[tuple[BinaryIO, Path, int, bool]]:
     """The bytes of a file, unpacked where it is gzip; its path, its bytes on the disk, and whether it is gzip."""
-    file = check.path("read_idx: path", path)
+    file = check.path(f"{caller}: path", path)
     if not file.exists():
-        raise FileNotFoundError(f"read_idx: {file} does not exist; it must be an IDX file, plain or gzipped")
+        raise FileNotFoundError(f"{caller}: {file} does not exist; it must be {what}, plain or gzipped")
     if not file.is_file():
         kind = "a folder" if file.is_dir() else "not a regular file"
-        raise ValueError(f"read_idx: {file} is {kind}; it must be an IDX file, plain or gzipped")
+        raise ValueError(f"{caller}: {file} is {kind}; it must be {what}, plain or gzipped")
     size = file.stat().st_size
     with open(file, "rb") as raw:
         first = raw.read(2)
@@ -83,9 +85,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, Path, int,
             with gzip.GzipFile(fileobj=raw) as stream:
                 yield stream, file, size, True  # type: ignore[misc]
         except EOFError as error:
-            raise ValueError(f"read_idx: {file} is truncated: its gzip stream ends too early") from error
+            raise ValueError(f"{caller}: {file} is truncated: its gzip stream ends too early") from error
         except (zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"read_idx: {file} is damaged: its gzip stream cannot be read ({error})") from error
+            raise ValueError(f"{caller}: {file} is damaged: its gzip stream cannot be read ({error})") from error
 
 
 class _Header(NamedTuple):

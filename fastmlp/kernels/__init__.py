@@ -35,11 +35,13 @@ from .loss import (
 )
 from .matmul import pack, product, product_dw, product_dx, tiles, unpack
 from .memory import empty, lanes, packed_shape, padded, scratch_size, zeros
+from .sparse import GATHER_SPARSE, look_at_rows, turn
 from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, sgd_update
 
 __all__ = [
     "GATHER",
     "GATHER_FILE",
+    "GATHER_SPARSE",
     "NO_LISTS",
     "NUMBA",
     "PANEL",
@@ -69,6 +71,7 @@ __all__ = [
     "linear_update_weight",
     "log_softmax_backward",
     "log_softmax_forward",
+    "look_at_rows",
     "nll_loss_backward",
     "nll_loss_forward",
     "pack",
@@ -93,6 +96,7 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "tiles",
+    "turn",
     "unpack",
     "zeros",
 ]

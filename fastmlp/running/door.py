@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..data import Dataset
+from ..data.features import usual_scale
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores, thread_limit
 from ..nn import Layer, Loss, Module, features_of
@@ -27,7 +28,7 @@ from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient
 from .engine import Engine
 from .nodes import Nodes
 from .plan import flat_layers, obstacle
-from .predict import ROWS_A_THREAD, SCALES, Predictor
+from .predict import ROWS_A_THREAD, Predictor
 from .rows import batches, dtype_of
 from .sharing import at_work
 from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
@@ -329,7 +330,7 @@ def asker(model: Module) -> Callable[[Array], Array]:
 
 def _asked(model: Module, x: Array) -> Array:
     dtype = dtype_of(model)
-    return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(SCALES.get(x.dtype, 1.0))))
+    return _evaluated(model, Tensor(x.astype(dtype) * dtype.type(usual_scale(x))))
 
 
 def _evaluated(model: Module, x: Tensor) -> Array:

@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import check, kernels
 from ..data import Dataset
-from ..data.features import SCALES, as_kept, checked_scale
+from ..data.compressed import is_sparse, sparse_rows
+from ..data.features import as_kept, checked_scale, usual_scale
 from ..data.frames import rows_of
+from ..data.sparse import Sparse
 from ..graph import Array
 from ..kernels import forms, guard, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
@@ -37,7 +39,7 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes
+    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes, sparse ones of SciPy among them
     z: (N, classes) or (classes,), of the model's dtype
     scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
     the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
@@ -115,9 +117,10 @@ class Predictor:
             raise ValueError(
                 f"Predictor: x is {x.shape}; it must be (N, {snapshot.features}) or ({snapshot.features},)"
             )
-        rows = as_kept(rows, "Predictor: x")
-        rows = np.require(rows, rows.dtype.newbyteorder("="), ["C", "A"])  # as the gather's address has to lead
-        z = snapshot.logits(rows, snapshot.factor(rows.dtype), np.arange(len(rows)), self.threads)
+        if not isinstance(rows, Sparse):
+            rows = as_kept(rows, "Predictor: x")
+            rows = np.require(rows, rows.dtype.newbyteorder("="), ["C", "A"])  # as the gather's address has to lead
+        z = snapshot.logits(rows, snapshot.factor(rows), np.arange(len(rows)), self.threads)
         return z[0] if x.ndim == 1 else z
 
     def logits(self, data: Dataset, order: Array) -> Array:
@@ -127,10 +130,12 @@ class Predictor:
         return snapshot.logits(data.rows, data.scale, data.row_numbers("evaluate", order), self.threads)
 
 
-def _rows(x: Any) -> Array:
-    """The array that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
+def _rows(x: Any) -> Any:
+    """The array, or `Sparse`, that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
     if isinstance(x, Dataset):
         raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
+    if is_sparse(x):
+        return sparse_rows(x, "Predictor: x")
     array = rows_of(x, "Predictor: x")[0]
     if array.dtype.kind not in "fiub":
         given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"
@@ -175,9 +180,9 @@ class _Snapshot(OfThisProcess):
             )
         return self.plan.numbers.copy(), *self.weights.numbers()
 
-    def factor(self, dtype: Any) -> float:
-        """What rows of this dtype are multiplied by."""
-        return SCALES.get(dtype, 1.0) if self.scale is None else self.scale
+    def factor(self, rows: Any) -> float:
+        """What such rows are multiplied by."""
+        return usual_scale(rows) if self.scale is None else self.scale
 
     def desk(self, dtype: Any) -> tuple[Array, tuple[Any, ...], Array]:
         """(row, arguments, logits) for a single row of this dtype.
@@ -185,8 +190,8 @@ class _Snapshot(OfThisProcess):
         All but its numbers is ready, for a call costs as much as the kernel; what the kernel reads lies together.
         """
         row, z = kernels.empty((1, self.features), self.plan.dtype), np.empty((1, self.plan.columns), self.plan.dtype)
-        order = np.zeros(1, np.int64)
-        return row, self._arguments(row, self.factor(dtype), order, 0, 1, self._buffers(1), 1, z), z[0]
+        order, nothing = np.zeros(1, np.int64), np.empty(0, dtype)
+        return row, self._arguments(row, self.factor(nothing), order, 0, 1, self._buffers(1), 1, z), z[0]
 
     def _buffers(self, room: int) -> tuple[Array, Array, Array]:
         """What `predict_rows` writes to: two layers of so many rows, the bits and the lists of what is not zero."""
@@ -194,7 +199,7 @@ class _Snapshot(OfThisProcess):
         bits = kernels.zeros((room, words(self.features)), np.uint64)
         return numbers, bits, kernels.zeros((lists_size(room, self.features),), np.int32)
 
-    def logits(self, rows: Array, scale: float, order: Array, most_threads: int) -> Array:
+    def logits(self, rows: Any, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
         z = np.empty((len(order), self.plan.columns), self.plan.dtype)
         with at_work():
@@ -204,7 +209,7 @@ class _Snapshot(OfThisProcess):
         guard.look()
         return z
 
-    def _fill(self, rows: Array, scale: float, order: Array, first: int, last: int, z: Array) -> None:
+    def _fill(self, rows: Any, scale: float, order: Array, first: int, last: int, z: Array) -> None:
         """The rows [first, last) of z. `rows` stays alive as long as this runs: the kernel has its address alone."""
         try:
             buffer = self.buffers.pop()
@@ -215,7 +220,7 @@ class _Snapshot(OfThisProcess):
 
     def _arguments(
         self,
-        rows: Array,
+        rows: Any,
         scale: float,
         order: Array,
         first: int,

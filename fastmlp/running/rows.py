@@ -10,6 +10,7 @@ import numpy as np
 from .. import kernels
 from ..data import Dataset
 from ..data.mapped import file_of
+from ..data.sparse import Sparse
 from ..graph import Array, Tensor
 from ..nn import Module
 
@@ -26,7 +27,7 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
             raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
         targets = data.targets[order[start : start + size]]  # checks the row numbers, as the kernel does not
         x = kernels.empty((size, data.n_features), dtype)
-        if file_of(data.rows) is None:
+        if not isinstance(data.rows, Sparse) and file_of(data.rows) is None:
             kernels.gather(data.rows, order, start, data.scale, x)
         else:
             gather, source = source_of(data.rows)
@@ -35,8 +36,12 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
         start += size
 
 
-def source_of(rows: Array) -> tuple[Any, Array]:
-    """(kernel of the form "gather", its source) for rows (N, D) in memory, or in the file of a large memory map."""
+def source_of(rows: Array | Sparse) -> tuple[Any, Array]:
+    """(kernel of the form "gather", its source) for rows (N, D) in memory, sparse, or in the file of a large map."""
+    if isinstance(rows, Sparse):
+        arrays = (rows.indptr, rows.indices, rows.values)
+        indptr, indices, values = (array.__array_interface__["data"][0] for array in arrays)
+        return kernels.GATHER_SPARSE[rows.dtype], np.array([indptr, *rows.shape, 0, indices, values], np.int64)
     if (file := file_of(rows)) is not None:
         return kernels.GATHER_FILE[rows.dtype], np.array([0, *rows.shape, 0, *file], np.int64)
     at = rows.__array_interface__["data"][0]

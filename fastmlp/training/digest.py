@@ -11,6 +11,7 @@ import numpy as np
 from .. import kernels
 from ..data import Dataset
 from ..data.mapped import rows_at
+from ..data.sparse import Sparse
 from ..graph import Array
 
 FIXED_ROWS = 1000  # of a memory map, which may be larger than memory
@@ -34,7 +35,7 @@ def digest_of(data: Dataset) -> dict[str, Any]:
     return {
         "rows": len(data),
         "row": list(data.features.shape[1:]),
-        "type": str(data.features.dtype),
+        "type": f"{'sparse ' * isinstance(features, Sparse)}{features.dtype}",
         "scale": data.scale,
         "kind": data.kind,
         "classes": values or data.classes,
@@ -42,8 +43,15 @@ def digest_of(data: Dataset) -> dict[str, Any]:
         "weights": None if data.sample_weight is None else of_array(data.sample_weight),
         "file": base.size() if mapped else None,
         "look": f"{len(features)} rows" if mapped else "all",
-        "features": of_array(features),
+        "features": of_sparse(features) if isinstance(features, Sparse) else of_array(features),
     }
+
+
+def of_sparse(rows: Sparse) -> str:
+    """A digest of which numbers lie where."""
+    first, last = rows.indptr[0], rows.indptr[-1]
+    parts = rows.indptr - first, rows.indices[first:last], rows.stored
+    return hashlib.sha256("".join(map(of_array, parts)).encode()).hexdigest()[:32]
 
 
 def of_array(array: Array) -> str:

@@ -16,6 +16,7 @@ from ..kernels.shuffle import permutation
 from ..nn import Linear, Loss, Module, features_of
 from ..optim import Optimizer
 from ..running.door import count_outputs
+from ..running.rows import batches
 from .answers import usual_loss
 from .fitting import as_taken, numbered
 
@@ -227,9 +228,8 @@ class Watch:
         called = _listen(twin)
         dtype = next(twin.parameters()).dtype
         data = self._data
-        x = data.rows.astype(dtype)
-        x *= dtype.type(data.scale)
-        self._loss(twin(Tensor(x)), data.targets, data.sample_weight).backward()
+        x, _ = next(batches(data, np.arange(len(data)), [len(data)], dtype))
+        self._loss(twin(x), data.targets, data.sample_weight).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
         if not self._layers:
