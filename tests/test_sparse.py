@@ -293,6 +293,15 @@ def test_a_training_goes_on_with_the_rows_it_began_with(tmp_path):
     )
 
 
+def test_a_page_of_a_run_on_sparse_rows(tmp_path):
+    data = Dataset(matrix(np.random.default_rng(9)), labels(40))
+    model, history = trained(data)
+    fm.report.write_report(
+        tmp_path / "r.html", model, history, fm.evaluate(model, data), data, {}, fm.diagnose(history)
+    )
+    assert "x: 8 float32" in (tmp_path / "r.html").read_text("utf-8")
+
+
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
