@@ -67,11 +67,13 @@ def row_of(at, inputs, lanes, lo, hi, i):
 
 
 @inner
-def ask_for(x, row):
+def ask_for(p, m, v, row):
     """Ask for the cache lines of an input's numbers."""
     start, end, stride, _ = row
     for at in range(start, end, stride):
-        prefetch(x, at)
+        prefetch(p, at)
+        prefetch(m, at)
+        prefetch(v, at)
 
 
 @inner
@@ -99,14 +101,16 @@ def are_tame(p, m, v, row, reach):
 @inner
 def lift_of(b1, b2, beside, table):
     """Fill the last two rows of the table of Adam; beside: λ of AdamW's decay, or 0."""
-    alpha, eps_hat, rate, ahead, steps = table[0], table[1], table[2], 0.0, table.shape[1]
+    steps, ahead, least, most = table.shape[1], 0.0, 1.0, 1e-30
     for k in range(steps - 1, -1, -1):
         if k + 1 < steps:
-            grows = max(1 / np.sqrt(b2), eps_hat[k] / eps_hat[k + 1]) / abs(1 - rate[k + 1] * beside)
-            ahead = alpha[k + 1] / alpha[k] * b1 * grows * SLACK * max(1.0, ahead)
+            grows = max(1 / np.sqrt(b2), table[1, k] / table[1, k + 1]) / abs(1 - table[2, k + 1] * beside)
+            ahead = table[0, k + 1] / table[0, k] * b1 * grows * SLACK * max(1.0, ahead)
             ahead = ahead if ahead == ahead else np.inf
         table[LIFT, k] = SLACK * max(1.0, ahead)
-    table[REACH] = 2.0**100 * min(1.0, eps_hat.min()) / (steps * max(1e-30, alpha.max()))
+        least, most = min(least, table[1, k]), max(most, table[0, k])
+    for k in range(steps):
+        table[REACH, k] = 2.0**100 * least / (steps * most)
 
 
 @kernel
@@ -146,19 +150,6 @@ def adam_one(p, m, v, row, s, chained, decay, h):
         for j in range(vector(p, lanes)):
             g = zero + decay * pj[j] if chained else zero
             pj[j], mj[j], vj[j], _ = adam_step(pj[j], mj[j], vj[j], g, s, h)
-
-
-@inner
-def adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h):
-    """Four steps in registers; g = 0 + λp, so that each waits for the one before."""
-    (start, end, stride, lanes), zero = row, p.dtype.type(0)
-    for at in range(start, end, stride):
-        ps, ms, vs = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
-        for j in range(vector(p, lanes)):
-            pj, mj, vj, _ = adam_step(ps[j], ms[j], vs[j], zero + decay * ps[j], s0, h)
-            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s1, h)
-            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s2, h)
-            ps[j], ms[j], vs[j], _ = adam_step(pj, mj, vj, zero + decay * pj, s3, h)
 
 
 @inner
@@ -226,13 +217,8 @@ def fade_beside_decay(p, m, v, row, s0, s1, s2, s3, h):
 @inner
 def adam_chained(p, m, v, row, begin, now, table, decay, h):
     """Steps begin ... now - 1 where each needs the p of the one before; the chains of the blocks overlap."""
-    odd = begin + (now - begin) % 4
-    for t in range(begin, odd):
+    for t in range(begin, now):
         adam_one(p, m, v, row, adam_scales(table, t, 0.0, p), True, decay, h)
-    for t in range(odd, now, 4):
-        s0, s1 = adam_scales(table, t, 0.0, p), adam_scales(table, t + 1, 0.0, p)
-        s2, s3 = adam_scales(table, t + 2, 0.0, p), adam_scales(table, t + 3, 0.0, p)
-        adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h)
 
 
 @inner
@@ -286,7 +272,7 @@ def adam_replay(p, m, v, at, inputs, touched, count, seen, now, table, option, l
         row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
         if n + 1 < count:
             ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
-            ask_for(p, ahead), ask_for(m, ahead), ask_for(v, ahead)
+            ask_for(p, m, v, ahead)
         if begin < now:
             tame = decay == 0 and are_tame(p, m, v, row, number(table[REACH, begin]))
             if coupled and not tame:  # 0 p is NaN where p is not finite
@@ -353,9 +339,7 @@ def sgd_owed(p, b, v, u, at, inputs, touched, count, seen, now, table, option, l
         row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
         if n + 1 < count:
             ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
-            ask_for(p, ahead)
-            if momentum:
-                ask_for(b, ahead)
+            ask_for(p, b, b, ahead)
         left, t = True, begin
         while t < now and left:
             lr = number(table[0, t])
