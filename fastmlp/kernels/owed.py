@@ -313,19 +313,49 @@ def sgd_first(p, b, row, lr, h, momentum):
 
 
 @inner
-def sgd_next(p, b, row, lr, h):
-    """A step with momentum; whether a b is left."""
-    (start, end, stride, lanes), (mu, keep, decay, sign, nesterov), zero = row, h, p.dtype.type(0)
-    rate, also, left = sign * lr, sign * mu, False
+def sgd_steps(p, b, row, table, t, count, h):
+    """Steps t ... t + count - 1 with momentum, 1 or 4 of them; whether a b is left."""
+    (start, end, stride, lanes), (mu, keep, decay, sign, nesterov), left = row, h, False
+    number, zero = p.dtype.type, p.dtype.type(0)
+    lr0, lr1, lr2, lr3 = number(table[0, t]), zero, zero, zero
+    if count == 4:
+        lr1, lr2, lr3 = number(table[0, t + 1]), number(table[0, t + 2]), number(table[0, t + 3])
     for at in range(start, end, stride):
         ps, bs = view(p, at, (lanes,)), view(b, at, (lanes,))
-        for j in range(vector(p, lanes)):
-            d = zero + decay * ps[j]
-            bj = mu * bs[j] + keep * d
-            bs[j] = bj
-            ps[j] -= rate * (d + also * bj) if nesterov else lr * bj
-            left |= bj != 0
+        if nesterov:
+            for j in range(vector(p, lanes)):
+                pj, bj = sgd_nesterov(ps[j], bs[j], sign * lr0, mu, keep, decay, sign * mu, zero)
+                if count == 4:
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr1, mu, keep, decay, sign * mu, zero)
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr2, mu, keep, decay, sign * mu, zero)
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr3, mu, keep, decay, sign * mu, zero)
+                ps[j], bs[j] = pj, bj
+                left |= bj != 0
+        else:
+            for j in range(vector(p, lanes)):
+                pj, bj = sgd_momentum(ps[j], bs[j], lr0, mu, keep, decay, zero)
+                if count == 4:
+                    pj, bj = sgd_momentum(pj, bj, lr1, mu, keep, decay, zero)
+                    pj, bj = sgd_momentum(pj, bj, lr2, mu, keep, decay, zero)
+                    pj, bj = sgd_momentum(pj, bj, lr3, mu, keep, decay, zero)
+                ps[j], bs[j] = pj, bj
+                left |= bj != 0
     return left
+
+
+@inner
+def sgd_momentum(p, b, lr, mu, keep, decay, zero):
+    """(p, b) after the step of `sgd_update` with momentum and g = 0."""
+    b = mu * b + keep * (zero + decay * p)
+    return p - lr * b, b
+
+
+@inner
+def sgd_nesterov(p, b, rate, mu, keep, decay, also, zero):
+    """The same with Nesterov's momentum."""
+    d = zero + decay * p
+    b = mu * b + keep * d
+    return p - rate * (d + also * b), b
 
 
 @kernel
@@ -342,10 +372,11 @@ def sgd_owed(p, b, v, u, at, inputs, touched, count, seen, now, table, option, l
             ask_for(p, b, b, ahead)
         left, t = True, begin
         while t < now and left:
-            lr = number(table[0, t])
             if momentum and table[1, t] == 0:
-                left = sgd_next(p, b, row, lr, h) or decays
+                steps = 4 if t + 4 <= now else 1
+                left = sgd_steps(p, b, row, table, t, steps, h) or decays
+                t += steps
             else:
-                sgd_first(p, b, row, lr, h, momentum)
+                sgd_first(p, b, row, number(table[0, t]), h, momentum)
                 left = momentum or decays
-            t += 1
+                t += 1
