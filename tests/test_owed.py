@@ -197,7 +197,7 @@ def test_a_moment_that_fades_to_nothing_gets_the_right_sign(rule, maximize):
     """p stands still at once; then a negative m is flushed, to -0, and + 0 makes +0 of it."""
     plant = [0.05] * 200, [-1e-36] * 200, [1e-3] * 200
     for decay in (0, 0.01) if rule is optim.AdamW else (0,):
-        assert agree(rule, (*USUAL[:4], decay, 0, maximize), plant=plant, odds=0.0)
+        assert agree(rule, (*USUAL[:4], decay, 0, maximize), plant=plant, odds=0.0, lengths=(300,))
 
 
 def test_signs_of_zero_without_momentum_too():
