@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp import nn, optim
+from fastmlp.running import owing
 from fastmlp.running.door import inputs_at_once
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Pace
@@ -49,8 +50,14 @@ def state(model, optimizer) -> bytes:
     return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
 
 
-def trained(x, rule, threads: int = 1, dtype=np.float32, **options) -> bytes:
+class Own(nn.Sequential):
+    """A subclass, which trains on the graph."""
+
+
+def trained(x, rule, threads: int = 1, dtype=np.float32, graph: bool = False, **options) -> bytes:
     model = model_of(dtype, x.shape[1])
+    if graph:
+        model = Own(*model)
     optimizer = RULES[rule](model.parameters())
     data = fm.Dataset(x, np.arange(x.shape[0]) % CLASSES)
     options = {"epochs": 3, "batch_size": 8} | options
@@ -66,16 +73,21 @@ def test_sparse_rows_train_to_the_bits_of_dense_ones(rule, dtype):
     want = trained(x.toarray(), rule, dtype=dtype)
     assert trained(x, rule, 1, dtype) == want
     assert trained(x, rule, 3, dtype) == want
+    assert trained(x, rule, 1, dtype, graph=True) == want
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"clip_norm": 0.5}, {"clip_value": 0.01}, {"average": "ema"}, {"average": "swa"}, {"validation": 0.2},
-        {"schedule": fm.optim.schedules.CosineAnnealingLR(33), "schedule_every": "step"}, {"batch_size": 90},
-    ],
-    ids=str,
-)  # fmt: skip
+OPTIONS = {
+    "clip_norm": {"clip_norm": 0.5},
+    "clip_value": {"clip_value": 0.01},
+    "ema": {"average": "ema"},
+    "swa": {"average": "swa"},
+    "validation": {"validation": 0.2},
+    "schedule": {"schedule": optim.schedules.CosineAnnealingLR(33), "schedule_every": "step"},
+    "one batch": {"batch_size": 90},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_with_every_option(options):
     x = matrix(1)
     assert trained(x, "AdamW", 2, **options) == trained(x.toarray(), "AdamW", 2, **options)
@@ -152,7 +164,7 @@ def test_a_step_that_forgets_what_is_owed_is_seen(monkeypatch):
     """The tests above can fail: without the last bringing-up the weights of inputs not seen lag behind."""
     x = matrix(0)
     want = trained(x.toarray(), "AdamW")
-    monkeypatch.setattr(Engine, "_bring_up", lambda self: None)
+    monkeypatch.setattr(owing, "bring_up", lambda engine: None)
     assert trained(x, "AdamW") != want
 
 
@@ -187,7 +199,7 @@ def test_memory_follows_what_a_batch_needs_not_the_columns():
 def test_rows_that_need_more_room_than_there_is_are_refused():
     with engine_of(matrix(0), "SGD") as engine:
         full = fm.Dataset(sp.csr_matrix(np.ones((90, INPUTS), np.float32)), np.arange(90) % CLASSES)
-        with pytest.raises(ValueError, match="more than .* columns"):
+        with pytest.raises(ValueError, match=r"more than .* columns"):
             engine.begin(full, np.arange(88), [8] * 11)
 
 

@@ -30,7 +30,7 @@ ROWS = 8  # that are gathered and marked together
 SPARE = 8  # numbers after a list that are written beyond its end
 WORTH = 0.7  # lists that hold more than this part of all are not followed: the dense tile has more rows, and no list
 
-NO_LISTS = np.zeros(HEAD, np.int32)
+NO_LISTS = np.array([-1 if place == COLUMNS else 0 for place in range(HEAD)], np.int32)
 
 
 def lists_size(rows: int, inputs: int, columns: bool = False) -> int:

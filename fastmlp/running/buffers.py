@@ -17,7 +17,8 @@ from ..optim import Optimizer
 from .averaging import Averaging
 from .clip import Clip
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Weights, obstacle
+from .plan import Plan, Weights, obstacle
+from .process import OfThisProcess
 from .sharing import cores_each
 from .team import Team
 from .trust import made_for

@@ -20,18 +20,16 @@ from ..data.sparse import Sparse
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
-from ..kernels import forms, guard, layout, owed, steps
+from ..kernels import forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
 from ..nn import Loss
+from . import owing
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
 from .rows import distinct_of, most_inputs, source_of
-from .team import side_by_side
 from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
-TOUCHED = 0.12  # of the inputs; where a batch has more, a step that changes all weights is the faster one
-NO_TABLE = np.zeros((1, 0))
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
 
 
@@ -53,7 +51,7 @@ class Engine(Buffers):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owed, self.swept_for = (0, NO_TABLE), ""
+        self.owed, self.swept_for = owing.NOTHING, ""
         self.has_room_for: Sparse | None = None
         self.refresh()
 
@@ -158,7 +156,8 @@ class Engine(Buffers):
             self.average = self.average._replace(weights=self.averaging.weights(len(sizes), first))
         self.plan.read_options()
         self.plan.rows["step"] -= first  # the loop adds the step of the epoch
-        self.owed, self.seen[...] = self._owed(len(sizes)), first
+        self.owed, self.swept_for = owing.begin(self, len(sizes))
+        self.seen[...] = first
 
     def _has_room(self, rows: Sparse) -> bool:
         """Whether a batch of these rows needs no more columns than there is room for."""
@@ -167,46 +166,6 @@ class Engine(Buffers):
                 return False
             self.has_room_for = rows
         return True
-
-    def _owed(self, steps: int) -> tuple[int, Array]:
-        """(address, table) of what makes up for steps of the first layer's weights in this epoch; 0 where none may owe.
-
-        A step without a gradient is left out for the inputs that a batch does not have, and made up for when one has
-        them or somebody looks. `swept_for` says in words why all weights are changed in each step.
-        """
-        slot, optimizer = int(self.plan.rows[0]["slot"]), self.optimizer
-        group = optimizer.param_groups[self.groups[slot]]
-        self.swept_for = optimizer.why_swept(group)
-        if self.clip.on:
-            self.swept_for = "gradients are clipped"
-        elif self.averaging is not None:
-            self.swept_for = "weights are averaged after each step"
-        elif touched_share(self.batches, self.held[1]) > TOUCHED:
-            self.swept_for = "a batch has so many of the inputs"
-        trained = self.plan.slot_rows["trained"][slot] and not self.plan.rows[0]["alone"]
-        if not self.plan.is_sparse or self.swept_for or not trained:
-            return 0, NO_TABLE
-        rule, options = type(optimizer), self._options(self.rates, 0, steps)[:, slot]
-        table = owed.owed_table(rule.scale, rule.lift, options, int(self.counts[slot] - self.given), steps)
-        return forms.address(rule.owed, "owed", self.plan.dtype), table
-
-    def _bring_up(self) -> None:
-        """Make up for all steps that are owed: somebody will look."""
-        if not self.owed[0]:
-            return
-        rates = None if self.rates is None else self.rates[:1]
-        weights, step = self.weights, max(self.step - 1, 0)
-        rule = layout.Rule(
-            *self.rule_at, self._options(rates, 0, 1), step, self.counts, *self.owed
-        )  # fmt: skip
-        shared = layout.Buffers(weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact)
-        plan, threads = self.plan, self.ceiling
-        self.seen[1:] = self.seen[0]
-        row, many = plan.rows[:1], self.all_inputs
-        side_by_side(
-            _bring_all_up,
-            [(t, threads, rule, row, shared, plan.lanes, many, self.seen, self.step) for t in range(threads)],
-        )
 
     def chunk(self, limit: int, back: list[Array] | None = None) -> bool:
         """Run some steps, to `limit` at most; True where the next one is given up, as its loss is not finite.
@@ -287,7 +246,7 @@ class Engine(Buffers):
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
         weights, loss = self.weights, self.loss
         rule = layout.Rule(
-            *self.rule_at, self._options(rates, first, last), first, self.counts - self.given, *self.owed
+            *self.rule_at, self.options_of(rates, first, last), first, self.counts - self.given, *self.owed
         )
         shared = layout.Buffers(
             weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact
@@ -309,7 +268,7 @@ class Engine(Buffers):
     def _clip(self, rule: layout.Rule, shared: layout.Buffers, own: layout.Own) -> layout.Clip:
         """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and two passes."""
         slots = len(self.plan.slots)
-        keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts, 0, NO_TABLE)
+        keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts, *owing.NOTHING)
         clip = layout.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted), 0, 0)
         if not self.clip.on:
             return clip
@@ -333,7 +292,7 @@ class Engine(Buffers):
         arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
         return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
 
-    def _options(self, rates: Array | None, first: int, last: int) -> Array:
+    def options_of(self, rates: Array | None, first: int, last: int) -> Array:
         """(steps, slots, n): the options of each of the steps [first, last), or of all of them, (1, slots, n)."""
         if rates is None:
             return self.options[None]
@@ -389,7 +348,7 @@ class Engine(Buffers):
         if not done and not self.changed:
             return
         self.changed = False
-        self._bring_up()
+        owing.bring_up(self)
         self.weights.write()
         for slot, flat, array in self._averages():
             take(flat, slot, array)
@@ -418,20 +377,6 @@ def weight_table(loss: Loss, targets: Array, weights: Array | None, scored: Arra
     ones = np.ones(len(targets))
     w = ones if weights is None else weights
     return np.stack([w, w if masses is None else w * masses, ones if scored is None else scored], axis=1)
-
-
-def touched_share(batches: layout.Batches, rows: Any) -> float:
-    """The part of the columns of sparse rows that a batch of the epoch may be expected to have; 1 of other rows."""
-    if not batches.distinct:
-        return 1.0
-    share = np.bincount(rows.indices[rows.indptr[0] : rows.indptr[-1]], minlength=rows.shape[1]) / len(rows)
-    with np.errstate(divide="ignore"):
-        return float(-np.expm1(np.log1p(-share) * int(np.diff(batches.bounds).max(initial=1))).mean())
-
-
-@flushed
-def _bring_all_up(*arguments: Any) -> None:
-    steps.bring_all_up(*arguments)
 
 
 @flushed

@@ -19,6 +19,7 @@ from ..graph.operation import kernel_array
 from ..kernels import forms, guard, layout, norm
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
+from .process import OfThisProcess
 
 ALONE_NUMBERS = 1 << 15  # a last layer of at most so many weights is computed by every thread
 FORMS = {"elementwise": layout.ELEMENTWISE, "random": layout.RANDOM, "norm": layout.NORM, "linear": layout.LINEAR}
@@ -106,21 +107,6 @@ def working(layers: list[Any], training: bool) -> list[tuple[int, Any]]:
 def idle(layer: Any, training: bool) -> bool:
     """Whether it changes no number: its kind never does, or it is a dropout in evaluation mode while others train."""
     return layer.form == "nothing" or (training and not layer.training and layer.kernels.get("evaluate") is None)
-
-
-class OfThisProcess:
-    """Base of what holds addresses: of compiled kernels, of rows, of threads' buffers.
-
-    A copy would hold the same addresses, which in another process, or once the original is gone, lead elsewhere.
-    Error: TypeError where one is copied or pickled. A fork keeps addresses: it may go on with what it inherits.
-    """
-
-    def __getstate__(self) -> Any:
-        """Refuses, for `copy` and `pickle`."""
-        raise TypeError(
-            f"{type(self).__name__} holds addresses in the memory of this process and cannot be copied or pickled; "
-            "copy the model, and make another from it"
-        )
 
 
 @dataclass

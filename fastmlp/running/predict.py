@@ -19,7 +19,8 @@ from ..kernels import forms, guard, layout, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores, thread_limit
 from ..nn import Module, features_of
-from .plan import OfThisProcess, Plan, Weights, obstacle
+from .plan import Plan, Weights, obstacle
+from .process import OfThisProcess
 from .rows import distinct_of, most_inputs, source_of
 from .sharing import at_work, cores_each
 from .team import side_by_side
