@@ -20,7 +20,7 @@ from ..data.features import usual_scale
 from ..data.sparse import Sparse
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores, thread_limit
-from ..nn import Layer, Loss, Module, features_of
+from ..nn import Layer, Linear, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from .averaging import Averaging
@@ -49,8 +49,8 @@ def inputs_at_once(model: Module, rows: Any, room: int) -> int | None:
     That is where rows are dense, and where the first layer that changes a number is no Linear: dropout draws by places.
     """
     layers = working(flat_layers(model) or [], True)
-    first_multiplies = bool(layers) and layers[0][1].form == "linear"
-    return most_inputs(rows, room) if first_multiplies and isinstance(rows, Sparse) else None
+    ours = bool(layers) and layers[0][1].form == "linear" and layers[0][1].kernels == Linear.kernels
+    return most_inputs(rows, room) if ours and isinstance(rows, Sparse) else None
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
