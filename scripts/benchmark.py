@@ -235,12 +235,12 @@ def used_by_others(seconds: float = 1.0) -> float | None:
 
 
 @contextmanager
-def burning(count: int, nice: int) -> Iterator[None]:
+def burning(count: int, nice: int) -> Iterator[list[Any]]:
     """So many processes that use a core each, of that priority: 0 is the usual, 19 the lowest."""
     words = [sys.executable, "-c", BURN.format(nice=nice, parent=os.getpid())]
     burners = [subprocess.Popen(words) for _ in range(count)]
     try:
-        yield
+        yield burners
     finally:
         for burner in burners:
             burner.kill()
@@ -274,9 +274,8 @@ def measure_case(
     entries = {system: (system, name) for system in session.installed(systems)}
     found = session.race_workers(entries, session.rounds if rounds is None else rounds, PAUSE, *beside)
     count = [] if not rows else ["1 row" if rows == 1 else f"{rows:,} rows"]
-    count += [f"beside {beside[0]} burning, nice {beside[1]}"] if beside[0] else []
     title = f"{session.listed[name]['what']}: {', '.join([title, *count])}"
-    label = f"busy {name} {beside[0]} {beside[1]}" if beside[0] else name
+    label = f"{name} beside {beside[0]}, nice {beside[1]}" if beside[0] else name
     session.results["cases"][label] = {"title": title, "flops": flops, **found}
 
 
@@ -301,7 +300,7 @@ def measure_sparse(session: Session) -> None:
     """The sparse set, made in another process; the kernels are compiled before, so that no peak is a compiler's."""
     rows = ["rows=1280"] if session.quick else []
     words = [sys.executable, str(SCRIPTS / "rivals_sparse.py"), "make", f"folder={session.folder}", *rows]
-    subprocess.run(words, check=True)
+    subprocess.check_call(words)
     session.worker("fastmlp", "sparse").end()
     measure_case(session, "sparse", SPARSE)
 

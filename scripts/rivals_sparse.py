@@ -40,11 +40,12 @@ def make(rows: int = ROWS, columns: int = COLUMNS, full: int = FULL) -> tuple[np
     1/2 and 3/2, divided by their norm. The class is the largest of x a, of mean 0 and deviation 1 each; a ~ N(0, 1).
     """
     rng = np.random.default_rng(14)
+    law = np.cumsum(np.arange(1.0, columns + 1) ** -EXPONENT)
     drawn = np.empty((rows, full), np.int32)
     for row in drawn:
         found = np.empty(0, np.int64)
         while len(found) < full:
-            found = np.concatenate([found, (rng.zipf(EXPONENT, 5 * full) - 1) % columns])
+            found = np.concatenate([found, np.searchsorted(law, law[-1] * rng.random(5 * full))])
             found = found[np.sort(np.unique(found, return_index=True)[1])]
         row[:] = np.sort(found[:full])
     values = rng.uniform(0.5, 1.5, (rows, full)).astype(np.float32)
