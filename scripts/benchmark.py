@@ -146,6 +146,7 @@ class Session:
         """(title, rows, floating-point operations, changes for a worker): the case, or its quick form."""
         case = self.listed[name]
         rows = 6_000 if self.quick and case["rows"] > 10_000 and case["what"] != "a step" else case["rows"]
+        rows = 1_280 if self.quick and name == "sparse" else rows
         changes = [f"rows={rows}"] if rows < case["rows"] and case["script"] == WORKERS[0] else []
         if self.quick and name in ("one row", "10,000 rows"):
             changes += ["repeat=200" if name == "one row" else "repeat=1"]
@@ -298,9 +299,8 @@ def measure_graph(session: Session) -> None:
 
 def measure_sparse(session: Session) -> None:
     """The sparse set, made in another process; the kernels are compiled before, so that no peak is a compiler's."""
-    rows = ["rows=1280"] if session.quick else []
-    words = [sys.executable, str(SCRIPTS / "rivals_sparse.py"), "make", f"folder={session.folder}", *rows]
-    subprocess.check_call(words)
+    words = [sys.executable, str(SCRIPTS / "rivals_sparse.py"), "make", f"folder={session.folder}"]
+    subprocess.check_call([*words, f"rows={session.case('sparse')[1]}"])
     session.worker("fastmlp", "sparse").end()
     measure_case(session, "sparse", SPARSE)
 
