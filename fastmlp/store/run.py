@@ -355,7 +355,8 @@ def _read_history(path: Path) -> History:
             raise ValueError("it has no epoch")
         return History([_epoch(row) for row in rows])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"read_run: {path} is no history: {check.reason(error)}") from error
+        why = f"it has no column {error}" if isinstance(error, KeyError) else check.reason(error)
+        raise ValueError(f"read_run: {path} is no history: {why}") from error
 
 
 def _epoch(row: dict[str, str]) -> Epoch:
