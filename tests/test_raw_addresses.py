@@ -172,7 +172,7 @@ CHANGES = {  # name -> (what a callback does after the first epoch, words of the
     "a seed beyond numbers": (lambda m, d, o, l: setattr(m[3], "seed", 2**70), "Dropout: seed is 118"),
     "a step of a fraction": (lambda m, d, o, l: setattr(m[3], "step", 0.5), "Dropout: step is 0.5"),
     "no layer's number": (lambda m, d, o, l: setattr(m[3], "layer", None), "Dropout: layer is None"),
-    "a weight taken away": (lambda m, d, o, l: setattr(m[0], "weight", None), "fit: a Linear lacks"),
+    "a weight taken away": (lambda m, d, o, l: setattr(m[0], "weight", None), "fit: a Linear has lost its weight"),
     "statistics that are fixed": (
         lambda m, d, o, l: fixed(m[1].running_var), "running_var of a BatchNorm1d is read-only"),
     "statistics taken away": (lambda m, d, o, l: setattr(m[1], "running_mean", None), "running_mean is None"),
