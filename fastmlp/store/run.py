@@ -350,18 +350,22 @@ def _checked(config: Mapping[str, Any] | None) -> dict[str, Any]:
 def _read_history(path: Path) -> History:
     try:
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:
+            lines = csv.reader(file)
+            places = {name: place for place, name in enumerate(next(lines, []))}
+            epochs = [_epoch(line, places) for line in lines if line]
+        if not epochs:
             raise ValueError("it has no epoch")
-        return History([_epoch(row) for row in rows])
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        return History(epochs)
+    except (IndexError, KeyError, TypeError, ValueError, csv.Error) as error:
         why = f"it has no column {error}" if isinstance(error, KeyError) else check.reason(error)
         raise ValueError(f"read_run: {path} is no history: {why}") from error
 
 
-def _epoch(row: dict[str, str]) -> Epoch:
-    numbers: Any = {name: float(row[name]) for name in NUMBERS}
-    return Epoch(**numbers | {"epoch": int(row["epoch"]), "ran_on": row.get("ran_on") or ""})  # older files lack it
+def _epoch(line: list[str], places: Mapping[str, int]) -> Epoch:
+    """The epoch of a line; columns of other names are passed over."""
+    numbers: Any = {name: float(line[places[name]]) for name in NUMBERS}
+    ran_on = line[places["ran_on"]] if places.get("ran_on", len(line)) < len(line) else ""  # older files lack it
+    return Epoch(**numbers | {"epoch": int(line[places["epoch"]]), "ran_on": ran_on})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
