@@ -114,6 +114,20 @@ def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
     refuses(tmp_path / "pipe", "is no regular file", call=fm.images.read_image)
 
 
+def test_a_history_of_many_columns_and_lines_takes_memory_for_its_own_columns(tmp_path):
+    """A dict a line, with a place for every column of the header, was a thousand times the file."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name, content in mutations._run().items():
+        (run / name).write_bytes(content)
+    head, *lines = (run / "history.csv").read_text().splitlines()
+    more = "".join(f",c{n}" for n in range(20_000))
+    (run / "history.csv").write_text("\n".join([head + more, *lines * 700]))
+    fm.read_run(run)  # what is compiled and imported once
+    assert peak_memory(lambda: fm.read_run(run)) < (run / "history.csv").stat().st_size + 2**24
+    assert fm.read_run(run).history[0] == fm.read_run(run).history[len(lines)]
+
+
 def packed(path, method=zipfile.ZIP_DEFLATED, **arrays: bytes):
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in arrays.items():
