@@ -10,7 +10,7 @@ from test_trusted import data, force, net
 
 import fastmlp as fm
 from fastmlp import nn, ops, optim
-from fastmlp.running import rows
+from fastmlp.running.rows import batches
 
 
 def t(*shape: int) -> fm.Tensor:
@@ -289,7 +289,7 @@ def test_rows_that_lie_between_the_places_of_their_type_are_copied_before_they_a
 @pytest.mark.parametrize(("order", "error"), [([100], IndexError), ([-101], IndexError), ([0.5], TypeError)])
 def test_rows_for_the_graph_are_those_of_the_data(order, error):
     with pytest.raises(error, match="batches: row"):
-        next(rows.batches(data(), np.array(order), [1], np.float32))
-    x, y = next(rows.batches(data(), np.array([-1]), [1], np.float32))  # once read before the first row
+        next(batches(data(), np.array(order), [1], np.float32))
+    x, y = next(batches(data(), np.array([-1]), [1], np.float32))  # once read before the first row
     np.testing.assert_allclose(x.data[0], data().features[-1] * 0.01, rtol=1e-6)
     assert y[0] == data().labels[-1]
