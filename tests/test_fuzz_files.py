@@ -54,6 +54,7 @@ def test_the_doors_documented_errors_are_those_that_are_looked_for(kind):
         "idx": fm.data.read_idx,
         "npz": fm.data.load,
         "safetensors": fm.load,
+        "checkpoint": fm.resume,
     }
     door = next((door for start, door in doors.items() if kind.startswith(start)), fm.read_run)
     for error in KINDS[kind].refusals:
