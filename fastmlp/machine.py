@@ -107,7 +107,7 @@ def _process_limit() -> list[int]:
     return [] if soft == resource.RLIM_INFINITY else [soft]
 
 
-def _groups(controller: str) -> Iterator[Path]:
+def _groups(controller: str) -> Iterator[str]:
     """The folders of the control groups that this process is in, and of those above them."""
     try:
         lines = OWN_GROUPS.read_text(errors="replace").splitlines()
@@ -119,15 +119,15 @@ def _groups(controller: str) -> Iterator[Path]:
         if not colon:  # no line of this file
             continue
         if not controllers or controller in controllers.split(","):
-            top = GROUPS / controllers
-            own = top / path.strip("/")
-            yield own
-            yield from (folder for folder in own.parents if folder.is_relative_to(top))
+            names = [name for name in path.split("/") if name]
+            for depth in range(len(names), -1, -1):
+                yield "/".join([str(GROUPS), *filter(None, [controllers]), *names[:depth]])
 
 
-def _numbers(folder: Path, name: str) -> list[int]:
+def _numbers(folder: str, name: str) -> list[int]:
     """The whole numbers in a file of a group; none where there is no such file, or no limit ("max")."""
     try:
-        return [int(word) for word in (folder / name).read_text().split()]
+        with open(f"{folder}/{name}") as file:
+            return [int(word) for word in file.read().split()]
     except (OSError, ValueError):
         return []

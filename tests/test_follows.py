@@ -5,6 +5,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import nn, optim
+from fastmlp.running import door
 
 EPOCHS, AFTER = 4, 2  # the callback changes something after so many epochs
 
@@ -186,3 +187,22 @@ def test_a_line_says_what_moved_the_training_to_the_graph_and_back(capsys):
     said = capsys.readouterr().out
     assert "training on the graph, node by node: a parameter has a hook, which wants to see its gradient\n" in said
     assert "training on the engine again\n" in said
+
+
+def test_an_epoch_that_nobody_has_looked_in_on_needs_no_other_look(monkeypatch):
+    """With and without a callback that changes nothing: the same bits, and a look before each epoch only with it."""
+    looks, prepare, results = [], door.Trainer.prepare, []
+    monkeypatch.setattr(door.Trainer, "prepare", lambda self: (looks.append(1), prepare(self))[1])
+    for callbacks in ([], [lambda model, history: None]):
+        model = net(False)
+        optimizer = optim.Adam(model.parameters(), lr=0.01)
+        fm.fit(
+            model, data(), validation=30, optimizer=optimizer, epochs=EPOCHS, batch_size=32, progress=False,
+            callbacks=callbacks,
+        )  # fmt: skip
+        results.append((len(looks), state(model, optimizer)))
+        looks.clear()
+    (without, first), (with_one, second) = results
+    assert (without, with_one) == (1, 1 + EPOCHS)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)

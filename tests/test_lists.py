@@ -27,8 +27,8 @@ def mark(x, inputs, bits):
 
 
 @kernel
-def make(N, inputs, vectors, backward, bits, square, lists_):
-    lists.make_lists(N, inputs, vectors, backward, bits, square, lists_)
+def make(N, inputs, vectors, backward, bits, square, columns, made):
+    lists.make_lists(N, inputs, vectors, backward, bits, square, columns, made)
 
 
 def lists_of(x: np.ndarray, inputs: int, vectors: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def lists_of(x: np.ndarray, inputs: int, vectors: int) -> np.ndarray:
     N = len(x)
     bits, made = np.zeros((N, lists.words(inputs)), np.uint64), np.full(lists.lists_size(N, inputs), 77, np.int32)
     mark(x, inputs, bits)
-    make(N, inputs, vectors, True, bits, np.zeros(64, np.uint64), made)
+    make(N, inputs, vectors, True, bits, np.zeros(64, np.uint64), np.zeros(0, np.int64), made)
     return made
 
 

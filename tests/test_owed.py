@@ -191,6 +191,15 @@ def test_zeros_of_both_signs_and_denormals_become_what_they_would(rule, maximize
     assert not agree(rule, option, plant=(p, m, v), odds=0.0, spoil=lambda table: table[LIFT].fill(0))
 
 
+@pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("maximize", [0, 1])
+def test_a_moment_that_fades_to_nothing_gets_the_right_sign(rule, maximize):
+    """p stands still at once; then a negative m is flushed, to -0, and + 0 makes +0 of it."""
+    plant = [0.05] * 200, [-1e-36] * 200, [1e-3] * 200
+    for decay in (0, 0.01) if rule is optim.AdamW else (0,):
+        assert agree(rule, (*USUAL[:4], decay, 0, maximize), plant=plant, odds=0.0, lengths=(300,))
+
+
 def test_signs_of_zero_without_momentum_too():
     for maximize in (0, 1):
         for option in (0.1, 0, 0, 0, 0, maximize), (0.1, 0.9, 0, 0, 0, maximize):

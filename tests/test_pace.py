@@ -135,7 +135,7 @@ def test_pace_settles_on_the_better_number(burners, gain, best, least):
 
 
 def test_pace_follows_who_comes_and_goes():
-    """Two burners between the seconds 10 and 20: it leaves two threads within half a second, and comes back in three."""
+    """Two burners from second 10 to 20: two threads are left within half a second, and come back within three."""
     for seed in range(3):
         noted = trained(Machine(lambda now: 2 * (10 < now < 20), 1.7, seed), 30.0)
         assert share_on(noted, 2, 1, 10) > 0.9

@@ -38,7 +38,7 @@ def matrix(rng, form="csr", dtype=np.float32, shape=(40, 8), density=0.3, tidy=F
     lines, across = shape if form == "csr" else shape[::-1]
     count = round(density * lines * across)
     places = rng.choice(lines * across, count, replace=False)
-    places = np.sort(places) if tidy else rng.permutation(np.concatenate([places, places[: count // 3], places[:2]]))
+    places = np.sort(places) if tidy else rng.permutation(np.concatenate([places, *[places[: count // 2]] * 2]))
     line, index = np.divmod(places, across)
     order = np.argsort(line, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(line, minlength=lines))])
@@ -177,7 +177,7 @@ def test_what_is_no_matrix_of_numbers_is_refused_in_one_sentence(x, words):
 
 def test_a_number_that_the_model_does_not_have_is_named():
     x = np.zeros((6, 8))
-    x[4, 3] = 1e300
+    x[0, 0], x[4, 3] = 2, 1e300
     data = Dataset(sp.csr_array(x), labels(6))
     refuses(ValueError, lambda: trained(data[1:]), "data has 1e+300 in row 3, column 3; the model is float32")
 
@@ -291,6 +291,15 @@ def test_a_training_goes_on_with_the_rows_it_began_with(tmp_path):
         lambda: fm.resume(tmp_path / "other", Dataset(other, labels(40)), epochs=4, progress=False),
         "has other features",
     )
+
+
+def test_a_page_of_a_run_on_sparse_rows(tmp_path):
+    data = Dataset(matrix(np.random.default_rng(9)), labels(40))
+    model, history = trained(data)
+    fm.report.write_report(
+        tmp_path / "r.html", model, history, fm.evaluate(model, data), data, {}, fm.diagnose(history)
+    )
+    assert "x: 8 float32" in (tmp_path / "r.html").read_text("utf-8")
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------

@@ -35,11 +35,12 @@ from .loss import (
 )
 from .matmul import pack, product, product_dw, product_dx, tiles, unpack
 from .memory import empty, lanes, packed_shape, padded, scratch_size, zeros
-from .sparse import GATHER_SPARSE, look_at_rows, turn
+from .sparse import GATHER_DISTINCT, GATHER_SPARSE, look_at_rows, turn
 from .updates import SCALES, adam_scale, adam_update, adamw_update, sgd_scale, sgd_update
 
 __all__ = [
     "GATHER",
+    "GATHER_DISTINCT",
     "GATHER_FILE",
     "GATHER_SPARSE",
     "NO_LISTS",

@@ -26,10 +26,11 @@ from numpy.typing import DTypeLike
 
 INT, NUMBERS, INTEGERS = types.int64, types.Array(types.float64, 1, "C"), types.Array(types.int64, 1, "C")
 TARGETS, LISTS = types.Array(types.float64, 2, "C"), types.Array(types.int32, 1, "C")
+WORDS = types.Array(types.uint64, 1, "C")
 
 # What a form's letters stand for: m matrix, b packed blocks (blocks, inputs, lanes), v vector, all of the model's
-# dtype; d numbers, t targets (rows, T), terms (3, rows) and tables in float64, i int64, a and l arrays of int64 and int32,
-# f float64.
+# dtype; d numbers, t targets (rows, T), terms (3, rows) and tables in float64, i int64, f float64; a, l, w arrays of
+# int64, int32 and uint64.
 FORMS: dict[str, str] = {
     "elementwise_forward": "mmdii",
     "elementwise_backward": "mmmdii",
@@ -49,6 +50,7 @@ FORMS: dict[str, str] = {
     "lift": "dt",
     "owed": "vvvviiaiaitdiii",
     "gather": "aaifm",
+    "distinct": "aaiifvwwa",
     "columns": "mmiii",
 }
 ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
@@ -70,6 +72,7 @@ ARGUMENTS: dict[str, str] = {  # what they are called, in the same order
     "lift": "option, table",
     "owed": "p, m, v, u, at, inputs, touched, count, seen, now, table, option, lanes, lo, hi",
     "gather": "source, order, start, factor, x",
+    "distinct": "source, order, start, rows, factor, x, bits, marks, columns",
     "columns": "dweights, total, columns, lo, hi",
 }
 _held: dict[int, Any] = {}  # address -> its function: the machine code lives as long as the function does
@@ -80,7 +83,7 @@ def signature(form: str, dtype: DTypeLike) -> tuple[types.Type, ...]:
     f = numba.from_dtype(np.dtype(dtype))
     letters = {
         "m": types.Array(f, 2, "C"), "b": types.Array(f, 3, "C"), "v": types.Array(f, 1, "C"), "d": NUMBERS,
-        "t": TARGETS, "i": INT, "a": INTEGERS, "l": LISTS, "f": types.float64,
+        "t": TARGETS, "i": INT, "a": INTEGERS, "l": LISTS, "w": WORDS, "f": types.float64,
     }  # fmt: skip
     return tuple(letters[letter] for letter in FORMS[form])
 
@@ -264,6 +267,12 @@ def call_owed(typingctx, address, p, m, v, u, at, inputs, touched, count, seen, 
 def call_gather(typingctx, address, source, order, start, factor, x):
     """gather(source, order, start, factor, x)."""
     return _call((source, order, start, factor, x))
+
+
+@intrinsic
+def call_distinct(typingctx, address, source, order, start, rows, factor, x, bits, marks, columns):
+    """distinct(source, order, start, rows, factor, x, bits, marks, columns)."""
+    return _call((source, order, start, rows, factor, x, bits, marks, columns))
 
 
 @intrinsic

@@ -65,12 +65,14 @@ class Batches(NamedTuple):
     """Where rows come from.
 
     gather   address of the kernel that makes x of them      source   (address, rows, columns, bytes a row)
+    distinct address of the one that leaves out columns which are 0 in all rows of a batch; 0 where rows are not sparse
     scale    what features are multiplied by                 targets  (rows, T) float64
     weights  (rows, 3) float64, what a row counts: its loss, in the divisor of the mean, its score; (0, 3) where all 1
     order    row numbers; batch s is order[bounds[s] : bounds[s + 1]]
     """
 
     gather: int
+    distinct: int
     source: Any
     scale: float
     targets: Any
@@ -99,6 +101,8 @@ class Rule(NamedTuple):
     """scale, update: addresses.   option: (steps or 1, slots, n) float64   counts: (slots,) steps so far
 
     option[0] is of the step `first`, option[s, slot, 0] the learning rate; one row is of all steps
+    owed: address of what makes up for steps of the first layer's weights, 0 where each step changes all; table: see
+    `kernels.owed`, of all steps of the epoch
     """
 
     scale: int
@@ -106,6 +110,8 @@ class Rule(NamedTuple):
     option: Any
     first: int
     counts: Any
+    owed: int
+    table: Any
 
 
 class Clip(NamedTuple):
@@ -158,6 +164,7 @@ class Own(NamedTuple):
     targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
     the last are 1 where a score is no ratio   scales (threads, slots, SCALES) float64
     bits, square, lists: of what is not zero in the batch, see `lists`; none: NO_LISTS, for layers that have none
+    marks, columns: of sparse rows, see `sparse.gather_distinct`   seen: how far each input's weights have come, `owed`
     """
 
     p: Any
@@ -178,3 +185,6 @@ class Own(NamedTuple):
     square: Any
     lists: Any
     none: Any
+    marks: Any
+    columns: Any
+    seen: Any

@@ -1,7 +1,9 @@
 """Linear layer: y = x w + b.    N rows, I inputs, O outputs; the layout of w is that of `matmul`."""
 
+import numpy as np
+
 from .jit import inner, kernel
-from .lists import BACKWARD
+from .lists import BACKWARD, COLUMNS, INPUTS, OWED
 from .matmul import listed_width, panel_width, product_dw, product_dw_listed, product_dw_rows, product_listed
 from .simd import LISTED_VECTORS, TILE_VECTORS
 from .updates import step
@@ -47,6 +49,44 @@ def column_sums(dy, db, lo, hi):
             total[o] += row[o]
 
 
+@inner
+def update_columns(x, dy, p, m, v, u, at, inputs, piece, lanes, tiles, lists, rule, option, scale, lo, hi):
+    """`linear_update_weight` where x has only some inputs: the gradient of the others is +0.
+
+    They take their steps too, unless lists[OWED] says that somebody will make up for them. Neighbours go together.
+    """
+    zeros, named, j = np.zeros(PIECE * lanes, piece.dtype), lists[COLUMNS], lo
+    while j < hi:
+        vectors, done = listed_width((hi - j + lanes - 1) // lanes), 0
+        for i in range(0, lists[INPUTS], PIECE):
+            rows = min(PIECE, lists[INPUTS] - i)
+            product_dw_listed(x, dy, piece, 0, lanes, tiles, lists, i, i + rows, j, j + vectors * lanes)
+            r = 0
+            while r < rows:
+                first = lists[named + i + r]
+                many = 1
+                while r + many < rows and lists[named + i + r + many] == first + many:
+                    many += 1
+                for vector in range(vectors):
+                    start = at + (j + vector * lanes) * inputs
+                    if lists[OWED] == 0:
+                        sweep(rule, p, zeros, m, v, u, start, done, first, lanes, option, scale)
+                    g = (vector * rows + r) * lanes
+                    step(rule, p, piece, g, m, v, u, start + first * lanes, many * lanes, option, scale)
+                done, r = first + many, r + many
+        if lists[OWED] == 0:
+            for vector in range(vectors):
+                sweep(rule, p, zeros, m, v, u, at + (j + vector * lanes) * inputs, done, inputs, lanes, option, scale)
+        j += vectors * lanes
+
+
+@inner
+def sweep(rule, p, zeros, m, v, u, start, first, last, lanes, option, scale):
+    """The rule's step without a gradient, on the inputs [first, last) of a block."""
+    for i in range(first, last, PIECE):
+        step(rule, p, zeros, 0, m, v, u, start + i * lanes, min(PIECE, last - i) * lanes, option, scale)
+
+
 @kernel
 def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
     """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
@@ -56,6 +96,9 @@ def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rul
     piece: (PIECE * PANEL * lanes,)  lists: as in `linear_forward`
     """
     lanes = piece.size // (PIECE * PANEL)
+    if lists[COLUMNS] >= 0:
+        update_columns(x, dy, p, m, v, u, at, inputs, piece, lanes, tiles, lists, rule, option, scale, lo, hi)
+        return
     j = lo
     while j < hi:
         left = (hi - j + lanes - 1) // lanes

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import forms
 from .jit import inner
-from .simd import LISTED_ROWS, NARROW_ROWS, count_bits, nonzero_bits, view, write_places
+from .simd import LISTED_ROWS, NARROW_ROWS, VECTOR_BYTES, count_bits, nonzero_bits, view, write_places
 
 # Places in the head. FORWARD, BACKWARD: 1 where y, dw follow lists. INPUTS: of x. GROUP: rows, or inputs, that a tile
 # takes together. *_COUNTS, *_LISTS: where they begin; *_ROOM: from one list to the next. IN_W: where the lists of
@@ -30,7 +30,7 @@ ROWS = 8  # that are gathered and marked together
 SPARE = 8  # numbers after a list that are written beyond its end
 WORTH = 0.7  # lists that hold more than this part of all are not followed: the dense tile has more rows, and no list
 
-NO_LISTS = np.zeros(HEAD, np.int32)
+NO_LISTS = np.array([-1 if place == COLUMNS else 0 for place in range(HEAD)], np.int32)
 
 
 def lists_size(rows: int, inputs: int, columns: bool = False) -> int:
@@ -164,11 +164,26 @@ def gather_and_mark(gather, source, order, start, scale, inputs, x, bits):
 
 
 @inner
-def make_lists(N, inputs, vectors, backward, bits, square, lists):
+def gather_batch(gather, distinct, source, order, start, N, scale, inputs, width, x, bits, marks, columns):
+    """(inputs, width) of a batch of N rows in x, all of them or, with the address `distinct`, those that it needs."""
+    if distinct != 0:
+        forms.call_distinct(distinct, source, order, start, N, scale, x, bits, marks, columns)
+        inputs = columns[0]
+        lanes = VECTOR_BYTES // x.itemsize
+        return inputs, (inputs + lanes - 1) // lanes * lanes
+    rows = view(x, 0, (N, width))
+    gather_and_mark(gather, source, order, start, scale, inputs, rows, view(bits, 0, (N, (inputs + 63) // 64)))
+    return inputs, width
+
+
+@inner
+def make_lists(N, inputs, vectors, backward, bits, square, columns, lists):
     """Fill `lists` for a batch of N rows from its bits, (>= N, words).    square: (64,) uint64
 
     vectors: how many the widest tile of the layer is to have; backward: whether the lists of rows are wanted too.
+    columns: how many inputs x has and which, as `sparse.gather_distinct` says it; none where x has all.
     """
+    always = columns.size > 0
     group = NARROW_ROWS if vectors == 1 else LISTED_ROWS
     groups, rows_of = (N + group - 1) // group, (inputs + group - 1) // group
     for place in range(HEAD):
@@ -179,8 +194,23 @@ def make_lists(N, inputs, vectors, backward, bits, square, lists):
     lists[IN_W] = lists[IN_LISTS]
     lists[ROW_COUNTS] = lists[IN_LISTS] + groups * lists[IN_ROOM]
     lists[ROW_LISTS] = lists[ROW_COUNTS] + rows_of
-    if list_inputs(bits, min(N, group), lists) > WORTH * inputs:  # so are, most likely, the other groups
+    if not always and list_inputs(bits, min(N, group), lists) > WORTH * inputs:  # so are, most likely, the others
         return
-    lists[FORWARD] = list_inputs(bits, N, lists) <= WORTH * inputs * groups
+    lists[FORWARD] = list_inputs(bits, N, lists) <= WORTH * inputs * groups or always
     if lists[FORWARD] and backward:
-        lists[BACKWARD] = list_rows(bits, N, lists, square) <= WORTH * N * rows_of
+        lists[BACKWARD] = list_rows(bits, N, lists, square) <= WORTH * N * rows_of or always
+    if always:
+        name_inputs(groups, columns, lists)
+
+
+@inner
+def name_inputs(groups, columns, lists):
+    """Write down which rows of w the inputs of x are, one by one and in the order of each group's list."""
+    lists[COLUMNS] = lists[ROW_LISTS] + (lists[INPUTS] + lists[GROUP] - 1) // lists[GROUP] * lists[ROW_ROOM]
+    lists[IN_W] = lists[COLUMNS] + lists[INPUTS]
+    for i in range(lists[INPUTS]):
+        lists[lists[COLUMNS] + i] = columns[1 + i]
+    for g in range(groups):
+        at = g * lists[IN_ROOM]
+        for k in range(lists[lists[IN_COUNTS] + g]):
+            lists[lists[IN_W] + at + k] = columns[1 + lists[lists[IN_LISTS] + at + k]]

@@ -67,11 +67,13 @@ def row_of(at, inputs, lanes, lo, hi, i):
 
 
 @inner
-def ask_for(x, row):
+def ask_for(p, m, v, row):
     """Ask for the cache lines of an input's numbers."""
     start, end, stride, _ = row
     for at in range(start, end, stride):
-        prefetch(x, at)
+        prefetch(p, at)
+        prefetch(m, at)
+        prefetch(v, at)
 
 
 @inner
@@ -99,14 +101,16 @@ def are_tame(p, m, v, row, reach):
 @inner
 def lift_of(b1, b2, beside, table):
     """Fill the last two rows of the table of Adam; beside: λ of AdamW's decay, or 0."""
-    alpha, eps_hat, rate, ahead, steps = table[0], table[1], table[2], 0.0, table.shape[1]
+    steps, ahead, least, most = table.shape[1], 0.0, 1.0, 1e-30
     for k in range(steps - 1, -1, -1):
         if k + 1 < steps:
-            grows = max(1 / np.sqrt(b2), eps_hat[k] / eps_hat[k + 1]) / abs(1 - rate[k + 1] * beside)
-            ahead = alpha[k + 1] / alpha[k] * b1 * grows * SLACK * max(1.0, ahead)
+            grows = max(1 / np.sqrt(b2), table[1, k] / table[1, k + 1]) / abs(1 - table[2, k + 1] * beside)
+            ahead = table[0, k + 1] / table[0, k] * b1 * grows * SLACK * max(1.0, ahead)
             ahead = ahead if ahead == ahead else np.inf
         table[LIFT, k] = SLACK * max(1.0, ahead)
-    table[REACH] = 2.0**100 * min(1.0, eps_hat.min()) / (steps * max(1e-30, alpha.max()))
+        least, most = min(least, table[1, k]), max(most, table[0, k])
+    for k in range(steps):
+        table[REACH, k] = 2.0**100 * least / (steps * most)
 
 
 @kernel
@@ -146,19 +150,6 @@ def adam_one(p, m, v, row, s, chained, decay, h):
         for j in range(vector(p, lanes)):
             g = zero + decay * pj[j] if chained else zero
             pj[j], mj[j], vj[j], _ = adam_step(pj[j], mj[j], vj[j], g, s, h)
-
-
-@inner
-def adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h):
-    """Four steps in registers; g = 0 + λp, so that each waits for the one before."""
-    (start, end, stride, lanes), zero = row, p.dtype.type(0)
-    for at in range(start, end, stride):
-        ps, ms, vs = view(p, at, (lanes,)), view(m, at, (lanes,)), view(v, at, (lanes,))
-        for j in range(vector(p, lanes)):
-            pj, mj, vj, _ = adam_step(ps[j], ms[j], vs[j], zero + decay * ps[j], s0, h)
-            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s1, h)
-            pj, mj, vj, _ = adam_step(pj, mj, vj, zero + decay * pj, s2, h)
-            ps[j], ms[j], vs[j], _ = adam_step(pj, mj, vj, zero + decay * pj, s3, h)
 
 
 @inner
@@ -226,13 +217,8 @@ def fade_beside_decay(p, m, v, row, s0, s1, s2, s3, h):
 @inner
 def adam_chained(p, m, v, row, begin, now, table, decay, h):
     """Steps begin ... now - 1 where each needs the p of the one before; the chains of the blocks overlap."""
-    odd = begin + (now - begin) % 4
-    for t in range(begin, odd):
+    for t in range(begin, now):
         adam_one(p, m, v, row, adam_scales(table, t, 0.0, p), True, decay, h)
-    for t in range(odd, now, 4):
-        s0, s1 = adam_scales(table, t, 0.0, p), adam_scales(table, t + 1, 0.0, p)
-        s2, s3 = adam_scales(table, t + 2, 0.0, p), adam_scales(table, t + 3, 0.0, p)
-        adam_four_chained(p, m, v, row, s0, s1, s2, s3, decay, h)
 
 
 @inner
@@ -286,7 +272,7 @@ def adam_replay(p, m, v, at, inputs, touched, count, seen, now, table, option, l
         row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
         if n + 1 < count:
             ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
-            ask_for(p, ahead), ask_for(m, ahead), ask_for(v, ahead)
+            ask_for(p, m, v, ahead)
         if begin < now:
             tame = decay == 0 and are_tame(p, m, v, row, number(table[REACH, begin]))
             if coupled and not tame:  # 0 p is NaN where p is not finite
@@ -327,19 +313,49 @@ def sgd_first(p, b, row, lr, h, momentum):
 
 
 @inner
-def sgd_next(p, b, row, lr, h):
-    """A step with momentum; whether a b is left."""
-    (start, end, stride, lanes), (mu, keep, decay, sign, nesterov), zero = row, h, p.dtype.type(0)
-    rate, also, left = sign * lr, sign * mu, False
+def sgd_steps(p, b, row, table, t, count, h):
+    """Steps t ... t + count - 1 with momentum, 1 or 4 of them; whether a b is left."""
+    (start, end, stride, lanes), (mu, keep, decay, sign, nesterov), left = row, h, False
+    number, zero = p.dtype.type, p.dtype.type(0)
+    lr0, lr1, lr2, lr3 = number(table[0, t]), zero, zero, zero
+    if count == 4:
+        lr1, lr2, lr3 = number(table[0, t + 1]), number(table[0, t + 2]), number(table[0, t + 3])
     for at in range(start, end, stride):
         ps, bs = view(p, at, (lanes,)), view(b, at, (lanes,))
-        for j in range(vector(p, lanes)):
-            d = zero + decay * ps[j]
-            bj = mu * bs[j] + keep * d
-            bs[j] = bj
-            ps[j] -= rate * (d + also * bj) if nesterov else lr * bj
-            left |= bj != 0
+        if nesterov:
+            for j in range(vector(p, lanes)):
+                pj, bj = sgd_nesterov(ps[j], bs[j], sign * lr0, mu, keep, decay, sign * mu, zero)
+                if count == 4:
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr1, mu, keep, decay, sign * mu, zero)
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr2, mu, keep, decay, sign * mu, zero)
+                    pj, bj = sgd_nesterov(pj, bj, sign * lr3, mu, keep, decay, sign * mu, zero)
+                ps[j], bs[j] = pj, bj
+                left |= bj != 0
+        else:
+            for j in range(vector(p, lanes)):
+                pj, bj = sgd_momentum(ps[j], bs[j], lr0, mu, keep, decay, zero)
+                if count == 4:
+                    pj, bj = sgd_momentum(pj, bj, lr1, mu, keep, decay, zero)
+                    pj, bj = sgd_momentum(pj, bj, lr2, mu, keep, decay, zero)
+                    pj, bj = sgd_momentum(pj, bj, lr3, mu, keep, decay, zero)
+                ps[j], bs[j] = pj, bj
+                left |= bj != 0
     return left
+
+
+@inner
+def sgd_momentum(p, b, lr, mu, keep, decay, zero):
+    """(p, b) after the step of `sgd_update` with momentum and g = 0."""
+    b = mu * b + keep * (zero + decay * p)
+    return p - lr * b, b
+
+
+@inner
+def sgd_nesterov(p, b, rate, mu, keep, decay, also, zero):
+    """The same with Nesterov's momentum."""
+    d = zero + decay * p
+    b = mu * b + keep * d
+    return p - rate * (d + also * b), b
 
 
 @kernel
@@ -353,15 +369,14 @@ def sgd_owed(p, b, v, u, at, inputs, touched, count, seen, now, table, option, l
         row, begin = row_of(at, inputs, lanes, lo, hi, i), seen[i]
         if n + 1 < count:
             ahead = row_of(at, inputs, lanes, lo, hi, touched[n + 1])
-            ask_for(p, ahead)
-            if momentum:
-                ask_for(b, ahead)
+            ask_for(p, b, b, ahead)
         left, t = True, begin
         while t < now and left:
-            lr = number(table[0, t])
             if momentum and table[1, t] == 0:
-                left = sgd_next(p, b, row, lr, h) or decays
+                steps = 4 if t + 4 <= now else 1
+                left = sgd_steps(p, b, row, table, t, steps, h) or decays
+                t += steps
             else:
-                sgd_first(p, b, row, lr, h, momentum)
+                sgd_first(p, b, row, number(table[0, t]), h, momentum)
                 left = momentum or decays
-            t += 1
+                t += 1

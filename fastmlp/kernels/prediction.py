@@ -3,15 +3,15 @@
 from .batch import ask_for_rows
 from .jit import kernel
 from .layout import LINEAR
-from .lists import gather_and_mark, make_lists
+from .lists import gather_batch, make_lists
 from .simd import swap_control_word, view
 from .steps import forward_layer, part_of
 
 
 @kernel
 def predict_rows(
-    plan, numbers, lanes, tiles, gather, source, scale, order, first, last, p, own_p, state, buffer, room, bits, lists,
-    none, z,
+    plan, numbers, lanes, tiles, gather, distinct, source, scale, order, first, last, p, own_p, state, buffer, room, x0,
+    bits, lists, marks, columns, none, z,
 ):  # fmt: skip
     """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
 
@@ -22,11 +22,16 @@ def predict_rows(
     word, half = swap_control_word(-1), buffer.size // 2
     for start in range(first, last, room):
         N = min(room, last - start)
-        x, side = view(buffer, 0, (N, plan[0].width_in)), 1
-        gather_and_mark(gather, source, order, start, scale, plan[0].inputs, x, bits)
+        side = 0
+        inputs, width = gather_batch(
+            gather, distinct, source, order, start, N, scale, plan[0].inputs, plan[0].width_in, x0, bits, marks, columns
+        )  # fmt: skip
+        x = view(x0, 0, (N, width))
         ask_for_rows(source, order, start + N, min(start + N + room, last))
         if plan[0].form == LINEAR:
-            make_lists(N, plan[0].inputs, plan[0].width // lanes, False, bits, bits[0], lists)
+            named = columns[: (1 + inputs) * (distinct != 0)]
+            marked = view(bits, 0, (N, (inputs + 63) // 64))
+            make_lists(N, inputs, plan[0].width // lanes, False, marked, bits, named, lists)
         for layer in range(plan.shape[0]):
             row = plan[layer]
             if row.evaluate == 0:  # a kind that does nothing in evaluation

@@ -24,7 +24,7 @@ from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
-from .lists import FIRST, GROUP, gather_and_mark, make_lists
+from .lists import FIRST, GROUP, OWED, gather_batch, make_lists
 from .simd import atomic_load, atomic_store, view
 from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, wait_for_all
 from .updates import prepare
@@ -77,6 +77,12 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 
 
 @inner
+def input_of(row, layer, rows, width, batch, act):
+    """x of a layer: the batch, which is `width` wide, or what the layer below has made."""
+    return view(batch, 0, (rows, width)) if layer == 0 else view(act, row.x, (rows, row.width_in))
+
+
+@inner
 def piece_of(row, rows, first):
     """The end of the rows from `first` on that are made at once: all, but of a product only so many."""
     return min(first + ROWS_AT_ONCE, rows) if row.form == LINEAR else rows
@@ -117,6 +123,26 @@ def update_layer(row, net, rule, lists, numbers, x, dy, p, m, v, u, state, piece
         else:
             at, g = row.weight + which * row.width, gradients + which * row.width
             one_step(rule.update, p, state, g + lo, m, v, u, at + lo, hi - lo, option, scale)
+
+
+@inner
+def bring_up(rule, row, shared, lanes, inputs, many, seen, step, lo, hi):
+    """Make up for the steps before `step` that the weights of `many` inputs owe, in the columns [lo, hi)."""
+    slot = row.slot
+    option = rule.option[min(max(step - rule.first, 0), rule.option.shape[0] - 1), slot]
+    forms.call_owed(
+        rule.owed, shared.p, shared.m, shared.v, shared.u, row.weight, row.inputs, inputs, many, seen, step, rule.table,
+        option, lanes, lo, hi,
+    )  # fmt: skip
+    for i in range(many):
+        seen[inputs[i]] = step
+
+
+@kernel
+def bring_all_up(thread, threads, rule, row, shared, lanes, inputs, seen, step):
+    """`bring_up` of all inputs, the columns divided among threads. seen: (threads, inputs)"""
+    lo, hi = share(row[0].width, lanes, threads, thread)
+    bring_up(rule, row[0], shared, lanes, inputs, inputs.size, seen[thread], step, lo, hi)
 
 
 @inner
@@ -180,18 +206,24 @@ def train_steps(
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
     bits, square, lists, none = own.bits[thread], own.square[thread], own.lists[thread], own.none
+    marks, columns, seen = own.marks[thread], own.columns[thread], own.seen[thread]
     all_terms = own.terms[0]
     at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
         undo = atomic_load(gate, UNDO) == step + 1
         start, N = batches.bounds[step], batches.bounds[step + 1] - batches.bounds[step]
-        x0 = view(my_x, 0, (N, plan[0].width_in))
-        gather_and_mark(
-            batches.gather, batches.source, batches.order, start, batches.scale, plan[0].inputs, x0, bits
+        inputs, width = gather_batch(
+            batches.gather, batches.distinct, batches.source, batches.order, start, N, batches.scale, plan[0].inputs,
+            plan[0].width_in, my_x, bits, marks, columns,
         )  # fmt: skip
         if plan[0].form == LINEAR:
             lo, hi = part_of(plan[0], N, lanes, threads, thread)
-            make_lists(N, plan[0].inputs, (hi - lo) // lanes, True, bits, square, lists)
+            named = columns[: (1 + inputs) * (batches.distinct != 0)]
+            marked = view(bits, 0, (N, (inputs + 63) // 64))
+            make_lists(N, inputs, (hi - lo) // lanes, True, marked, square, named, lists)
+            if rule.owed != 0:
+                lists[OWED] = 1
+                bring_up(rule, plan[0], shared, lanes, columns[1:], inputs, seen, step, lo, hi)
         targets = view(own.targets, targets_at, (N, T))
         for n in range(N):
             for t in range(T):
@@ -205,7 +237,7 @@ def train_steps(
                 turn = wait_for_all(gate, threads, turn, patience)
             lo, hi = part_of(row, N, lanes, threads, thread)
             below_alone = layer > 0 and plan[layer - 1].alone
-            x = view(my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in))
+            x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
             y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
             p = my_p if row.alone else shared.p
             first_row = 0
@@ -250,9 +282,7 @@ def train_steps(
                 else:
                     lo, hi = part_of(row, N, lanes, threads, thread)
                     dx = view(my_dact if below_alone else shared.dact, row.dx, (N, row.width_in))
-                x = view(
-                    my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in)
-                )
+                x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
                 y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
                 p = my_p if row.alone else shared.p
                 first_row = 0
@@ -288,7 +318,7 @@ def train_steps(
                 continue
             lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
             below_alone = layer > 0 and plan[layer - 1].alone
-            x = view(my_x if layer == 0 else my_act if below_alone else shared.act, max(row.x, 0), (N, row.width_in))
+            x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
             dy = view(my_dact if row.alone else shared.dact, row.dy, (N, row.width))
             if row.alone:
                 p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
@@ -310,6 +340,9 @@ def train_steps(
         turn = wait_for_all(gate, threads, turn, patience)
         if undo and is_asked_to_stop(gate, threads):
             return step
+        if rule.owed != 0:
+            for i in range(inputs):
+                seen[columns[1 + i]] = step + 1
         if thread == 0:
             sums[2] = step + 1
         if is_asked_to_stop(gate, threads) or (threads > 1 and atomic_load(gate, LEAVING) != 0):

@@ -147,7 +147,8 @@ class Loss(Module):
         "none", which leaves nothing to train by.
         """
         if trial.of_package(type(self)):
-            type(self)(**{name: getattr(self, name) for name in _options_of(type(self))})
+            kind: Any = type(self)
+            kind(**{name: getattr(self, name) for name in _options_of(kind)})
         if self.reduction == "none":
             what = "a loss for each row; it must be 'mean' or 'sum'"
             raise ValueError(f"{type(self).__name__}: reduction is 'none', {what} to train by")

@@ -17,7 +17,8 @@ from ..optim import Optimizer
 from .averaging import Averaging
 from .clip import Clip
 from .pace import Pace, patience
-from .plan import OfThisProcess, Plan, Weights, obstacle
+from .plan import Plan, Weights, obstacle
+from .process import OfThisProcess
 from .sharing import cores_each
 from .team import Team
 from .trust import made_for
@@ -46,13 +47,14 @@ class Buffers(OfThisProcess):
         row_weights: Array | None = None,
         clip: Clip | None = None,
         averaging: Averaging | None = None,
+        at_once: int | None = None,
     ) -> None:
         if reason := obstacle(model, optimizer):
             raise ValueError(f"Engine: {reason}")
         self.model, self.optimizer, self.ceiling, self.clip = model, optimizer, ceiling, clip or Clip()
         self.averaging = averaging if averaging is not None and averaging.by_steps else None
         self.chunk_steps, self.loss = chunk_steps, loss or CrossEntropyLoss()
-        self.plan = plan = Plan(model, features, room)
+        self.plan = plan = Plan(model, features, room, at_once=at_once)
         layers = (tuple(plan.rows[what].tolist()) for what in ("forward", "inputs", "width"))
         self.pace = pace or Pace(ceiling, cores_each, (type(optimizer), type(self.loss), room, plan.dtype, *layers))
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
@@ -81,10 +83,13 @@ class Buffers(OfThisProcess):
         self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, PIECE * PANEL * plan.lanes), dtype)
-        inputs = int(plan.rows[0]["inputs"])
-        self.bits = zeros((ceiling, room, words(inputs)), np.uint64)
+        inputs, sparse = plan.at_once, plan.is_sparse
+        self.bits = zeros((ceiling, room * words(inputs)), np.uint64)
+        self.marks = zeros((ceiling, 2 * words(features) if sparse else 1), np.uint64)
+        self.columns = zeros((ceiling, inputs + 1 if sparse else 0), np.int64)
+        self.seen, self.all_inputs = zeros((ceiling, features if sparse else 1), np.int64), np.arange(features)
         self.squares = zeros((ceiling, 64), np.uint64)
-        self.lists, self.no_lists = zeros((ceiling, lists_size(room, inputs)), np.int32), NO_LISTS
+        self.lists, self.no_lists = zeros((ceiling, lists_size(room, inputs, sparse)), np.int32), NO_LISTS
         self.own_targets, self.own_r = zeros((ceiling, room, self.width), np.float64), zeros((ceiling, room), dtype)
         self.terms = zeros((ceiling, 3, room), np.float64)
         self.scales = zeros((ceiling, len(plan.slots), kernels.SCALES), np.float64)
@@ -125,8 +130,9 @@ class Buffers(OfThisProcess):
         changing = (1 + kept) * (sizes["p"] + sizes["own_p"]) + sizes["state"]  # of which two copies are kept
         shared += 2 * (changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None))
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
-        inputs = int(plan.rows[0]["inputs"])
-        lists = 4 * lists_size(plan.room, inputs)  # of what is not zero in a batch
+        inputs = plan.at_once
+        lists = 4 * lists_size(plan.room, inputs, plan.is_sparse)  # of what is not zero in a batch
+        lists += 16 * (words(plan.columns_in) + inputs + plan.columns_in) * plan.is_sparse
         a_row = 8 * (3 + self.width + words(inputs)) + plan.dtype.itemsize  # of the loss, its targets, and bits
         return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * (plan.room * a_row + lists)
 
@@ -139,6 +145,7 @@ class Buffers(OfThisProcess):
         now = [
             self.weights.p, self.weights.own_p[0], self.weights.state, *self.arrays,
             *(own[0] for own in self.own_arrays), self.scales[0], self.average.a, self.average.own_a, self.sums,
+            self.seen[0],
         ]  # fmt: skip
         kept = [np.empty_like(array) for array in now] if into is None else into
         for copy, array in zip(kept, now, strict=True):
@@ -150,7 +157,7 @@ class Buffers(OfThisProcess):
         m, v, u = self.own_arrays
         now = (
             self.weights.p, self.weights.own_p, self.weights.state, *self.arrays, m, v, u, self.scales,
-            self.average.a, self.average.own_a, self.sums,
+            self.average.a, self.average.own_a, self.sums, self.seen,
         )  # fmt: skip
         for array, copy in zip(now, kept, strict=True):
             array[...] = copy
@@ -162,7 +169,7 @@ class Buffers(OfThisProcess):
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
-        for own in (self.weights.own_p, *self.own_arrays, self.scales):
+        for own in (self.weights.own_p, *self.own_arrays, self.scales, self.seen):
             own[1:threads] = own[0]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..data.features import usual_scale
+from ..data.sparse import Sparse
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores, thread_limit
 from ..nn import Layer, Loss, Module, features_of
@@ -27,9 +28,9 @@ from .clip import Clip
 from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient, name_of_first
 from .engine import Engine
 from .nodes import Nodes
-from .plan import flat_layers, obstacle
+from .plan import flat_layers, obstacle, working
 from .predict import ROWS_A_THREAD, Predictor
-from .rows import batches, dtype_of
+from .rows import batches, dtype_of, most_inputs
 from .sharing import at_work
 from .trust import check_model, check_rows, check_takes_weights, check_targets, weights_of
 
@@ -40,6 +41,16 @@ MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer
 def ceiling(n_threads: int | str) -> int:
     """Most threads: what was asked for, "auto" what the environment allows, and never more than there are cores."""
     return int(min(thread_limit("fit") if isinstance(n_threads, str) else int(n_threads), available_cores()))
+
+
+def inputs_at_once(model: Module, rows: Any, room: int) -> int | None:
+    """Most columns that a batch of `room` sparse rows needs; None where a batch has to have all of them.
+
+    That is where rows are dense, and where the first layer that changes a number is no Linear: dropout draws by places.
+    """
+    layers = working(flat_layers(model) or [], True)
+    first_multiplies = bool(layers) and layers[0][1].form == "linear"
+    return most_inputs(rows, room) if first_multiplies and isinstance(rows, Sparse) else None
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
@@ -171,6 +182,7 @@ class Trainer:
         engine = Engine(
             self.model, self.optimizer, features, self.room, self.most_threads, loss=self.loss, width=self._width(),
             row_weights=self.weights, clip=self.clip, averaging=self.averaging,
+            at_once=inputs_at_once(self.model, self.data.rows, self.room),
         )  # fmt: skip
         engine.prepare(self.data)
         targets = self.data.targets[:4]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
+from ..data.sparse import Sparse
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import clip as clipping
@@ -23,9 +24,10 @@ from ..kernels import forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
 from ..nn import Loss
+from . import owing
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
-from .rows import source_of
+from .rows import distinct_of, most_inputs, source_of
 from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -49,6 +51,8 @@ class Engine(Buffers):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.owed, self.swept_for = owing.NOTHING, ""
+        self.has_room_for: Sparse | None = None
         self.refresh()
 
     def fits(self) -> bool:
@@ -152,6 +156,16 @@ class Engine(Buffers):
             self.average = self.average._replace(weights=self.averaging.weights(len(sizes), first))
         self.plan.read_options()
         self.plan.rows["step"] -= first  # the loop adds the step of the epoch
+        self.owed, self.swept_for = owing.begin(self, len(sizes))
+        self.seen[...] = first
+
+    def _has_room(self, rows: Sparse) -> bool:
+        """Whether a batch of these rows needs no more columns than there is room for."""
+        if self.has_room_for is not rows:
+            if most_inputs(rows, self.plan.room) > self.plan.at_once:
+                return False
+            self.has_room_for = rows
+        return True
 
     def chunk(self, limit: int, back: list[Array] | None = None) -> bool:
         """Run some steps, to `limit` at most; True where the next one is given up, as its loss is not finite.
@@ -194,7 +208,12 @@ class Engine(Buffers):
         weights, scored = weights_of("fit", data, self.row_weights)
         self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])
         counts = weight_table(self.loss, targets, weights, scored)
-        return layout.Batches(gather, source, float(data.scale), targets, counts, order, bounds)
+        distinct = distinct_of(rows, self.plan.is_sparse, self.plan.dtype)
+        if self.plan.is_sparse and not (isinstance(rows, Sparse) and self._has_room(rows)):
+            raise ValueError(
+                f"Engine: a batch may need more than {self.plan.at_once:,} columns; the engine was made for so many"
+            )
+        return layout.Batches(gather, distinct, source, float(data.scale), targets, counts, order, bounds)
 
     def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int, undo: bool) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
@@ -226,14 +245,16 @@ class Engine(Buffers):
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
         weights, loss = self.weights, self.loss
-        rule = layout.Rule(*self.rule_at, self._options(rates, first, last), first, self.counts - self.given)
+        rule = layout.Rule(
+            *self.rule_at, self.options_of(rates, first, last), first, self.counts - self.given, *self.owed
+        )
         shared = layout.Buffers(
             weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact
         )  # fmt: skip
         own = layout.Own(
             weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
             self.pieces, self.own_targets, self.own_r, self.terms, self.scales, self.bits, self.squares, self.lists,
-            self.no_lists,
+            self.no_lists, self.marks, self.columns, self.seen,
         )  # fmt: skip
         return (
             threads, self.patience, gate, self.net, batches,
@@ -247,7 +268,7 @@ class Engine(Buffers):
     def _clip(self, rule: layout.Rule, shared: layout.Buffers, own: layout.Own) -> layout.Clip:
         """What the loop needs to know of the bounds: a rule that keeps gradients within clip.value, and two passes."""
         slots = len(self.plan.slots)
-        keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts)
+        keep = layout.Rule(*self.keep_at, np.full((1, slots, 1), self.clip.value), 0, self.counts, *owing.NOTHING)
         clip = layout.Clip(self.clip.on, keep, self.clip.norm, np.zeros(self.plan.counted), 0, 0)
         if not self.clip.on:
             return clip
@@ -271,7 +292,7 @@ class Engine(Buffers):
         arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
         return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
 
-    def _options(self, rates: Array | None, first: int, last: int) -> Array:
+    def options_of(self, rates: Array | None, first: int, last: int) -> Array:
         """(steps, slots, n): the options of each of the steps [first, last), or of all of them, (1, slots, n)."""
         if rates is None:
             return self.options[None]
@@ -327,6 +348,7 @@ class Engine(Buffers):
         if not done and not self.changed:
             return
         self.changed = False
+        owing.bring_up(self)
         self.weights.write()
         for slot, flat, array in self._averages():
             take(flat, slot, array)

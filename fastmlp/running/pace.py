@@ -91,16 +91,16 @@ class Pace:
     def _ran_on_trial(self, threads: int, steps: int, seconds: float, now: float) -> None:
         """Go on with a trial; the last one of a round says when the next round is due."""
         first = self.sums[threads][1] < 1e-3  # nothing but an estimate is known
-        self.trial = steps, seconds = _plus(self.trial, steps, seconds)
+        self.trial = _plus(self.trial, steps, seconds)
         rivals = [self._worth(count) for count in self._allowed() if count != threads and count in self.sums]
         known, rival = self.sums[threads], max(rivals, default=0.0)
         self.sums[threads] = self.trial
         worth = self._worth(threads)
         hopeless = worth < self.HOPELESS * rival
-        if seconds < self.TRIAL_SECONDS * (0.5 if hopeless else 1):
+        if self.trial[1] < self.TRIAL_SECONDS * (0.5 if hopeless else 1):
             self.sums[threads] = known
             return
-        if worth >= self.WORSE * rival and not first and seconds < self.CONFIRM_SECONDS:
+        if worth >= self.WORSE * rival and not first and self.trial[1] < self.CONFIRM_SECONDS:
             return
         self.queue.remove(threads)
         self.trial = 0.0, 0.0

@@ -19,6 +19,7 @@ from ..graph.operation import kernel_array
 from ..kernels import forms, guard, layout, norm
 from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
+from .process import OfThisProcess
 
 ALONE_NUMBERS = 1 << 15  # a last layer of at most so many weights is computed by every thread
 FORMS = {"elementwise": layout.ELEMENTWISE, "random": layout.RANDOM, "norm": layout.NORM, "linear": layout.LINEAR}
@@ -108,21 +109,6 @@ def idle(layer: Any, training: bool) -> bool:
     return layer.form == "nothing" or (training and not layer.training and layer.kernels.get("evaluate") is None)
 
 
-class OfThisProcess:
-    """Base of what holds addresses: of compiled kernels, of rows, of threads' buffers.
-
-    A copy would hold the same addresses, which in another process, or once the original is gone, lead elsewhere.
-    Error: TypeError where one is copied or pickled. A fork keeps addresses: it may go on with what it inherits.
-    """
-
-    def __getstate__(self) -> Any:
-        """Refuses, for `copy` and `pickle`."""
-        raise TypeError(
-            f"{type(self).__name__} holds addresses in the memory of this process and cannot be copied or pickled; "
-            "copy the model, and make another from it"
-        )
-
-
 @dataclass
 class Slot:
     """A parameter's place: where it lies in which flat buffer, and the shape it has outside."""
@@ -139,10 +125,13 @@ class Plan(OfThisProcess):
     """A model lowered to numbers: the plan, the slots of its parameters, the sizes of the buffers.
 
     room: most rows of a batch. training: whether the kernels of the way back are taken too, which compiles them.
+    at_once: most inputs that a batch of sparse rows needs; None where a batch has all of them.
     Error: ValueError for widths that do not fit together, in the layer's words.
     """
 
-    def __init__(self, model: Module, features: int, room: int, training: bool = True) -> None:
+    def __init__(
+        self, model: Module, features: int, room: int, training: bool = True, at_once: int | None = None
+    ) -> None:
         all_layers = flat_layers(model)
         assert all_layers is not None
         self.facts = facts(all_layers, features, training)
@@ -168,7 +157,9 @@ class Plan(OfThisProcess):
             one["width"], one["inputs"] = max(slot.copies, padded), math.prod(slot.shape[1:])
         self._wait_back()
         self.train_only([id(slot.parameter) for slot in self.slots])
-        self.width_in, self.width_out = int(self.rows[0]["width_in"]), int(self.rows[-1]["width"])
+        self.at_once = features if at_once is None else min(at_once, features)
+        self.is_sparse, self.columns_in = at_once is not None, features
+        self.width_in, self.width_out = -(-self.at_once // self.lanes) * self.lanes, int(self.rows[-1]["width"])
         self.widest = max(self.width_in, int(self.rows["width"].max()))
         self.read_options()
 
@@ -228,7 +219,7 @@ class Plan(OfThisProcess):
         own = "own_" if row["alone"] else ""
         row["x"] = -1 if below is None else below["y"]
         row["y"] = self.take(own + "act", self.room * int(row["width"]))
-        row["dx"] = self.take("dact", self.room * int(row["width_in"])) if below is None else below["dy"]
+        row["dx"] = self.take("dact", first_dx(row, self.room)) if below is None else below["dy"]
         row["dy"] = self.take(own + "dact", self.room * int(row["width"]))
         parameters = layer.engine_parameters()
         if below is not None:
@@ -301,6 +292,11 @@ class Plan(OfThisProcess):
 def gradient_rows(row: Any) -> int:
     """A row for each row of weights, and one for its sum over the columns where they share it."""
     return int(row["weight_rows"] * (2 if row["tied"] else 1))
+
+
+def first_dx(row: Any, room: int) -> int:
+    """Numbers of the first layer's dx: nobody wants that of a product, others make their gradients on the way."""
+    return 0 if row["form"] == layout.LINEAR else room * int(row["width_in"])
 
 
 def _leading(layer: Any) -> bool:

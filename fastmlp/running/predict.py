@@ -15,12 +15,13 @@ from ..data.features import as_kept, checked_scale, usual_scale
 from ..data.frames import rows_of
 from ..data.sparse import Sparse
 from ..graph import Array
-from ..kernels import forms, guard, prediction
+from ..kernels import forms, guard, layout, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores, thread_limit
 from ..nn import Module, features_of
-from .plan import OfThisProcess, Plan, Weights, obstacle
-from .rows import source_of
+from .plan import Plan, Weights, obstacle
+from .process import OfThisProcess
+from .rows import distinct_of, most_inputs, source_of
 from .sharing import at_work, cores_each
 from .team import side_by_side
 from .trust import check_rows
@@ -170,7 +171,8 @@ class _Snapshot(OfThisProcess):
         watch(verify(self.plan), self.weights)
         self.row_shape = (self.features,)
         self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
-        self.buffers: list[tuple[Array, Array, Array]] = []
+        self.buffers: list[tuple[Array, ...]] = []
+        self.takes_sparse = self.plan.rows[0]["form"] == layout.LINEAR  # others want columns at their places
 
     def numbers(self, model: Module) -> tuple[Array, list[Array], list[Array]]:
         """(options, parameters, buffers) in arrays of their own, which a snapshot of a copy of the model can take."""
@@ -193,11 +195,19 @@ class _Snapshot(OfThisProcess):
         order, nothing = np.zeros(1, np.int64), np.empty(0, dtype)
         return row, self._arguments(row, self.factor(nothing), order, 0, 1, self._buffers(1), 1, z), z[0]
 
-    def _buffers(self, room: int) -> tuple[Array, Array, Array]:
-        """What `predict_rows` writes to: two layers of so many rows, the bits and the lists of what is not zero."""
-        numbers = kernels.zeros((2 * room * self.plan.widest,), self.plan.dtype)
-        bits = kernels.zeros((room, words(self.features)), np.uint64)
-        return numbers, bits, kernels.zeros((lists_size(room, self.features),), np.int32)
+    def _buffers(self, room: int, at_once: int | None = None) -> tuple[Array, ...]:
+        """What `predict_rows` writes to: two layers of so many rows, the batch, and what is not zero in it.
+
+        at_once: most inputs that a batch of sparse rows needs; None where it has all.
+        """
+        plan, zeros, sparse = self.plan, kernels.zeros, at_once is not None
+        inputs = self.features if at_once is None else at_once
+        return (
+            zeros((2 * room * int(plan.rows["width"].max()),), plan.dtype),
+            zeros((room * kernels.padded(inputs, plan.dtype),), plan.dtype),
+            zeros((room * words(inputs),), np.uint64), zeros((lists_size(room, inputs, sparse),), np.int32),
+            zeros((2 * words(self.features) * sparse,), np.uint64), zeros(((inputs + 1) * sparse,), np.int64),
+        )  # fmt: skip
 
     def logits(self, rows: Any, scale: float, order: Array, most_threads: int) -> Array:
         """z[n] = the logits of rows[order[n]], with several threads where there is work for them."""
@@ -211,6 +221,12 @@ class _Snapshot(OfThisProcess):
 
     def _fill(self, rows: Any, scale: float, order: Array, first: int, last: int, z: Array) -> None:
         """The rows [first, last) of z. `rows` stays alive as long as this runs: the kernel has its address alone."""
+        at_once = most_inputs(rows, ROOM) if self.takes_sparse and isinstance(rows, Sparse) else None
+        if at_once is not None:
+            prediction.predict_rows(
+                *self._arguments(rows, scale, order, first, last, self._buffers(ROOM, at_once), ROOM, z)
+            )
+            return
         try:
             buffer = self.buffers.pop()
         except IndexError:
@@ -225,7 +241,7 @@ class _Snapshot(OfThisProcess):
         order: Array,
         first: int,
         last: int,
-        buffer: tuple[Array, Array, Array],
+        buffer: tuple[Array, ...],
         room: int,
         z: Array,
     ) -> tuple[Any, ...]:
@@ -233,8 +249,9 @@ class _Snapshot(OfThisProcess):
         plan, weights = self.plan, self.weights
         kernel, source = source_of(rows)
         gather = forms.address(kernel, "gather", plan.dtype)
+        distinct = distinct_of(rows, buffer[-1].size > 0, plan.dtype)
         return (
-            plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, source, scale, order, first, last,
+            plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, distinct, source, scale, order, first, last,
             weights.p, weights.own_p[0], weights.state, buffer[0], room, *buffer[1:], NO_LISTS, z,
         )  # fmt: skip
 

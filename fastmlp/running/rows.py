@@ -12,6 +12,7 @@ from ..data import Dataset
 from ..data.mapped import file_of
 from ..data.sparse import Sparse
 from ..graph import Array, Tensor
+from ..kernels import forms
 from ..nn import Module
 
 
@@ -34,6 +35,18 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
             gather(source, order, start, data.scale, x)
         yield Tensor(x), targets
         start += size
+
+
+def most_inputs(rows: Sparse, room: int) -> int:
+    """Most columns that a batch of so many rows needs."""
+    counts = np.diff(rows.indptr)
+    largest = np.partition(counts, len(counts) - room)[-room:] if room < len(counts) else counts
+    return min(rows.shape[1], max(int(largest.sum()), 1))
+
+
+def distinct_of(rows: Array | Sparse, sparse: bool, dtype: Any) -> int:
+    """The address of the kernel that makes batches without the columns that they do not need; 0 without such."""
+    return forms.address(kernels.GATHER_DISTINCT[rows.dtype], "distinct", dtype) if sparse else 0
 
 
 def source_of(rows: Array | Sparse) -> tuple[Any, Array]:

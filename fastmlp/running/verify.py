@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import forms, guard, layout
-from .plan import ADDRESSES, Plan, Weights, gradient_rows, sends_by_rows
+from .plan import ADDRESSES, Plan, Weights, first_dx, gradient_rows, sends_by_rows
 
 
 def verify(plan: Plan) -> dict[str, list[tuple[int, int]]]:
@@ -46,7 +46,7 @@ def verify(plan: Plan) -> dict[str, list[tuple[int, int]]]:
         occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
         if below is None:
             require(i, row["x"] == -1, "the first layer reads the batch")
-            occupy(i, "dx", "dact", int(row["dx"]), room * int(row["width_in"]))
+            occupy(i, "dx", "dact", int(row["dx"]), first_dx(row, room))
         else:
             require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
             require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")

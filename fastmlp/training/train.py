@@ -53,8 +53,11 @@ def fit(
     batch_size  rows a step. The last batch of an epoch is what is left over; it counts by its size. With batch norm,
                 a single row left over joins the batch before
     seed        of the order of rows, of what is held out, and of the dropout masks: one seed, one result
-    n_threads   a ceiling, "auto" for all cores this process may use: the engine takes the number that is fastest,
-                and the result is the same to the last bit for every number
+    n_threads   a ceiling, "auto" for all cores this process may use, or fewer where FASTMLP_NUM_THREADS says so, else
+                OMP_NUM_THREADS or NUMBA_NUM_THREADS, which joblib and dask set in their workers. A number that is
+                given here counts in their place, as in PyTorch and scikit-learn. Trainings and predictions side by
+                side in one process share the cores. The engine takes the number that is fastest, and the result is the
+                same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
     callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
                 method `start`, start(model, optimizer) is called before the first epoch, and before that, where one

@@ -70,8 +70,8 @@ def image_shape(data: Dataset | None) -> tuple[int, int] | None:
 
 
 def levels(data: Dataset | None) -> tuple[float, float]:
-    """The values of no ink and of full ink in the first rows, as the plots have them."""
-    if data is None:
+    """The values of no ink and of full ink in the first rows, as the plots have them; 0 and 1 of what is no image."""
+    if data is None or image_shape(data) is None:
         return 0.0, 1.0
     low, high = grey_range(data.rows[:SEEN])
     return low, high if high > low else low + 1
