@@ -179,7 +179,7 @@ class Loop(door.Pauses):
             self.signals.look()
         step = trainer.runner.step
         done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
-        if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False):
+        if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False) and trainer.is_good():
             trainer.give()
             self._keep()
 
