@@ -19,7 +19,8 @@ from .show.drawing import Drawing, draw
 from .show.explain import explain, explain_backward
 from .show.gradcheck import gradcheck
 from .store.resume import resume
-from .store.run import Run, read_run
+from .store.run import Run
+from .store.saved_run import read_run
 from .store.weights import load, load_model, save
 from .training import metrics
 from .training.diagnosis import Diagnosis, diagnose

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from .check import reason
 from .signals import NAMES, Terminated
 
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
@@ -87,11 +89,18 @@ def held_out(text: str) -> float | int:
 
 def moment(text: str) -> str | int:
     """When something is done again: epoch, a number of steps, or seconds such as 30s."""
-    if text == "epoch" or (text.endswith("s") and text[:-1].replace(".", "", 1).isdecimal()):
+    if text == "epoch" or re.fullmatch(r"\d+(\.\d+)?\s*s", text):
         return text
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not epoch, a number of steps such as 500, or seconds as 30s")
     return int(text)
+
+
+def place(text: str) -> Path:
+    """A path: an empty one would be the folder that one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; it must be a path")
+    return Path(text)
 
 
 def threads(text: str) -> int | str:
@@ -123,10 +132,14 @@ def options_of_run(
         was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
         for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
-    except FileNotFoundError:
-        parser.error(f"argument --resume: {options.resume} has no config.json; it must be the folder of a run")
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        parser.error(f"argument --resume: {file} is not that of a run of train.py: {type(error).__name__} {error}")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is a file" if options.resume.is_file() else "has no config.json"
+        parser.error(f"argument --resume: {options.resume} {what}; it must be the folder of a run")
+    except OSError as error:
+        parser.error(f"argument --resume: {file} cannot be read ({error.strerror})")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = {KeyError: f"it has no {error}", TypeError: "a value in it is of another type"}.get(type(error))
+        parser.error(f"argument --resume: {file} is not that of a run of train.py: {why or reason(error)}")
     own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
     own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
     return argparse.Namespace(**was | own)

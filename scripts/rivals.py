@@ -1,12 +1,15 @@
 """The same jobs in fastmlp, NumPy, PyTorch, JAX and scikit-learn, each as that library does it fast.
 
 As a program it is a worker of `benchmark.py`: `rivals.py SYSTEM CASE [FIELD=VALUE ...]` gets ready and prints "ready",
-then makes a run for each line it reads, and answers with the seconds an epoch or a prediction took. Every system has a
-process of its own, so that no thread pool disturbs another. Without arguments it lists the cases.
+then makes a run for each line it reads, and answers with the seconds an epoch, a step or a prediction took. Every
+system has a process of its own, so that no thread pool disturbs another. Without arguments it lists the cases, a JSON
+object a line. `rivals_whole.py` and `rivals_sparse.py` are workers of the same form. FASTMLP_TREE in the environment is
+another source tree to import fastmlp from, also an older one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -18,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(os.environ.get("FASTMLP_TREE") or Path(__file__).resolve().parent.parent)
 sys.path.insert(0, str(ROOT))
 Job = Callable[[], Any]
 RUN_SECONDS = 0.5
+MANY_CORES = 8  # from so many on, the growth with threads is measured of each net
 
 
 def cores() -> int:
@@ -31,7 +35,7 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """One epoch of MNIST with Adam, 784 inputs and 10 classes; or, with `repeat`, a prediction of `rows` rows."""
+    """One epoch with Adam, of MNIST where nothing else is said; or, with `repeat`, a prediction of `rows` rows."""
 
     hidden: tuple[int, ...]
     batch: int
@@ -39,11 +43,14 @@ class Case:
     rows: int = 60_000
     threads: int = 0  # of fastmlp; 0: all
     repeat: int = 0  # predictions a run; 0: a run is an epoch
+    data: str = "pixels"  # uint8; "standardised": float32 pixels without a zero; "table": made numbers
+    inputs: int = 784
+    classes: int = 10
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Columns of the inputs, of each hidden layer and of the output."""
-        return 784, *self.hidden, 10
+        return self.inputs, *self.hidden, self.classes
 
     @property
     def title(self) -> str:
@@ -51,7 +58,18 @@ class Case:
         parts = ["-".join(map(str, self.widths))]
         parts += [] if self.repeat else [f"batch {self.batch}"]
         parts += ["batch norm, dropout 0.2"] if self.regularised else []
+        parts += {"standardised": ["standardised pixels"], "table": ["a made table"]}.get(self.data, [])
         return ", ".join(parts)
+
+    @property
+    def what(self) -> str:
+        """What a figure is the time of."""
+        return "a prediction" if self.repeat else "a step" if self.data == "table" else "an epoch"
+
+    @property
+    def count(self) -> int:
+        """How many of these a call of the job makes."""
+        return self.repeat or (len(self.sizes) if self.data == "table" else 1)
 
     @property
     def flops_a_row(self) -> int:
@@ -65,24 +83,34 @@ class Case:
         return [min(self.batch, self.rows - start) for start in range(0, self.rows, self.batch)]
 
 
-CASES = {
-    "small": Case((128, 64), 64),
-    "tiny": Case((32,), 32),
-    "medium": Case((256, 128), 256),
-    "large": Case((1024, 1024), 128),
+NETS = {"small": Case((128, 64), 64), "tiny": Case((32,), 32)}
+NETS |= {"medium": Case((256, 128), 256), "large": Case((1024, 1024), 128)}
+CASES = NETS | {
     "regularised": Case((128, 64), 64, regularised=True),
+    "standardised": Case((128, 64), 64, data="standardised"),
     "one row": Case((128, 64), 1, rows=1, repeat=2000),
     "10,000 rows": Case((128, 64), 1, rows=10_000, repeat=5),
 }
-# How fastmlp's epoch grows. Threads: powers of two, and all.
+for widths, batch in {"16-100-26": 200, "36-100-6": 200, "8-16-3": 32, "40-256-128-2": 256}.items():
+    inputs, *hidden, classes = map(int, widths.split("-"))  # in whole batches: JAX's scan leaves a short one out
+    one = Case(tuple(hidden), batch, rows=20_000 // batch * batch, data="table", inputs=inputs, classes=classes)
+    CASES[f"table {widths}"] = one
+# How fastmlp's epoch grows. Threads: powers of two, and all; of the other nets where there are many.
 CASES |= {f"width {width}": Case((width,), 64, rows=10_000) for width in (16, 64, 256, 1024)}
 CASES |= {f"batch {batch}": Case((128, 64), batch) for batch in (16, 64, 256, 1024)}
 CASES |= {f"rows {rows}": Case((128, 64), 64, rows=rows) for rows in (1_000, 4_000, 15_000, 60_000)}
-CASES |= {
-    f"threads {count}": Case((128, 64), 64, threads=count)
-    for count in sorted({cores(), *(1 << k for k in range(cores().bit_length()))})
-    if count <= cores()
-}
+for net in NETS if cores() >= MANY_CORES else ("small",):
+    counts = sorted(n for n in {cores(), *(1 << k for k in range(cores().bit_length()))} if n <= cores())
+    CASES |= {f"threads{f' of {net}' * (net != 'small')} {n}": replace(NETS[net], threads=n) for n in counts}
+
+
+def listing() -> list[dict[str, Any]]:
+    """What the driver needs to know of each case; `flops` are those of one epoch, step or prediction."""
+    return [
+        {"name": name, "title": case.title, "what": case.what, "rows": case.rows,
+         "flops": case.flops_a_row * case.rows // (1 if case.repeat else case.count)}
+        for name, case in CASES.items()
+    ]  # fmt: skip
 
 
 def images(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,31 +122,55 @@ def images(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return train.rows[index], train.labels[index]
 
 
+def table(rows: int, inputs: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """A made table, the same at each call: x ~ N(0, 1), and the class is the largest of x a + noise, a ~ N(0, 1)."""
+    rng = np.random.default_rng(14)
+    x = rng.standard_normal((rows, inputs), np.float32)
+    a = rng.standard_normal((inputs, classes), np.float32)
+    return x, (x @ a + rng.standard_normal((rows, classes), np.float32)).argmax(1)
+
+
+def features(case: Case, rows: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, inputs) and the labels. Standardised: (x - mean) / deviation, those of all pixels together."""
+    if case.data == "table":
+        return table(rows or case.rows, case.inputs, case.classes)
+    pixels, labels = images(rows or case.rows)
+    if case.data == "standardised":
+        pixels = ((pixels - pixels.mean()) / pixels.std()).astype(np.float32)
+    return pixels, labels
+
+
 def orders(rows: int) -> Callable[[], np.ndarray]:
     """A new order of the rows at each call."""
     generator = np.random.default_rng(0)
     return lambda: generator.permutation(rows)
 
 
-def floats(case: Case, pixels: np.ndarray) -> np.ndarray:
+def floats(case: Case, x: np.ndarray) -> np.ndarray:
     """What a prediction is given: a float32 array, of one dimension for one row."""
-    x = (pixels / np.float32(255)).astype(np.float32)
+    if x.dtype == np.uint8:
+        x = (x / np.float32(255)).astype(np.float32)
     return x[0] if case.rows == 1 else x
 
 
-def fastmlp(case: Case) -> Job:
-    """`fit`'s engine, or the predictor."""
+def fastmlp(case: Case, threads: int = 0, always: bool = False) -> Job:
+    """`fit`'s engine, or the predictor, with at most so many threads, or always so many; 0: as the case says."""
     import fastmlp as fm
-    from fastmlp.running.engine import Engine
 
+    assert Path(fm.__file__).is_relative_to(ROOT), fm.__file__
+    new = (ROOT / "fastmlp" / "running").is_dir()  # not `find_spec`: it sees an installed build too
+    room = import_module("fastmlp.running.engine" if new else "fastmlp.engine")
+    pace = import_module("fastmlp.running.pace") if new else room
     fm.manual_seed(0)
-    model = fm.nn.MLP(784, case.hidden, 10, dropout=0.2 * case.regularised, batch_norm=case.regularised)
-    pixels, labels = images(case.rows)
+    layers: dict[str, Any] = {"dropout": 0.2 * case.regularised, "batch_norm": case.regularised}
+    model = fm.nn.MLP(case.inputs, case.hidden, case.classes, **layers)
+    (x, labels), threads = features(case), threads or case.threads or cores()
     if case.repeat:
-        predictor, x = fm.Predictor(model, case.threads or cores()), floats(case, pixels)
-        return lambda: [predictor(x) for _ in range(case.repeat)]
-    data, order = fm.data.Dataset(pixels, labels, 10), orders(case.rows)
-    engine = Engine(model, fm.optim.Adam(model.parameters()), 784, case.batch, case.threads or cores())
+        predictor, rows = fm.Predictor(model, threads), floats(case, x)
+        return lambda: [predictor(rows) for _ in range(case.repeat)]
+    data, order = fm.data.Dataset(x, labels, case.classes), orders(case.rows)
+    fixed = pace.Fixed(threads) if always else None
+    engine = room.Engine(model, fm.optim.Adam(model.parameters()), case.inputs, case.batch, threads, fixed)
     engine.prepare(data)  # as fit does: a first chunk that compiles would misinform the choice of threads
 
     def epoch() -> None:
@@ -133,9 +185,9 @@ def fastmlp_graph(case: Case) -> Job:
     import fastmlp as fm
 
     fm.manual_seed(0)
-    model = fm.nn.MLP(784, case.hidden, 10)
+    model = fm.nn.MLP(case.inputs, case.hidden, case.classes)
     optimizer, order = fm.optim.Adam(model.parameters()), orders(case.rows)
-    data = fm.data.Dataset(*images(case.rows), 10)
+    data = fm.data.Dataset(*features(case), case.classes)
 
     def epoch() -> None:
         for x, labels in fm.running.rows.batches(data, order(), case.sizes, np.float32):
@@ -153,7 +205,7 @@ def numpy_by_hand(case: Case) -> Job:
     rng = np.random.default_rng(0)
     pairs = zip(case.widths, case.widths[1:], strict=False)
     layers = [(rng.standard_normal((i, o), np.float32) / np.float32(i**0.5), np.zeros(o, np.float32)) for i, o in pairs]
-    x = floats(case, images(case.rows)[0])
+    x = floats(case, features(case)[0])
 
     def predict() -> None:
         for _ in range(case.repeat):
@@ -184,7 +236,7 @@ def torch_resident(case: Case, threads: int, fused: bool = True) -> Job:
     import torch
 
     torch.set_num_threads(threads)
-    pixels, labels = images(case.rows)
+    pixels, labels = features(case)
     net = _torch_net(case)
     if case.repeat:
         net.eval()
@@ -196,7 +248,7 @@ def torch_resident(case: Case, threads: int, fused: bool = True) -> Job:
                     net(torch.from_numpy(array)).numpy()
 
         return predict
-    x, y, order = torch.tensor(pixels).float() / 255, torch.tensor(labels), orders(case.rows)
+    x, y, order = torch.from_numpy(floats(case, pixels)), torch.tensor(labels), orders(case.rows)
     adam = torch.optim.Adam(net.parameters(), fused=fused)
 
     def epoch() -> None:
@@ -216,8 +268,8 @@ def torch_loader(case: Case, threads: int) -> Job:
     import torch
 
     torch.set_num_threads(threads)
-    pixels, labels = images(case.rows)
-    data = torch.utils.data.TensorDataset(torch.tensor(pixels).float() / 255, torch.tensor(labels))
+    pixels, labels = features(case)
+    data = torch.utils.data.TensorDataset(torch.from_numpy(floats(case, pixels)), torch.tensor(labels))
     loader = torch.utils.data.DataLoader(data, batch_size=case.batch, shuffle=True)
     net = _torch_net(case)
     adam = torch.optim.Adam(net.parameters())
@@ -240,13 +292,9 @@ def jax_scan(case: Case) -> Job:
     params = []
     for inputs, outputs in zip(case.widths, case.widths[1:], strict=False):
         bound = 1 / np.sqrt(inputs)
-        params.append(
-            tuple(
-                jnp.asarray(generator.uniform(-bound, bound, shape).astype(np.float32))
-                for shape in ((inputs, outputs), (outputs,))
-            )
-        )
-    pixels, labels = images(case.rows)
+        shapes = (inputs, outputs), (outputs,)
+        params.append(tuple(jnp.asarray(generator.uniform(-bound, bound, s).astype(np.float32)) for s in shapes))
+    pixels, labels = features(case)
 
     def logits(params: Any, x: Any) -> Any:
         for w, b in params[:-1]:
@@ -290,7 +338,7 @@ def sklearn(case: Case) -> Job:
 
     warnings.simplefilter("ignore")  # "did not converge" after one epoch
     classifier = import_module("sklearn.neural_network").MLPClassifier
-    pixels, labels = images(max(case.rows, 1000))
+    pixels, labels = features(case, max(case.rows, 1000))
     x = (pixels / np.float32(255)).astype(np.float32)
     net = classifier(case.hidden, batch_size=200 if case.repeat else case.batch, max_iter=1, random_state=0)
     if case.repeat:
@@ -302,10 +350,14 @@ def sklearn(case: Case) -> Job:
 
 SYSTEMS: dict[str, Callable[[Case], Job]] = {
     "fastmlp": fastmlp,
+    "fastmlp, 1 thread": lambda case: fastmlp(case, 1),
+    "fastmlp, 2 threads": lambda case: fastmlp(case, 2),
+    "fastmlp, always 2 threads": lambda case: fastmlp(case, 2, always=True),
     "fastmlp graph": fastmlp_graph,
     "NumPy": numpy_by_hand,
     "JAX": jax_scan,
     "PyTorch, 1 thread": lambda case: torch_resident(case, 1),
+    "PyTorch, 2 threads": lambda case: torch_resident(case, 2),
     "PyTorch": lambda case: torch_resident(case, cores()),
     "PyTorch, default Adam": lambda case: torch_resident(case, cores(), fused=False),
     "PyTorch, default Adam, 1 thread": lambda case: torch_resident(case, 1, fused=False),
@@ -323,7 +375,7 @@ def changed(case: Case, changes: list[str]) -> Case:
 
 
 def work(system: str, case: Case) -> None:
-    """Answer each line of standard input with the seconds of one epoch or prediction: the mean of a run.
+    """Answer each line of standard input with the seconds of one epoch, step or prediction: the mean of a run.
 
     A run is as many epochs as fill RUN_SECONDS, for every system: one that adapts to the machine, as fastmlp chooses
     its threads anew after a rest, would else be timed at nothing but that.
@@ -336,12 +388,11 @@ def work(system: str, case: Case) -> None:
         while not done or (not case.repeat and perf_counter() - start < RUN_SECONDS):
             job()
             done += 1
-        print((perf_counter() - start) / done / max(case.repeat, 1), flush=True)
+        print((perf_counter() - start) / done / case.count, flush=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         work(sys.argv[1], changed(CASES[sys.argv[2]], sys.argv[3:]))
     else:
-        for name, case in CASES.items():
-            print(name, case.title, case.rows, case.flops_a_row, sep="\t")
+        print(*map(json.dumps, listing()), sep="\n")

@@ -79,7 +79,7 @@ ROOMS = {
         "check files data graph nn ops optim running training show",
         called="matplotlib",
     ),
-    "commandline": Room("what the scripts' command lines share", "signals"),
+    "commandline": Room("what the scripts' command lines share", "check signals"),
 }
 
 

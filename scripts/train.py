@@ -13,7 +13,8 @@ import math
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from fastmlp.commandline import (  # noqa: E402
     make_parser,
     moment,
     options_of_run,
+    place,
     real,
     run_script,
     threads,
@@ -116,13 +118,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    add(
-        "--data",
-        type=Path,
-        default=ROOT / "data" / "mnist",
-        metavar="PATH",
-        help="folder of IDX files, or a .npz (default: data/mnist)",
-    )
+    data_help = "folder of IDX files, or a .npz (default: data/mnist)"
+    add("--data", type=place, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
     scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
     add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
@@ -146,8 +143,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --open and "
         "--no-progress (default: a new run)"
     )
-    add("--resume", type=Path, default=None, metavar="RUN", help=resume_help)
-    add("--out", type=Path, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")
+    add("--resume", type=place, default=None, metavar="RUN", help=resume_help)
+    add("--out", type=place, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")
     add("--name", type=word, default=None, metavar="NAME", help="name of the run (default: the net's sizes)")
     add("--force", action="store_true", help="replace the run that is in the folder of --out; other files stay")
     add("--no-plots", action="store_true", help="draw no plots, neither as PNG nor in the report")
@@ -155,7 +152,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--open", action="store_true", help="open the report in a browser")
     add("--save-wrong-digits", action="store_true", help="write each wrong test digit as a PNG")
     tensorboard_help = "folder for TensorBoard's event files (default: none are written)"
-    add("--tensorboard", type=Path, default=None, metavar="DIR", help=tensorboard_help)
+    add("--tensorboard", type=place, default=None, metavar="DIR", help=tensorboard_help)
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
     if options.resume is not None:
@@ -196,6 +193,7 @@ def make_run(
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     config = vars(options) | {"features": train.n_features, "targets": train.kind}
     config |= {"classes": outputs} if train.classes else {"outputs": outputs}
+    config |= {name: path.absolute() for name, path in config.items() if isinstance(path, Path) and name != "out"}
     del config["resume"]  # a run that went on says what it would have said without
     name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
     what = "--out" if options.resume is None else "--resume"
@@ -300,6 +298,18 @@ def write_run(
     say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
 
 
+@contextmanager
+def told_of_what_is_missing(run: fm.Run) -> Iterator[None]:
+    """Where a disk is full after the training, the status says so, and the sentence what helps. Error: OSError."""
+    try:
+        yield
+    except OSError as error:
+        run.end_incomplete()
+        said = f"{shown(run.folder)} is incomplete, as not all of its files could be written"
+        way_on = f"; with room, --resume {shown(run.folder)} writes all of it" * bool(files_of(run.folder))
+        raise OSError(f"{said} ({error.strerror or error}){way_on}") from error
+
+
 def shown(path: Path) -> Path:
     """The path as a person in this folder writes it."""
     path = path.absolute()
@@ -363,15 +373,16 @@ def main(arguments: list[str] | None = None) -> None:
     if len(history) and not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
     run.config |= {"weights_of_epoch": epoch, "weights_of_step": step}
-    if len(history):
-        run.write_history(history)
-        run.write_model(model, epoch, step)
-    if end:
-        say(end)
-    if status == "interrupted" and (code != 128 + signal.SIGINT or not len(history)):
-        run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
-        sys.exit(code)
-    write_run(options, run, model, history, status, loss, train, test, watch)
+    with told_of_what_is_missing(run):
+        if len(history):
+            run.write_history(history)
+            run.write_model(model, epoch, step)
+        if end:
+            say(end)
+        if status == "interrupted" and (code != 128 + signal.SIGINT or not len(history)):
+            run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
+            sys.exit(code)
+        write_run(options, run, model, history, status, loss, train, test, watch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):

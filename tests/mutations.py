@@ -26,9 +26,12 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors.numpy
 from idx_files import classes, idx_bytes, images
 
 import fastmlp as fm
+from fastmlp import tensors
+from fastmlp.training.checkpoint import read_newest
 
 SLACK = 64 << 20  # bytes that opening a file may take beyond its (unpacked) size
 SECONDS = 1.0  # that opening it may take
@@ -230,6 +233,13 @@ def tensors_header(content: bytes, draw: random.Random) -> bytes:
     return struct.pack("<Q", length) + text + content[end:]
 
 
+def sealed_state(content: bytes, draw: random.Random) -> bytes:
+    """The state in a checkpoint says something else, and the digest is that of the new content."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    state = json.loads(json.loads(content[8:end])["__metadata__"]["state"])
+    return tensors.sealed(safetensors.numpy.load(content), {"state": json.dumps(tree(state, draw))})
+
+
 def json_tree(content: bytes, draw: random.Random) -> bytes:
     """Something in a JSON file is something else."""
     return json.dumps(tree(json.loads(content), draw)).encode()
@@ -302,6 +312,25 @@ def _run() -> dict[str, bytes]:
         fm.fit(_model(), data, 0.2, epochs=3, batch_size=10, n_threads=1, progress=False, callbacks=[run])
         run.write_metrics(test=fm.evaluate(_model(), data, n_threads=1))
         return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+
+
+def _checkpoint() -> bytes:
+    """Of a training that was in its second epoch."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = fm.Dataset(images(40, (5,)) / np.float32(255), classes(40))
+        fm.fit(_model(), data, 0.2, epochs=2, batch_size=8, n_threads=1, progress=False, checkpoint=folder,
+               checkpoint_every=3)  # fmt: skip
+        return min(Path(folder).iterdir()).read_bytes()
+
+
+def _open_checkpoint(path: Path) -> None:
+    """As `resume` does, in a folder without another one."""
+    folder = path.parent / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    path.replace(folder / "checkpoint-000000000006.safetensors")
+    read_newest(folder, "resume", print)
 
 
 def _open_npz(path: Path) -> None:
@@ -411,6 +440,7 @@ KINDS: dict[str, Kind] = {
     "sparse npz": Kind(_sparse_npz, (npz_entry,), _open_sparse, FILE, _unzipped),
     "svmlight": Kind(_svm, (word, number), _open_svm, FILE, _gunzipped),
     "safetensors": Kind(lambda: _run()["model.safetensors"], (tensors_header,), _open_weights, (*FILE, RuntimeError)),
+    "checkpoint": Kind(_checkpoint, (tensors_header, sealed_state), _open_checkpoint, FILE),
     "history.csv": Kind(lambda: _run()["history.csv"], (csv_cell,), _run_door("history.csv"), FILE),
     "config.json": Kind(lambda: _run()["config.json"], (json_tree,), _run_door("config.json"), FILE),
     "metrics.json": Kind(lambda: _run()["metrics.json"], (json_tree,), _run_door("metrics.json"), FILE),

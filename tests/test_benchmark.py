@@ -1,10 +1,14 @@
 """The benchmark's bookkeeping, on made numbers: tables, floors, operation counts, the page. Nothing is measured."""
 
+import contextlib
 import copy
 import importlib.util
 import io
 import json
 import math
+import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -27,6 +31,7 @@ def script(name: str) -> ModuleType:
 
 
 report, rivals, benchmark = script("benchmark_report"), script("rivals"), script("benchmark")
+machine, starts, picture = script("benchmark_machine"), script("rivals_start"), script("benchmark_plot")
 
 
 def case(flops: float = 0.0, **seconds: list[float]) -> dict:
@@ -44,7 +49,8 @@ def results() -> dict:
         "small": case(27e9, fastmlp=[1.0, 1.5], jax=[2.0, 3.0], torch=[6.0, 6.0], torch1=[5.0, 9.0], sklearn=[]),
         "large": case(68e9, fastmlp=[1.0], jax=[1.25], torch=[2.2]),
         "one row": case(fastmlp=[5e-6], numpy=[8e-6], torch=[2e-5]),
-        "warm start": case(fastmlp=[1.0], torch=[2.0]) | {"accuracy": {"fastmlp": "95.10 %", "PyTorch": "94.90 %"}},
+        "warm start": case(fastmlp=[1.0], torch=[2.0])
+        | {"more": {"fastmlp": {"accuracy": "95.10 %"}, "PyTorch": {"accuracy": "94.90 %"}}},
         "cold start": case(fastmlp=[11.0]),
     }
     cases["small"]["notes"] = {"scikit-learn": "did not start"}
@@ -70,11 +76,14 @@ def test_operations_counted_by_hand():
 
 def test_the_cases_of_the_driver_are_known_and_batches_add_up():
     listed = rivals.CASES
-    assert set(benchmark.EPOCHS) | {"one row", "10,000 rows"} <= listed.keys()
-    assert {system for systems in benchmark.EPOCHS.values() for system in systems} <= rivals.SYSTEMS.keys()
-    assert set(benchmark.PREDICTIONS) <= rivals.SYSTEMS.keys()
-    assert set(report.EPOCHS) == set(benchmark.EPOCHS)
-    assert {rival for _, rival, _ in report.RATIOS} - report.RIVALS.keys() - rivals.SYSTEMS.keys() == {"every rival"}
+    assert {*benchmark.EPOCHS, *benchmark.NETS, "one row", "10,000 rows"} <= listed.keys()
+    used = [benchmark.PREDICTIONS, benchmark.NARROW, benchmark.BUSY, *benchmark.EPOCHS.values()]
+    assert {system for systems in used for system in systems} <= rivals.SYSTEMS.keys()
+    assert benchmark.NETS == report.NETS
+    known = {*report.RIVALS, *rivals.SYSTEMS, *benchmark.CALLS}
+    assert {rival for _, rival, _ in report.RATIOS} - known == {"every rival", "before", "before, 1 thread"}
+    assert {name for name, _, _ in report.RATIOS} - listed.keys() == {
+        "graph", "letter", "magic", "satimage", "sparse", "calls", "warm start"}  # fmt: skip
     assert all(sum(one.sizes) == one.rows for one in listed.values())
     assert rivals.changed(listed["small"], ["rows=100", "hidden=8,4"]).sizes == [64, 36]
     assert rivals.changed(listed["small"], ["rows=100", "hidden=8,4"]).widths == (784, 8, 4, 10)
@@ -105,7 +114,7 @@ def test_a_case_puts_ours_first_and_gives_both_ratios():
 
 def test_floors_reached_missed_and_not_measured():
     found = reached(results())
-    assert found["small, JAX"] is False  # 2.0 where 2.2 is the floor
+    assert found["small, JAX"] is False  # 2.0 where 2.5 is the floor
     assert found["small, best PyTorch"] is True  # 5.0: the better of one thread and all
     assert found["small, scikit-learn"] is None
     assert found["small, PyTorch DataLoader"] is None
@@ -149,6 +158,7 @@ def test_a_run_without_rivals_or_floors():
     assert set(reached(measured).values()) == {None}
     assert report.floor_table(measured).notes == []
     measured["cases"], measured["growth"], measured["control"] = {}, {}, []
+    assert picture.plot(measured) is None
     assert [table.title for table in report.tables(measured)] == ["Machine"]
 
 
@@ -158,7 +168,7 @@ def test_the_page_and_the_plot(tmp_path):
     report.write(results(), tmp_path / "docs", notes)
     text = (tmp_path / "docs" / "benchmark.md").read_text("utf-8")
     assert text.startswith("# Benchmark\n\nMeasured with `python scripts/benchmark.py`.")
-    for part in ("JAX is not installed: left out", "benchmark.png", "**Floors**", "| small, JAX | 2.20 x | 2.00 x |",
+    for part in ("JAX is not installed: left out", "benchmark.png", "**Floors**", "| small, JAX | 2.50 x | 2.00 x |",
                  "**Noise", "95.10 %", "**Growth of fastmlp's epoch with width**", "| width 16 |"):  # fmt: skip
         assert part in text, part
     assert text.endswith("## What each change was expected to give, and gave\n\nColumns: expected 2 x, gave 1.9 x.\n")
@@ -170,18 +180,26 @@ def test_a_part_of_the_run_is_printed_alone():
     assert [table.title[:10] for table in report.tables(results(), "starts")] == ["warm start", "cold start"]
 
 
-def test_race_turns_the_order_and_drops_who_is_slow_or_gone():
-    session, ran = object.__new__(benchmark.Session), []
-    session.results, session.cores, session.longest = {"control": []}, 1, math.inf
-    session.chains = {"float32": type("Chains", (), {"run": lambda _: None, "gflops": lambda _, threads: 1.0})()}
-    answers = {"fastmlp": [99.0, 1.0, 1.0], "slow": [21.0], "gone": [1.0, None]}
+def test_race_turns_the_order_and_drops_who_is_slow_or_gone(monkeypatch):
+    """The clock of the test goes on by what a run is said to take: `slow` has 21 s of it for a figure of 0.5."""
+    session, ran, clock = object.__new__(benchmark.Session), [], [0.0]
+    session.results, session.longest = {"control": []}, math.inf
+    session.machine = type("Machine", (), {"ask": lambda _, what: 1.0})()
+    monkeypatch.setattr(benchmark, "perf_counter", lambda: clock[0])
+    answers = {"fastmlp": [99.0, 1.0, 1.0], "slow": [0.5], "gone": [1.0, None]}
 
     def runner(name):
-        return lambda: (ran.append(name), answers[name].pop(0))[1]
+        def run():
+            ran.append(name)
+            clock[0] += {"fastmlp": 99.0, "slow": 21.0}.get(name, 1.0)
+            return answers[name].pop(0)
+
+        return run
 
     found = session.race({name: runner(name) for name in answers}, 3, 0.0)
     assert ran == ["fastmlp", "slow", "gone", "gone", "fastmlp", "fastmlp"]
-    assert found["seconds"] == {"fastmlp": [99.0, 1.0, 1.0], "slow": [21.0], "gone": [1.0]}
+    assert found["seconds"] == {"fastmlp": [99.0, 1.0, 1.0], "slow": [0.5], "gone": [1.0]}
+    assert session.results["control"] == [1.0] * 3
     assert found["notes"] == {
         "slow": "took 21 s in round 1: no further round",
         "gone": "ended without an answer in round 2",
@@ -192,17 +210,37 @@ def test_the_command_line(capsys):
     options = benchmark.parse_arguments(["--quick", "--only", "growth,small", "--out", "/some/where/docs"])
     assert options.only == ["small", "growth"]
     assert benchmark.command(options) == "python scripts/benchmark.py --quick --only small,growth --out docs"
-    for wrong in (["--only", "smal"], ["--rounds", "0"]):
+    words = "--only busy --rounds 7 --against 966ec99 --tables /some/where --burners 1 --nice 19"
+    options = benchmark.parse_arguments(words.split())
+    assert (options.burners, options.nice) == ([1], [19])
+    assert benchmark.command(options) == f"python scripts/benchmark.py {words}".replace("/some/where", "FOLDER")
+    for wrong in (["--only", "smal"], ["--rounds", "0"], ["--burners", "two"], ["--nice", "0,20"]):
         with pytest.raises(SystemExit):
             benchmark.parse_arguments(wrong)
     assert "smal: the parts are ceiling, products, small" in capsys.readouterr().err
 
 
 class FakeWorker:
-    """Answers with the same seconds; no process."""
+    """Answers with the same seconds; no process, but for what the machine's own would say."""
 
-    def __init__(self, system: str, case: str, changes: list[str]) -> None:
-        self.ready = system != "scikit-learn"
+    made: list[tuple[list[str], dict]] = []
+
+    def __init__(self, words, environment=None):
+        self.script, *self.words = Path(words[0]).name, *words[1:]
+        self.made.append((self.words, environment))
+        self.said = "Adam has no lazy=True here" if "fastmlp, lazy" in self.words else "ready"
+        self.said = "" if self.words[:2] == ["scikit-learn", "small"] else self.said
+        if self.script == "rivals_sparse.py" and "FASTMLP_TREE" in (environment or {}):
+            self.said = "Dataset takes no sparse rows here"
+        self.ready, self.more = self.said == "ready", {}
+        if self.script == "rivals_sparse.py" and self.ready:
+            parts = {"library": 100.0, "arrays": 13.0, "moments": 80.0}
+            self.more = {"peak": 700.0} | (parts if "fastmlp" in self.words else {})
+
+    def ask(self, line=""):
+        product = {"of": "float32 2 x 3 x 4", "name": "y = x w", "gflops": [90.0], "ceiling": [100.0]}
+        answers = {"describe": [["processor", "a made one"]], "ceiling": {"float32": {"one": [5.0], "all": [9.0]}}}
+        return (answers | {"products": [product]}).get(line.split()[0], 1.0)
 
     def __call__(self) -> float:
         return 0.01
@@ -210,38 +248,166 @@ class FakeWorker:
     def end(self) -> None: ...
 
 
-def test_every_part_leaves_what_the_report_reads(monkeypatch):
-    """All parts, with nothing behind them, and JAX not installed."""
+@pytest.fixture
+def session(monkeypatch, tmp_path):
+    """A quick one against an older build, with nothing behind it, and JAX not installed."""
     monkeypatch.setattr(benchmark, "find_spec", lambda module: None if module == "jax" else module)
     monkeypatch.setattr(benchmark, "Worker", FakeWorker)
-    monkeypatch.setattr(benchmark, "start_process", lambda *arguments, **options: 1.0)
-    monkeypatch.setattr(benchmark, "product_jobs", lambda *arguments: ({"y = x w": lambda: None}, 1e9))
+    monkeypatch.setattr(FakeWorker, "made", [])
+    monkeypatch.setattr(benchmark, "check_out", lambda commit, folder: folder.mkdir())
+    monkeypatch.setattr(benchmark, "used_by_others", lambda: 0.5)
     monkeypatch.setattr(benchmark, "PAUSE", 0.0)
-    monkeypatch.setattr(benchmark.Chains, "run", lambda chains: None)
-    session = benchmark.Session(benchmark.parse_arguments(["--quick"]))
-    assert session.installed(benchmark.PREDICTIONS) == [
-        "fastmlp",
-        "NumPy",
-        "PyTorch",
-        "PyTorch, 1 thread",
-        "scikit-learn",
-    ]
+    monkeypatch.setattr(benchmark.subprocess, "check_call", lambda words: None)  # the maker of the sparse set
+    words = ["--quick", "--against", "966ec99", "--burners", "3", "--nice", "19"]
+    with benchmark.Session(benchmark.parse_arguments(words)) as made:
+        yield made
+
+
+def test_every_part_leaves_what_the_report_reads(session, monkeypatch):
+    asked: list[tuple[int, int]] = []
+
+    def burning(count, nice):
+        asked.append((count, nice))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(benchmark, "burning", burning)
+    assert session.installed(benchmark.PREDICTIONS) == ["fastmlp", "before", "NumPy", *benchmark.FUSED, "scikit-learn"]
     for part in benchmark.PARTS.values():
         part(session)
     measured = json.loads(json.dumps(session.results))
     titles = [table.title.split(":")[0] for table in report.tables(measured)]
     assert titles[:3] == ["Machine", "Ceiling", "Products of matrices, one thread"]
-    assert titles[3:11] == [*benchmark.EPOCHS, "graph", "one row", "10,000 rows"]
-    assert titles[11:] == ["warm start", *(f"Growth of fastmlp's epoch with {group}" for group in measured["growth"]),
+    assert titles[3:12] == [*benchmark.EPOCHS, "graph", "one row", "10,000 rows"]
+    beside = [f"{net} beside 3, nice 19" for net in ("small", "tiny")]
+    assert titles[12:] == [*benchmark.NETS, "letter", "magic", "satimage", "sparse", *beside, "calls", "warm start",
+                           *(f"Growth of fastmlp's epoch with {group}" for group in measured["growth"]),
                            "Noise", "Floors"]  # fmt: skip
+    assert {"small beside 3, nice 19", "tiny beside 3, nice 19", "cold start"} <= measured["cases"].keys()
+    assert set(asked) == {(0, 0), (3, 19)}
     assert measured["missing"] == ["JAX"]
+    assert ["cores that others used then", "0.50"] in measured["machine"]
     assert measured["cases"]["small"]["notes"] == {"scikit-learn": "did not start"}
+    assert measured["cases"]["sparse"]["notes"] == {
+        "before": "Dataset takes no sparse rows here", "fastmlp, lazy": "Adam has no lazy=True here"}  # fmt: skip
     assert measured["cases"]["tiny"]["title"] == "an epoch: 784-32-10, batch 32, 6,000 rows"
+    assert measured["cases"]["table 8-16-3"]["title"] == "a step: 8-16-3, batch 32, a made table, 20,000 rows"
     assert set(measured["growth"]["rows"]) == {"rows 1000", "rows 4000"}
-    assert reached(measured)["small, JAX"] is None
-    assert reached(measured)["graph, PyTorch, default Adam"] is True
-    assert reached(measured)["cold start"] is None
-    assert "one row" in report.page(measured, "")
+    found = reached(measured)
+    assert found["small, JAX"] is None
+    assert found["small, before"] is False  # equal, where 1.5 is the floor
+    for name in ("graph, PyTorch, default Adam", "standardised, before", "calls, fastmlp, epoch of a long call"):
+        assert found[name] is True
+    assert found["table 8-16-3, 2 threads and 1 thread"] is True
+    assert found["tiny beside 3, nice 19, the better of one thread and two"] is True
+    assert found["tiny beside 3, nice 19, best PyTorch"] is False
+    assert found["cold start"] is None
+    assert found["sparse, memory"] is False  # 700 - 100 - 13 - 80 = 507 MB
+    table = next(table for table in report.tables(measured) if table.title.startswith("sparse"))
+    assert table.head[-1] == "peak memory"
+    assert [row[-1] for row in table.rows] == ["700 MB"] * len(table.rows)
+    assert table.notes == [
+        "before: Dataset takes no sparse rows here",
+        "fastmlp, lazy: Adam has no lazy=True here",
+        "fastmlp: 700 MB are 100 of the imported library, 13 of the arrays, 80 of the moments and 507 more",
+        "not quiet: others used 0.5 cores before it",
+    ]
+    page = report.page(measured, "", ["benchmark.png"])
+    assert "one row" in page
+    assert "before: fastmlp at 966ec99" in page
+
+
+def test_each_side_has_a_tree_and_kernels_of_its_own(session):
+    benchmark.measure_case(session, "tiny", ("fastmlp", "PyTorch"))
+    sides = {words[0]: environment for words, environment in FakeWorker.made[-3:]}
+    systems = [words[0] for words, _ in FakeWorker.made[-3:]]
+    assert systems == ["fastmlp", "fastmlp", "PyTorch"]
+    assert all(words[1:] == ["tiny", "rows=6000"] for words, _ in FakeWorker.made[-3:])
+    new, old = (environment for words, environment in FakeWorker.made[-3:-1])
+    assert new["NUMBA_CACHE_DIR"] != old["NUMBA_CACHE_DIR"]
+    assert "FASTMLP_TREE" not in new
+    assert old["FASTMLP_TREE"] == str(session.folder / "tree")
+    assert "FASTMLP_TREE" not in sides["PyTorch"]
+    assert list(session.results["cases"]["tiny"]["seconds"]) == ["fastmlp", "before", "PyTorch"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git makes the tree of a commit")
+def test_an_older_build_is_another_tree(tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    made.mkdir()
+    git = ["git", "-C", str(made), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for text, words in (("old", ["init", "-q"]), ("old", ["add", "."]), ("new", ["commit", "-q", "-m", "one"])):
+        subprocess.check_call([*git, *words])
+        (made / "a.py").write_text(text)
+    monkeypatch.setattr(benchmark, "ROOT", made)
+    benchmark.check_out("HEAD", tmp_path / "tree")
+    assert (tmp_path / "tree" / "a.py").read_text() == "old"
+    with pytest.raises(SystemExit, match="no-such-commit is no commit that git knows here"):
+        benchmark.check_out("no-such-commit", tmp_path / "other")
+
+
+def test_burners_burn_and_end():
+    with benchmark.burning(2, 19) as burners:
+        assert [os.getpriority(os.PRIO_PROCESS, one.pid) >= 0 for one in burners] == [True, True]
+        assert [one.poll() for one in burners] == [None, None]
+    assert all(one.poll() is not None for one in burners)
+
+
+def test_a_worker_answers_with_a_number_or_with_more():
+    says = "print('ready', flush=True); input(); print(0.5, flush=True); input(); "
+    says += """print('{"seconds": 2.0, "peak": 7.0}', flush=True); input()"""
+    worker = benchmark.Worker(["-c", says])
+    assert worker.ready
+    assert [worker(), worker.more, worker(), worker.more] == [0.5, {}, 2.0, {"peak": 7.0}]
+    assert worker() is None  # it has ended
+    worker.end()
+    late = benchmark.Worker(["-c", "print('there is no such thing')"])
+    assert (late.ready, late.said) == (False, "there is no such thing")
+    late.end()
+
+
+# --- the page of several runs, and the pictures -----------------------------------------------------------------------
+
+
+def test_several_runs_of_one_machine_are_one():
+    first, second = results(), results()
+    second["command"], second["control"] = "python scripts/benchmark.py --only tiny", [0.5]
+    second["cases"] = {"tiny": case(1e9, fastmlp=[1.0]), "large": case(fastmlp=[9.0])}
+    first["machine"].append(["date", "today"])
+    second["machine"].append(["date", "tomorrow"])
+    whole = report.merged([first, second])
+    assert whole["cases"].keys() == first["cases"].keys() | {"tiny"}
+    assert whole["cases"]["large"]["seconds"]["fastmlp"] == [9.0]
+    assert whole["command"] == "python scripts/benchmark.py; python scripts/benchmark.py --only tiny"
+    assert whole["control"] == [*first["control"], 0.5]
+    assert whole["machine"] == [["processor", "a made one"], ["cores", "2 of 2"], ["date", "today; tomorrow"]]
+    second["machine"][0] = ["processor", "another"]
+    with pytest.raises(ValueError, match="they must be of one"):
+        report.merged([first, second])
+
+
+def test_the_picture_shows_ratios_to_ours():
+    one = case(50e9, fastmlp=[1.0, 2.0], jax=[3.0, 9.0], torch=[], torch1=[4.0])
+    assert picture.ratios("small", one) == {
+        "JAX": (3.0, 4.0),
+        "PyTorch, 1 thread": (4.0, 4.0 / 1.5),
+        "ceiling": (0.5, 0.5),
+    }
+    assert picture.ratios("small", case(fastmlp=[], jax=[1.0])) == {}
+    assert "ceiling" not in picture.ratios("small beside 1, nice 0", one)
+    growth = {f"threads {n}": {"title": "a net", "seconds": [2.0 / n, 9.0]} for n in (1, 2, 4)}
+    measured = results() | {"growth": {"threads": growth, "width": {"width 1": {"title": "", "seconds": [1.0]}}}}
+    assert picture.gains(measured) == {"a net": {1: 1.0, 2: 2.0, 4: 4.0}}
+    assert picture.gains(measured | {"growth": {"threads": dict(list(growth.items())[:2])}}) == {}
+    axes = picture.plot(measured).axes[0]
+    assert [text.get_text().split("\n")[0] for text in axes.get_yticklabels()] == [
+        "small",
+        "large",
+        "one row",
+        "warm start",
+    ]
+    assert "a made one" in axes.get_title()
+    assert list(axes.patches) == []  # no bars
+    assert "a made one" in picture.threads_plot(measured).axes[0].get_title()
 
 
 @pytest.mark.parametrize(("name", "rows"), [("one row", 1), ("10,000 rows", 20)])
@@ -272,16 +438,16 @@ def test_each_product_is_called_often_enough_to_time(monkeypatch):
     called: dict[str, list] = {}
     for name in ("product", "product_dw", "product_dx"):
         monkeypatch.setattr(
-            benchmark.kernels, name, lambda *arguments, name=name: called.setdefault(name, []).append(arguments)
+            machine.kernels, name, lambda *arguments, name=name: called.setdefault(name, []).append(arguments)
         )
-    jobs, flops = benchmark.product_jobs("float32", 64, 784, 128)
+    jobs, flops = machine.product_jobs("float32", 64, 784, 128)
     for job in jobs.values():
         job()
     assert flops == pytest.approx(2e9, rel=0.1)
     assert all(len(calls) * 2 * 64 * 784 * 128 == flops for calls in called.values())
     shapes = {name: [getattr(item, "shape", item) for item in calls[0]] for name, calls in called.items()}
-    weight = benchmark.kernels.packed_shape(128, 784, "float32")
-    tiles = benchmark.kernels.tiles("float32").shape
+    weight = machine.kernels.packed_shape(128, 784, "float32")
+    tiles = machine.kernels.tiles("float32").shape
     assert shapes["product"] == [(64, 784), weight, (64, 128), tiles, 0, 128]
     assert shapes["product_dw"] == [(64, 784), (64, 128), weight, tiles, 0, 128]
     assert shapes["product_dx"][:2] == [(64, 128), weight]
@@ -289,10 +455,10 @@ def test_each_product_is_called_often_enough_to_time(monkeypatch):
 
 
 def test_a_process_is_timed_and_its_accuracy_read(capfd):
-    accuracy: dict[str, str] = {}
-    assert benchmark.start_process("a", ["-c", "print('test accuracy 12.50 %')"], accuracy) > 0
-    assert accuracy == {"a": "12.50 %"}
-    assert benchmark.start_process("a", ["-c", "raise SystemExit('no such thing')"], accuracy) is None
+    answer = starts.start(["-c", "print('test accuracy 12.50 %')"])
+    assert answer["seconds"] > 0
+    assert answer["accuracy"] == "12.50 %"
+    assert starts.start(["-c", "raise SystemExit('no such thing')"]) is None
     assert "no such thing" in capfd.readouterr().err
-    for text in benchmark.WHOLE.values():
-        compile(benchmark.READ_IDX + text, "a script", "exec")
+    cold = starts.start(["-c", "import os; print('test accuracy', len(os.environ['NUMBA_CACHE_DIR']), '%')"], cold=True)
+    assert cold["accuracy"] != ""

@@ -12,7 +12,6 @@ MOST = {"fastmlp": 400, "scripts": 400, "tests": 600}  # lines of a Python file 
 LONGER = {
     "fastmlp/graph/tensor.py": "Tensor, Node and backward name each other",
     "fastmlp/kernels/simd.py": "all LLVM IR in one place, so that no other file has any",
-    "scripts/benchmark.py": "to be split: the session, and what it measures",
     "scripts/explain.py": "one walk through one step, read from top to bottom",
     "tests/test_scripts.py": "to be split at its rulers: a run, what it writes, what is refused",
 }

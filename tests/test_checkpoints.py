@@ -207,6 +207,16 @@ def test_of_a_damaged_one_the_one_before_is_taken_and_a_line_says_so(two, how, r
     read_newest(two, "resume", lambda line: pytest.fail(line))  # what was damaged is written anew
 
 
+@pytest.mark.parametrize("state", ['{"dict": [["form", "a\\nb"]]}', '{"dict": [["form", "\\ud800"]]}',
+                                   '{"array": "' + "9" * 5000 + '"}'])  # fmt: skip
+def test_what_stands_in_a_state_is_shown_short_and_on_one_line(tmp_path, state):
+    (tmp_path / "checkpoint-000000000001.safetensors").write_bytes(tensors.sealed({}, {"state": state}))
+    with pytest.raises(ValueError, match="can be used") as raised:
+        read_newest(tmp_path, "resume", print)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 1000
+
+
 def test_where_none_is_whole_it_says_what_is_wrong_with_each(two):
     for path in files_of(two):
         damaged(path, "emptied", None)

@@ -14,6 +14,7 @@ from fastmlp.running.divergence import Divergence
 from fastmlp.running.engine import Engine
 from fastmlp.training.checkpoint import read_newest
 from fastmlp.training.checks import batch_sizes
+from fastmlp.training.progress import Progress
 
 
 def rows(n=2000, seed=0):
@@ -187,3 +188,20 @@ def test_a_score_that_is_none_is_no_divergence(graph):
         history = fm.fit(model, data, epochs=3, progress=False)
     assert len(history) == 3
     assert np.isfinite(history.column("train_loss")).all()
+
+
+def test_the_row_of_an_epoch_that_diverged_counts_the_rows_that_were_trained_on(capsys):
+    model = make()
+    history = fm.fit(
+        model, rows(), optimizer=fm.optim.SGD(model.parameters(), lr=1e30), epochs=3, batch_size=50, progress="table"
+    )
+    (epoch,), text = history.epochs, capsys.readouterr().out
+    step = int(text[text.index("step ") + 5 :].split()[0])
+    assert step < 40
+    assert epoch.samples_per_second * epoch.seconds == pytest.approx(50 * step, rel=1e-9)  # two roundings of float64
+    assert "nan%" not in text
+
+
+def test_a_score_that_is_no_number_is_no_share():
+    assert Progress(False, 1, 1).words(math.nan) == "     nan"
+    assert Progress(False, 1, 1).words(0.5) == "  50.00%"

@@ -6,6 +6,8 @@
 import gzip
 import inspect
 import io
+import os
+import struct
 import time
 import warnings
 import zipfile
@@ -13,8 +15,9 @@ import zipfile
 import mutations
 import numpy as np
 import pytest
-from idx_files import images, refuses
+from idx_files import images, peak_memory, refuses
 from mutations import FILE, KINDS, SLACK, Kind, look, mutant, trouble, valid
+from PIL import Image
 
 import fastmlp as fm
 
@@ -51,6 +54,7 @@ def test_the_doors_documented_errors_are_those_that_are_looked_for(kind):
         "idx": fm.data.read_idx,
         "npz": fm.data.load,
         "safetensors": fm.load,
+        "checkpoint": fm.resume,
     }
     door = next((door for start, door in doors.items() if kind.startswith(start)), fm.read_run)
     for error in KINDS[kind].refusals:
@@ -93,6 +97,36 @@ def test_the_bytes_behind_a_packed_file_are_counted():
 
 
 # --- what was found ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [2**20, 2**31 - 1])
+def test_a_chunk_of_a_picture_takes_no_more_memory_than_the_file_has(tmp_path, length):
+    out = io.BytesIO()
+    Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28)).save(out, "PNG")
+    whole = out.getvalue()
+    path = tmp_path / "p.png"
+    path.write_bytes(whole[:33] + struct.pack(">I", length) + b"tEXt" + whole[33:])
+    assert peak_memory(lambda: refuses(path, "cannot be read as a picture", call=fm.images.read_image)) < 2**19
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refuses(tmp_path / "pipe", "is no regular file", call=fm.images.read_image)
+
+
+def test_a_history_of_many_columns_and_lines_takes_memory_for_its_own_columns(tmp_path):
+    """A dict a line, with a place for every column of the header, was a thousand times the file."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name, content in mutations._run().items():
+        (run / name).write_bytes(content)
+    head, *lines = (run / "history.csv").read_text().splitlines()
+    more = "".join(f",c{n}" for n in range(20_000))
+    (run / "history.csv").write_text("\n".join([head + more, *lines * 700]))
+    fm.read_run(run)  # what is compiled and imported once
+    assert peak_memory(lambda: fm.read_run(run)) < (run / "history.csv").stat().st_size + 2**24
+    assert fm.read_run(run).history[0] == fm.read_run(run).history[len(lines)]
 
 
 def packed(path, method=zipfile.ZIP_DEFLATED, **arrays: bytes):

@@ -10,6 +10,7 @@ from test_trusted import data, force, net
 
 import fastmlp as fm
 from fastmlp import nn, ops, optim
+from fastmlp.running.rows import batches
 
 
 def t(*shape: int) -> fm.Tensor:
@@ -172,7 +173,7 @@ CHANGES = {  # name -> (what a callback does after the first epoch, words of the
     "a seed beyond numbers": (lambda m, d, o, l: setattr(m[3], "seed", 2**70), "Dropout: seed is 118"),
     "a step of a fraction": (lambda m, d, o, l: setattr(m[3], "step", 0.5), "Dropout: step is 0.5"),
     "no layer's number": (lambda m, d, o, l: setattr(m[3], "layer", None), "Dropout: layer is None"),
-    "a weight taken away": (lambda m, d, o, l: setattr(m[0], "weight", None), "fit: a Linear lacks"),
+    "a weight taken away": (lambda m, d, o, l: setattr(m[0], "weight", None), "fit: a Linear has lost its weight"),
     "statistics that are fixed": (
         lambda m, d, o, l: fixed(m[1].running_var), "running_var of a BatchNorm1d is read-only"),
     "statistics taken away": (lambda m, d, o, l: setattr(m[1], "running_mean", None), "running_mean is None"),
@@ -283,3 +284,12 @@ def test_rows_that_lie_between_the_places_of_their_type_are_copied_before_they_a
     x[...] = data().features
     assert not x.flags.aligned
     np.testing.assert_array_equal(fm.Predictor(net())(x), fm.Predictor(net())(data().features))
+
+
+@pytest.mark.parametrize(("order", "error"), [([100], IndexError), ([-101], IndexError), ([0.5], TypeError)])
+def test_rows_for_the_graph_are_those_of_the_data(order, error):
+    with pytest.raises(error, match="batches: row"):
+        next(batches(data(), np.array(order), [1], np.float32))
+    x, y = next(batches(data(), np.array([-1]), [1], np.float32))  # once read before the first row
+    np.testing.assert_allclose(x.data[0], data().features[-1] * 0.01, rtol=1e-6)
+    assert y[0] == data().labels[-1]

@@ -2,7 +2,7 @@
 
 import math
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import interruptions
 import numpy as np
@@ -19,6 +19,20 @@ EPOCHS, STEPS = 5, 8
 
 class EndedError(Exception):
     """Ends a training right behind a checkpoint, as SIGKILL may."""
+
+
+@contextmanager
+def ended_after(steps):
+    """Within this a training ends right behind its first checkpoint of so many steps; None: it does not."""
+    write = checkpoint.Checkpoints.write
+
+    def writing(self, done, state, say):
+        write(self, done, state, say)
+        if steps is not None and done >= steps and not state["ended"]:
+            raise EndedError
+
+    with interruptions.replaced(checkpoint.Checkpoints, "write", writing):
+        yield
 
 
 def features(rows=200):
@@ -131,14 +145,7 @@ def trained(kind, folder, graph=False, end_after=None, seen=None):
     fm.manual_seed(0)
     model = make()
     optimizer = rule(model)
-    write = checkpoint.Checkpoints.write
-
-    def writing(self, done, state, say):
-        write(self, done, state, say)
-        if end_after is not None and done >= end_after:
-            raise EndedError
-
-    with interruptions.replaced(checkpoint.Checkpoints, "write", writing):
+    with ended_after(end_after):
         seen = callbacks() if seen is None else seen
         if kind != "plain":
             seen = seen[:2]
@@ -185,16 +192,9 @@ def test_it_goes_on_to_the_same_bits(kind, graph, tmp_path):
 def test_it_may_be_ended_again_and_again(tmp_path_factory, ends, threads):
     folder = tmp_path_factory.mktemp("again")
     wanted = everything(*trained("ema", tmp_path_factory.mktemp("whole")))
-    write = checkpoint.Checkpoints.write
     found = None
-    for number, end in enumerate([*sorted(ends), 10**6]):
-
-        def writing(self, done, state, say, end=end):
-            write(self, done, state, say)
-            if done >= end and not state["ended"]:
-                raise EndedError
-
-        with interruptions.replaced(checkpoint.Checkpoints, "write", writing):
+    for number, end in enumerate([*sorted(ends), None]):
+        with ended_after(end):
             try:
                 found = gone_on("ema", folder, threads) if number else trained("ema", folder)
             except EndedError:
@@ -246,53 +246,39 @@ def test_more_epochs_are_as_if_there_had_been_so_many(tmp_path):
 def test_a_second_call_of_fit_with_one_optimizer_goes_on_too(tmp_path):
     """Epochs that were made before count: the order of rows, masks, schedules."""
 
-    def fit(folder, end):
+    def fit(folder, steps):
         fm.manual_seed(0)
         model = mlp()
         optimizer, schedule = adam(model), fm.optim.StepLR(2, 0.5)
         fm.fit(model, classes(), optimizer=optimizer, epochs=2, batch_size=20, progress=False, schedule=schedule)
-        write = checkpoint.Checkpoints.write
-
-        def writing(self, done, state, say):
-            write(self, done, state, say)
-            if end:
-                raise EndedError
-
-        with interruptions.replaced(checkpoint.Checkpoints, "write", writing):
+        with ended_after(steps):
             history = fm.fit(model, classes(), optimizer=optimizer, epochs=3, batch_size=20, progress=False,
                              schedule=fm.optim.StepLR(2, 0.5), checkpoint=folder, checkpoint_every=13)  # fmt: skip
         return model, optimizer, history
 
-    wanted = everything(*fit(tmp_path / "whole", False))
+    wanted = everything(*fit(tmp_path / "whole", None))
     with pytest.raises(EndedError):
-        fit(tmp_path / "ended", True)
+        fit(tmp_path / "ended", 1)
     result = resume(tmp_path / "ended", classes(), progress=False)
     assert everything(result.model, result.optimizer, result.history) == wanted
     assert [epoch.epoch for epoch in result.history.epochs] == [3, 4, 5]
 
 
 def test_frozen_layers_stay_frozen(tmp_path):
-    def fit(folder, end):
+    def fit(folder, steps):
         fm.manual_seed(0)
         model = mlp()
         model[1].eval()
         model[0].weight.requires_grad = False
         optimizer = adam(model)
-        write = checkpoint.Checkpoints.write
-
-        def writing(self, done, state, say):
-            write(self, done, state, say)
-            if end:
-                raise EndedError
-
-        with interruptions.replaced(checkpoint.Checkpoints, "write", writing):
+        with ended_after(steps):
             history = fm.fit(model, classes(), optimizer=optimizer, epochs=3, batch_size=20, progress=False,
                              checkpoint=folder, checkpoint_every=13)  # fmt: skip
         return model, optimizer, history
 
-    model, optimizer, history = fit(tmp_path / "whole", False)
+    model, optimizer, history = fit(tmp_path / "whole", None)
     with pytest.raises(EndedError):
-        fit(tmp_path / "ended", True)
+        fit(tmp_path / "ended", 1)
     result = resume(tmp_path / "ended", classes(), progress=False)
     assert everything(result.model, result.optimizer, result.history) == everything(model, optimizer, history)
     assert [m.training for m in result.model.modules()] == [m.training for m in model.modules()]
@@ -330,11 +316,14 @@ def test_other_rows_are_refused_by_what_differs(ended):
     other, changed = y.copy(), x.copy()
     other[7], changed[150, 3] = (other[7] + 1) % 10, changed[150, 3] ^ 1
     for data, said in (
-        (fm.Dataset(x[:199], y[:199]), r"data has 199 as rows, it had 200; it must be what the training began with"),
-        (fm.Dataset(x[:, :63], y), r"data has \(63,\) as numbers in a row, it had \(64,\)"),
-        (fm.Dataset(x.astype(np.float32), y), "data has float32 as its type, it had uint8"),
-        (fm.Dataset(x, y, scale=1.0), "data has 1.0 as scale"),
-        (fm.Dataset(x, y, classes=11), "data has 11 as classes, it had 10"),
+        (fm.Dataset(x[:199], y[:199]), "data has 199 rows, it had 200 rows; it must be what the training began with"),
+        (fm.Dataset(x[:, :63], y), r"data has rows of the shape \(63,\), it had rows of the shape \(64,\)"),
+        (
+            fm.Dataset(x.astype(np.float32), y),
+            "data has features of the type float32, it had features of the type uint8",
+        ),
+        (fm.Dataset(x, y, scale=1.0), "data has the scale 1.0, it had the scale 0.0039"),
+        (fm.Dataset(x, y, classes=11), "data has 11 classes, it had 10 classes"),
         (fm.Dataset(x, other), "data has other targets"),
         (fm.Dataset(changed, y), "data has other features"),
         (fm.Dataset(x, y, sample_weight=np.ones(200)), "data has other sample_weight"),
@@ -362,7 +351,7 @@ def test_a_memory_map_is_known_by_a_part_of_it(tmp_path):
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(ValueError, match="resume: data has other features"):
         resume(tmp_path / "run", mapped(), progress=False)
-    with pytest.raises(ValueError, match="resume: data has None as bytes in its file"):
+    with pytest.raises(ValueError, match="resume: data has no file, it had a file of 12,928 bytes"):
         resume(tmp_path / "run", fm.Dataset(features(), y), progress=False)
 
 
@@ -370,17 +359,20 @@ def test_other_models_callbacks_and_things_are_refused_by_name(ended):
     data = classes()
     three = callbacks()
     for given_model, said in (
-        (mlp(9), r"model has \(9, 16\) float32 as 4\.weight, it had \(10, 16\) float32"),
-        (fm.nn.MLP(64, (16,), 10), r"model has .* as .*, it had "),
-        (mlp().double(), r"model has \(16, 64\) float64 as 0\.weight, it had \(16, 64\) float32"),
+        (mlp(9), r"4\.weight of model is \(9, 16\) float32; it was \(10, 16\) float32"),
+        (fm.nn.MLP(64, (16,), 10), r".* of model is .*; it was "),
+        (mlp().double(), r"0\.weight of model is \(16, 64\) float64; it was \(16, 64\) float32"),
     ):
         with pytest.raises(ValueError, match=f"^resume: {said}"):
             resume(ended, data, model=given_model, callbacks=three, progress=False)
     with pytest.raises(TypeError, match="resume: model is int; it must be a fastmlp"):
         resume(ended, data, model=3, callbacks=three, progress=False)
     for given_callbacks, said in (
-        ([], "callbacks is none; the training had EarlyStopping, Counting, Watch, in this order"),
-        (three[::-1], "callbacks is Watch, Counting, EarlyStopping; the training had EarlyStopping"),
+        ([], "callbacks holds none; it must hold those of the training in their order, EarlyStopping, Counting, Watch"),
+        (
+            three[::-1],
+            "callbacks holds Watch, Counting, EarlyStopping; it must hold those of the training in their order, Early",
+        ),
         ([fm.EarlyStopping("train_loss"), *three[1:]], "EarlyStopping: metric is 'train_loss'; the state is of"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -509,9 +501,9 @@ def test_what_a_callback_ended_goes_on_and_calls_it_again(tmp_path):
                          schedule=schedule, callbacks=seen, checkpoint=folder)  # fmt: skip
         return everything(model, optimizer, history), [callback.seen for callback in seen]
 
-    wanted = fit(tmp_path / "whole", False)
+    wanted = fit(tmp_path / "whole", None)
     with pytest.raises(EndedError):
-        fit(tmp_path / "ended", True)
+        fit(tmp_path / "ended", 1)
     again = [Counting(), Raising(), Counting()]
     again[1].raises = False
     result = resume(tmp_path / "ended", classes(), callbacks=again, progress=False)

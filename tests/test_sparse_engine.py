@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp import nn, optim
-from fastmlp.running import owing
+from fastmlp.running import buffers, owing
+from fastmlp.running.divergence import WayBack
 from fastmlp.running.door import inputs_at_once
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Pace
@@ -211,3 +212,38 @@ def test_a_net_that_begins_with_dropout_draws_by_the_places_of_all_columns():
         fm.fit(model, fm.Dataset(rows, np.arange(ROWS) % CLASSES), epochs=2, batch_size=8, progress=False)
         made.append(b"".join(p.data.tobytes() for p in model.parameters()))
     assert made[0] == made[1]
+
+
+def test_a_large_state_has_no_copies_and_finds_its_way_back(monkeypatch):
+    """The arrays of the model and the optimizer are the copy: what diverges ends with the weights from before."""
+    x, order = matrix(4), np.arange(88)
+    found = []
+    for large in (False, True):
+        model = model_of()
+        optimizer = optim.Adam(model.parameters(), 0.01)
+        data = fm.Dataset(x, np.arange(ROWS) % CLASSES)
+        fm.fit(model, data, optimizer=optimizer, epochs=1, batch_size=8, progress=False)
+        monkeypatch.setattr(buffers, "LARGE", 0 if large else 1 << 40)
+        optimizer.param_groups[0]["lr"] = 1e30
+        history = fm.fit(model, data, optimizer=optimizer, epochs=2, batch_size=8, progress=False)
+        assert len(history) == 1
+        assert all(np.isfinite(p.data).all() for p in model.parameters())
+        found.append(state(model, optimizer))
+    assert found[0] == found[1]
+    with engine_of(x, "Adam") as engine:
+        assert engine.is_large
+        way_back = WayBack()
+        engine.begin(engine.data, order, [8] * 11)
+        way_back.begin(engine)
+        while engine.step < 7:
+            engine.chunk(7)
+        assert way_back.kept == [(1, 0, None)]
+        assert way_back.go(3, 11)
+        engine.give()
+        gone_back = state(engine.model, engine.optimizer)
+    with engine_of(x, "Adam") as engine:
+        engine.begin(engine.data, order, [8] * 11)
+        while engine.step < 3:
+            engine.chunk(3)
+        engine.give()
+        assert state(engine.model, engine.optimizer) == gone_back

@@ -3,20 +3,23 @@
 `scripts/train.py` is run in this process; a real signal or an exception ends it at the moment in question.
 """
 
+import errno
 import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import data_file
+from killing import LIMIT, data_file
 
 import fastmlp as fm
 from fastmlp.running import engine
-from fastmlp.training.checkpoint import files_of
+from fastmlp.training.checkpoint import Checkpoints, files_of
 from fastmlp.training.progress import Progress
 
 ROOT = Path(__file__).parent.parent
@@ -99,22 +102,101 @@ def test_running_evaluating_finished_and_that_is_the_last_write(train, tmp_path,
     assert (saved.status, saved.process, saved.epoch, saved.step) == ("finished", None, 2, 0)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("where", ["evaluate", "write_report"])
-def test_what_ends_it_after_the_training_leaves_evaluating(train, tmp_path, monkeypatch, error, where):
+def test_what_ends_it_after_the_training_leaves_evaluating(train, tmp_path, monkeypatch, where):
     """Not "finished": a file is not there."""
 
     def fail(*_, **__):
-        raise error("a test")
+        raise KeyboardInterrupt("a test")
 
     monkeypatch.setattr(*(fm, "evaluate", fail) if where == "evaluate" else (fm.Run, "write_report", fail))
-    if error is OSError:
-        with pytest.raises(OSError, match="a test"):
-            train("--epochs", 2)
-    else:
-        assert train("--epochs", 2)[0] == "KeyboardInterrupt"
+    assert train("--epochs", 2)[0] == "KeyboardInterrupt"
     saved = fm.read_run(tmp_path / "run")
     assert (saved.status, saved.process, saved.epoch, saved.step) == ("evaluating", os.getpid(), 2, 0)
+
+
+@pytest.mark.parametrize("last", ["history.csv", "report.html", "config.json"])
+def test_a_disk_that_is_full_after_the_training_leaves_incomplete(script, train, tmp_path, monkeypatch, last):
+    """From a file on, or for all but the status, nothing can be written; with room again --resume ends it."""
+    out, full, write, end = tmp_path / "run", [], fm.files.replacing, fm.Run.write_config
+
+    def ends(self, status):
+        if status == "finished" and last == "config.json":
+            full.append(1)
+        end(self, status)
+
+    @contextmanager
+    def filling(path):
+        if Path(path).name == last != "config.json" and files_of(out):
+            full.append(1)
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with write(path) as partial:
+            yield partial
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fm.Run, "write_config", ends)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("fastmlp.") and getattr(module, "replacing", None) is write:
+                patch.setattr(module, "replacing", filling)
+        with pytest.raises(OSError, match="is incomplete, as not all of its files could be written") as raised:
+            train("--epochs", 2, "--checkpoint-every", 40)  # the one at the end alone
+    assert str(raised.value).endswith(
+        f"(No space left on device); with room, --resume {script.shown(out)} writes all of it"
+    )
+    config = json.loads((out / "config.json").read_text())
+    assert (config["status"], config.get("process")) == ("incomplete", None)
+    script.main(["--resume", str(out), "--no-progress"])
+    assert fm.read_run(out).status == "finished"
+
+
+HOLDS = """if True:
+    import sys, time
+    from fastmlp.training.checkpoint import Checkpoints
+    kept = Checkpoints(sys.argv[1], replace=True)
+    kept.begin()
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_two_at_once_are_refused_and_one_that_was_killed_is_not_in_the_way(script, train, tmp_path):
+    train("--epochs", 2)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    resume = ["--resume", str(tmp_path / "run"), "--no-progress", "--epochs", "3"]
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path / "run")], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(
+                ValueError, match=r"^resume: folder is .*run, where another training is at work; it must"
+            ):
+                script.main(resume)
+            assert (tmp_path / "run" / "config.json").read_bytes() == before
+        finally:
+            other.kill()
+    script.main(resume)
+    assert len(fm.read_run(tmp_path / "run").history) == 3
+
+
+def test_a_run_goes_on_from_another_folder_and_says_where(script, train, tmp_path, monkeypatch, capsys):
+    """Paths that were relative are found; it began when it began, and took what both calls took."""
+    monkeypatch.chdir(tmp_path)
+    train("--epochs", 2, "--data", "classes.npz", "--tensorboard", "events")
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text()) | {"started": "2020-02-02T02:02:02+00:00", "seconds": 5000.0}
+    file.write_text(json.dumps(config))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    resume = ["--resume", str(tmp_path / "run"), "--no-progress"]
+    script.main(resume)
+    assert "the training had come to its end, after epoch 2; none is left to make\n" in capsys.readouterr().out
+    script.main([*resume, "--epochs", "3"])
+    assert "the training goes on in epoch 3 of 3\n" in capsys.readouterr().out
+    now = json.loads(file.read_text())
+    assert now["started"] == "2020-02-02T02:02:02+00:00"
+    assert 5000 < now["seconds"] < 5000 + LIMIT
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -186,3 +268,46 @@ def test_after_a_divergence_the_folder_names_the_last_good_step(train, tmp_path)
     assert saved.epoch == said[-1]["weights_of_epoch"] == 0
     assert 0 <= saved.step == said[-1]["weights_of_step"] < STEPS
     assert all(np.isfinite(array).all() for array in saved.model.state_dict().values())
+
+
+@pytest.mark.parametrize("text", ["epoch", "30s", "30 s", "2.5s", "7", "0", "-1", "s", ".5s", "2min", "30 S", ""])
+def test_the_script_takes_the_times_of_a_checkpoint_that_fit_takes(script, text, tmp_path, capsys):
+    try:
+        Checkpoints(tmp_path, int(text) if text.lstrip("-").isdecimal() else text)
+    except ValueError:
+        with pytest.raises(SystemExit):
+            script.parse_arguments(["--checkpoint-every", text])
+        assert "argument --checkpoint-every: " in capsys.readouterr().err
+    else:
+        assert str(script.parse_arguments(["--checkpoint-every", text]).checkpoint_every) == text
+
+
+@pytest.mark.parametrize("option", ["--out", "--resume", "--data", "--tensorboard"])
+def test_an_empty_path_is_not_the_folder_one_is_in(script, option, capsys):
+    with pytest.raises(SystemExit):
+        script.parse_arguments([option, ""])
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: it is empty; it must be a path\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, "is a file; it must be the folder of a run"),
+        ("{}", "is not that of a run of train.py: it has no 'hidden'"),
+        ("[]", "is not that of a run of train.py: a value in it is of another type"),
+        ("{", "is not that of a run of train.py: Expecting property name"),
+    ],
+)
+def test_what_is_no_run_to_go_on_with_is_told_in_words(script, tmp_path, capsys, config, words):
+    place = tmp_path / "model.npz"
+    if config is None:
+        place.touch()
+    else:
+        place.mkdir()
+        (place / "config.json").write_text(config)
+    with pytest.raises(SystemExit):
+        script.parse_arguments(["--resume", str(place)])
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert "Error" not in said

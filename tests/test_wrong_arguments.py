@@ -13,22 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from right_calls import CALLS, MODULES, NO_DOORS, public
-from wrong_arguments import HUGE, WRONG, blame, quiet
+from wrong_arguments import WRONG, blame, quiet
+from wrong_arguments import elsewhere as elsewhere
 
 import fastmlp as fm
 
 EXAMPLES = int(
     os.environ.get("FASTMLP_EXAMPLES", 12)
 )  # of each call; tests/soak tries every value in the place of every argument
-
-
-@pytest.fixture(autouse=True, scope="module")
-def elsewhere(tmp_path_factory):
-    """Some of the wrong arguments are names of folders, which are made."""
-    before = os.getcwd()
-    os.chdir(tmp_path_factory.mktemp("elsewhere"))
-    yield
-    os.chdir(before)
 
 
 def test_every_public_name_has_a_right_call_or_a_reason():
@@ -56,8 +48,8 @@ def test_wrong_arguments_are_refused_in_one_sentence(name, draw):
     call = CALLS[name]
     arguments = call.arguments()
     for argument in draw.draw(st.lists(st.sampled_from(sorted(arguments)), min_size=1, max_size=2, unique=True)):
-        allowed = [place for place, make in enumerate(WRONG) if not (argument in call.huge and make in HUGE)]
-        arguments[argument] = WRONG[draw.draw(st.sampled_from(allowed), label=f"the place in WRONG of {argument}")]()
+        place = draw.draw(st.sampled_from(call.places(argument)), label=f"the place in WRONG of {argument}")
+        arguments[argument] = WRONG[place]()
     assert quiet(call.function, arguments).words == ""
 
 

@@ -13,6 +13,7 @@ import inspect
 import io
 import linecache
 import math
+import os
 import re
 import traceback
 import warnings
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import fastmlp as fm
 from fastmlp import nn, ops, optim
@@ -149,12 +151,25 @@ def judged() -> fm.Evaluation:
     return fm.evaluate(model(), rows(), n_threads=1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def elsewhere(tmp_path_factory):
+    """Some of the wrong arguments are names of folders, which are made."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
+
+
 class Call(NamedTuple):
     """A right call. huge: the arguments for which a huge number is right, and takes for ever."""
 
     function: Callable[..., Any]
     arguments: Callable[[], dict[str, Any]] = dict
     huge: tuple[str, ...] = ()
+
+    def places(self, argument: str) -> list[int]:
+        """The places in WRONG of what may be tried for this argument."""
+        return [place for place, make in enumerate(WRONG) if not (argument in self.huge and make in HUGE)]
 
 
 class Blame(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,15 @@ def _read_grey(path: Path) -> Array:
 
     if not path.exists():
         raise FileNotFoundError(f"read_image: {path} is not there; it must be a picture")
-    if path.is_dir():
-        raise ValueError(f"read_image: {path} is a folder; it must be a picture")
+    if not path.is_file():
+        raise ValueError(
+            f"read_image: {path} is {'a folder' if path.is_dir() else 'no regular file'}; it must be a picture"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about large pictures and odd metadata
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            content = BytesIO(path.read_bytes())  # a chunk cannot ask for more bytes than there are
+            with Image.open(content, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise ValueError(f"it has {image.width} x {image.height} pixels, and may have {MOST_PIXELS:,}")
                 return _grey(ImageOps.exif_transpose(image))

@@ -18,7 +18,14 @@ from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_ev
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
 from .jit import NUMBA, announce_compiling, kernel, processor
-from .linear import PANEL, linear_backward, linear_forward, linear_update_bias, linear_update_weight
+from .linear import (
+    PANEL,
+    linear_backward,
+    linear_forward,
+    linear_update_bias,
+    linear_update_columns,
+    linear_update_weight,
+)
 from .lists import NO_LISTS
 from .loss import (
     accuracy_score,
@@ -69,6 +76,7 @@ __all__ = [
     "linear_backward",
     "linear_forward",
     "linear_update_bias",
+    "linear_update_columns",
     "linear_update_weight",
     "log_softmax_backward",
     "log_softmax_forward",

@@ -49,13 +49,39 @@ def column_sums(dy, db, lo, hi):
             total[o] += row[o]
 
 
-@inner
-def update_columns(x, dy, p, m, v, u, at, inputs, piece, lanes, tiles, lists, rule, option, scale, lo, hi):
-    """`linear_update_weight` where x has only some inputs: the gradient of the others is +0.
+@kernel
+def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
+    """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
+
+    The packed weight lies in p from `at` on, its state in m, v, u at the same places. lo is a multiple of lanes. hi
+    too, or the end of the layer: the last block is updated whole, its padding with the zeros of dy's.
+    piece: (PIECE * PANEL * lanes,)  lists: as in `linear_forward`
+    """
+    lanes = piece.size // (PIECE * PANEL)
+    j = lo
+    while j < hi:
+        left = (hi - j + lanes - 1) // lanes
+        vectors = listed_width(left) if lists[BACKWARD] else panel_width(left)
+        for i in range(0, inputs, PIECE):
+            rows = min(PIECE, inputs - i)
+            if lists[BACKWARD]:
+                product_dw_listed(x, dy, piece, 0, lanes, tiles, lists, i, i + rows, j, j + vectors * lanes)
+            else:
+                product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
+            for vector in range(vectors):
+                start = at + (j + vector * lanes) * inputs + i * lanes
+                step(rule, p, piece, vector * rows * lanes, m, v, u, start, rows * lanes, option, scale)
+        j += vectors * lanes
+
+
+@kernel
+def linear_update_columns(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
+    """`linear_update_weight` where x has only the inputs that lists[COLUMNS] names: the gradient of the others is +0.
 
     They take their steps too, unless lists[OWED] says that somebody will make up for them. Neighbours go together.
     """
-    zeros, named, j = np.zeros(PIECE * lanes, piece.dtype), lists[COLUMNS], lo
+    lanes, named, j = piece.size // (PIECE * PANEL), lists[COLUMNS], lo
+    zeros = np.zeros(PIECE * lanes, piece.dtype)
     while j < hi:
         vectors, done = listed_width((hi - j + lanes - 1) // lanes), 0
         for i in range(0, lists[INPUTS], PIECE):
@@ -85,34 +111,6 @@ def sweep(rule, p, zeros, m, v, u, start, first, last, lanes, option, scale):
     """The rule's step without a gradient, on the inputs [first, last) of a block."""
     for i in range(first, last, PIECE):
         step(rule, p, zeros, 0, m, v, u, start + i * lanes, min(PIECE, last - i) * lanes, option, scale)
-
-
-@kernel
-def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
-    """dw = xᵀ dy  of the columns [lo, hi), a piece at a time, and at once the rule's step on that piece.
-
-    The packed weight lies in p from `at` on, its state in m, v, u at the same places. lo is a multiple of lanes. hi
-    too, or the end of the layer: the last block is updated whole, its padding with the zeros of dy's.
-    piece: (PIECE * PANEL * lanes,)  lists: as in `linear_forward`
-    """
-    lanes = piece.size // (PIECE * PANEL)
-    if lists[COLUMNS] >= 0:
-        update_columns(x, dy, p, m, v, u, at, inputs, piece, lanes, tiles, lists, rule, option, scale, lo, hi)
-        return
-    j = lo
-    while j < hi:
-        left = (hi - j + lanes - 1) // lanes
-        vectors = listed_width(left) if lists[BACKWARD] else panel_width(left)
-        for i in range(0, inputs, PIECE):
-            rows = min(PIECE, inputs - i)
-            if lists[BACKWARD]:
-                product_dw_listed(x, dy, piece, 0, lanes, tiles, lists, i, i + rows, j, j + vectors * lanes)
-            else:
-                product_dw_rows(x, dy, piece, 0, lanes, tiles, i, i + rows, j, j + vectors * lanes)
-            for vector in range(vectors):
-                start = at + (j + vector * lanes) * inputs + i * lanes
-                step(rule, p, piece, vector * rows * lanes, m, v, u, start, rows * lanes, option, scale)
-        j += vectors * lanes
 
 
 @kernel

@@ -31,8 +31,8 @@ from .simd import view
 def log_softmax_forward(z, y, p, classes, lo, hi):
     """y = z - top - log Σ e^(z - top),  p = e^y, with the row's maximum `top`: no exponential overflows.
 
-    The exponentials are taken in one loop over all columns of all rows, those past C too: one long loop is faster
-    than many short ones.
+    The exponentials are taken in one loop over all columns of all rows, and the rest over whole vectors, those past C
+    too: one long loop is faster than many short ones, and what is left of a vector costs as much as ten of them.
     """
     width = z.shape[1]
     for n in range(lo, hi):
@@ -48,12 +48,12 @@ def log_softmax_forward(z, y, p, classes, lo, hi):
     for i in range(numbers.size):
         powers[i] = exp(numbers[i], lowest, highest)
     for n in range(lo, hi):
-        out, share = y[n, :classes], p[n, :classes]
+        out, share = y[n], p[n]
         total = z.dtype.type(0)
         for c in range(classes):
             total += share[c]
         shift = np.log(total)
-        for c in range(classes):
+        for c in range(width):
             out[c] -= shift
             share[c] /= total
 
@@ -142,10 +142,24 @@ def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
 
 @kernel
 def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
-    """dz of it, through y."""
-    N = z.shape[0]
-    nll_loss_backward(1.0, view(targets, 0, (N,)), r, numbers[0], dz, columns, lo, hi)
-    log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+    """dz of it, through y: `log_softmax_backward` of `nll_loss_backward`, both in one loop over whole vectors.
+
+    Without smoothing dy is 0 but for the label, and so its sum is that one number.
+    """
+    N, number = z.shape[0], z.dtype.type
+    on, off, width = number(1 - numbers[0]), number(numbers[0] / columns), dz.shape[1]
+    for n in range(lo, hi):
+        share, below, label = kept[N + n], dz[n], int(targets[n, 0])
+        right, wrong = -r[n] * (on + off), -r[n] * off
+        total = number(0) + right
+        if off != 0:
+            total = number(0)
+            for c in range(columns):
+                total += right if c == label else wrong
+        for c in range(width):
+            below[c] = (right if c == label else wrong) - share[c] * total
+        for c in range(columns, width):
+            below[c] = 0
 
 
 @kernel
@@ -233,13 +247,17 @@ def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
     """terms[1, n] = 1 where the largest logit is the label's, else 0.    targets: labels, or probabilities (N, C)
 
     Of equal logits the first counts, and NaN counts as the largest, as in `argmax`; of probabilities the largest is
-    the label. The choice is made without branches: nobody can guess which class is the largest.
+    the label. The logit of the label is compared with all others, in vectors: no search for the largest, number by
+    number, and no branch that nobody can guess.
     """
     for n in range(lo, hi):
-        row, best = z[n, :columns], 0
-        top = row[0]
-        for c in range(1, columns):
-            larger = (top == top) & ~(row[c] <= top)
-            top, best = (row[c] if larger else top), (c if larger else best)
-        label = int(targets[n, 0]) if targets.shape[1] == 1 else targets[n].argmax()
-        terms[1, n] = best == label
+        row = z[n]
+        label = np.int32(targets[n, 0] if targets.shape[1] == 1 else targets[n].argmax())
+        own, beaten = row[label], np.int32(0)
+        if own == own:
+            for c in range(columns):
+                beaten += np.int32(not (row[c] <= own)) + np.int32((row[c] == own) & (np.int32(c) < label))
+        else:  # NaN, which only another before it beats
+            for c in range(label):
+                beaten += np.int32(row[c] != row[c])
+        terms[1, n] = beaten == 0

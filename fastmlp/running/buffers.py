@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 
 from .. import kernels
@@ -24,6 +26,8 @@ from .team import Team
 from .trust import made_for
 from .verify import verify, watch
 
+LARGE = 1 << 26  # bytes of a state of which no copies are kept
+LOOK_SHARE = 50  # a look at all weights of a large model takes at most a fiftieth of the time
 GUARD_ROWS = 16  # between the threads' batches: a processor asks for rows ahead, and takes them from who writes there
 
 
@@ -114,6 +118,8 @@ class Buffers(OfThisProcess):
         self.team, self.gate = Team(ceiling), np.zeros(GATE_SIZE, np.int64)
         self.kept_state = zeros(self.weights.state.shape, dtype)
         watch(taken, self.weights, self)
+        changing = (self.weights.p, self.weights.own_p[0], *self.arrays, self.average.a)
+        self.is_large, self.look_at = sum(array.nbytes for array in changing) > LARGE, 0.0
         self.changed = False  # whether the model lacks what `restore` has put here
         self.given_sums = np.zeros(5)
         self.sums, self.given = np.zeros(5), 0  # what `train_steps` adds up, the step it came to, that of the model
@@ -128,7 +134,8 @@ class Buffers(OfThisProcess):
         if self.clip.on:
             shared, own = shared + sizes["p"], own + sizes["own_p"]
         changing = (1 + kept) * (sizes["p"] + sizes["own_p"]) + sizes["state"]  # of which two copies are kept
-        shared += 2 * (changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None))
+        copied = changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None)
+        shared += 2 * copied if copied * plan.dtype.itemsize <= LARGE else 0
         own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
         inputs = plan.at_once
         lists = 4 * lists_size(plan.room, inputs, plan.is_sparse)  # of what is not zero in a batch
@@ -163,9 +170,15 @@ class Buffers(OfThisProcess):
             array[...] = copy
         self.changed = True
 
-    def is_finite(self) -> bool:
-        """Whether all parameters are."""
-        return all_finite(self.weights.p) and all_finite(self.weights.own_p[0])
+    def is_finite(self, whole: bool = True) -> bool:
+        """Whether all parameters are; not whole: of a large model looked at so seldom that it costs little."""
+        start = perf_counter()
+        if self.is_large and not whole and start < self.look_at:
+            return True
+        found = all_finite(self.weights.p) and all_finite(self.weights.own_p[0])
+        now = perf_counter()
+        self.look_at = now + LOOK_SHARE * (now - start)
+        return found
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""

@@ -60,6 +60,10 @@ class WayBack:
 
     Two are kept: the newer may be of weights that are bad already, and on the older a step with a finite loss was made.
     One is taken at the start of an epoch, and others within it so seldom that they cost little.
+
+    Of a runner whose state is so large that copies would fill the memory (`is_large`), the model's and the optimizer's
+    own arrays are the one copy: they are what was given last, until somebody looks again. Then there is no way back to
+    the start of the epoch before.
     """
 
     def __init__(self) -> None:
@@ -85,12 +89,27 @@ class WayBack:
         if perf_counter() - self.at > max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost):
             self._take()
 
+    def given(self) -> None:
+        """The model and the optimizer are brought up to date, within an epoch."""
+        if self.runner is not None and self.runner.is_large:
+            self._take()
+
     def _take(self) -> None:
+        if self.runner.is_large:
+            if self.runner.step == self.runner.given:
+                self.kept = [(self.epoch, self.runner.step, None)]
+            return
         start = perf_counter()
         spare = self.kept.pop()[2] if len(self.kept) > 1 else None
         self.kept.insert(0, (self.epoch, self.runner.step, self.runner.snapshot(spare)))
         self.at = perf_counter()
         self.cost = self.at - start
+
+    def _restore(self, kept: tuple[int, int, Any]) -> None:
+        if kept[2] is None:
+            self.runner.restore_given()
+        else:
+            self.runner.restore(kept[2])
 
     def go(self, step: int, steps: int) -> bool:
         """Bring the runner to where it was after so many steps of this epoch of `steps`; False where nobody can.
@@ -102,7 +121,7 @@ class WayBack:
         found = [kept for kept in self.kept if kept[0] == epoch and kept[1] <= least]
         if not found:
             return False
-        self.runner.restore(found[0][2])
+        self._restore(found[0])
         if step < 0:
             self.runner.given = steps  # which are undone
             return True
@@ -112,7 +131,7 @@ class WayBack:
 
     def first_bad(self, end: int) -> int:
         """The first step of this epoch, from 0, up to `end`, after which the losses' sum or a weight is not finite."""
-        self.runner.restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end)[2])
+        self._restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end))
         while self.runner.step < end:
             before = self.runner.step
             if self.runner.chunk(before + 1) or not is_good(self.runner):
@@ -120,9 +139,12 @@ class WayBack:
         return end
 
 
-def is_good(runner: Any) -> bool:
-    """Whether the losses' sum so far and all parameters are finite; a score may be none, as R² of equal targets."""
-    return bool(np.isfinite(runner.sums[0])) and runner.is_finite()
+def is_good(runner: Any, whole: bool = False) -> bool:
+    """Whether the losses' sum so far and all parameters are finite; a score may be none, as R² of equal targets.
+
+    whole: also where that was looked at just now and takes long.
+    """
+    return bool(np.isfinite(runner.sums[0])) and runner.is_finite(whole)
 
 
 def name_of_first(model: Module, x: Any) -> str:

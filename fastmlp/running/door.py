@@ -20,7 +20,7 @@ from ..data.features import usual_scale
 from ..data.sparse import Sparse
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores, thread_limit
-from ..nn import Layer, Loss, Module, features_of
+from ..nn import Layer, Linear, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import owing
@@ -50,8 +50,8 @@ def inputs_at_once(model: Module, rows: Any, room: int) -> int | None:
     That is where rows are dense, and where the first layer that changes a number is no Linear: dropout draws by places.
     """
     layers = working(flat_layers(model) or [], True)
-    first_multiplies = bool(layers) and layers[0][1].form == "linear"
-    return most_inputs(rows, room) if first_multiplies and isinstance(rows, Sparse) else None
+    ours = bool(layers) and layers[0][1].form == "linear" and layers[0][1].kernels == Linear.kernels
+    return most_inputs(rows, room) if ours and isinstance(rows, Sparse) else None
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
@@ -203,6 +203,11 @@ class Trainer:
     def give(self) -> None:
         """Bring the model and the optimizer up to date, within an epoch."""
         self.runner.give()
+        self.way_back.given()
+
+    def is_good(self) -> bool:
+        """Whether all that the engine holds is finite: before a checkpoint is made of it."""
+        return is_good(self.runner, whole=True)
 
     @property
     def step(self) -> int:
@@ -272,7 +277,7 @@ class Trainer:
             while runner.step < len(sizes):
                 before = runner.step
                 bad = runner.chunk(min(len(sizes), pauses.limit(before)), self.way_back.of(before))
-                if bad or not is_good(runner):
+                if bad or not is_good(runner, whole=runner.step == len(sizes)):
                     self._go_back(order, bounds, first, rates, number)
                     return math.nan, math.nan
                 if runner.step > before:
@@ -292,15 +297,15 @@ class Trainer:
         runner, steps = self.runner, len(bounds) - 1
         bad, target = runner.step, runner.step - 1
         what, layer = "the loss", ""
-        if runner.step > first and not is_good(runner):
+        if runner.step > first and not is_good(runner, whole=True):
             bad = target = self.way_back.first_bad(runner.step)
             what = "a weight" if np.isfinite(runner.sums[0]) else what
-        runner.give()
-        if bad < steps:
+        if bad < steps and not runner.is_large:  # there the model holds the way back
+            runner.give()
             layer = self._ask(order[bounds[bad] : bounds[bad + 1]], lambda x, *_: name_of_first(self.model, x)) or ""
             what = layer if layer == FEATURES else what
         gradient = math.nan, ""
-        kept = target if self.way_back.go(target, steps) else 0
+        kept = target if self.way_back.go(target, steps) else runner.given
         runner.give()
         if kept >= 0 and (bad or target == bad):
             rows = order[bounds[kept] : bounds[kept + 1]]

@@ -180,6 +180,12 @@ class Engine(Buffers):
                 self.restore(back)
         return bool(self.gate[DIVERGED])
 
+    def restore_given(self) -> None:
+        """Back to what the model and the optimizer hold: what `give` has given them last."""
+        self.take_over()
+        self.plan.rows["step"] -= self.given
+        self.sums, self.seen[...] = self.given_sums.copy(), self.given
+
     def stop(self) -> None:
         """Ask the threads to come out: a step that has changed nothing is given up, an update finished or undone."""
         self.gate[STOP] = 1

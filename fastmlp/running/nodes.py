@@ -181,7 +181,9 @@ class Nodes:
                 self.averaging.average[name][...] = before
         self.sums = sums.copy()
 
-    def is_finite(self) -> bool:
+    is_large = False  # of which there are copies all the same
+
+    def is_finite(self, whole: bool = True) -> bool:
         """Whether all parameters are."""
         return all(bool(np.isfinite(p.data).all()) for p in self.model.parameters())
 

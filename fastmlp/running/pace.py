@@ -82,7 +82,8 @@ class Pace:
             self.block = _plus(self.block, steps, seconds) if threads == self.chosen else (steps, seconds)
             self.chosen = threads
             if self.block[1] >= self.BLOCK_SECONDS:
-                if not 0.5 < self.block[0] / self.block[1] / self.speed[threads] < 2:
+                there = self.speed[threads] * self.block[1]  # steps that were expected; 0 where all were given up
+                if not 0.5 * there < self.block[0] < 2 * there:
                     self.sums[threads], self.wait = self.block, self.RETRY_SECONDS
                 self.block = 0.0, 0.0
         if self.kind is not None:

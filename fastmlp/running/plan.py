@@ -159,6 +159,8 @@ class Plan(OfThisProcess):
         self.train_only([id(slot.parameter) for slot in self.slots])
         self.at_once = features if at_once is None else min(at_once, features)
         self.is_sparse, self.columns_in = at_once is not None, features
+        if self.is_sparse and training:
+            self.rows[0]["weights"] = forms.address(kernels.linear_update_columns, "linear_weight", self.dtype)
         self.width_in, self.width_out = -(-self.at_once // self.lanes) * self.lanes, int(self.rows[-1]["width"])
         self.widest = max(self.width_in, int(self.rows["width"].max()))
         self.read_options()

@@ -15,10 +15,10 @@ from ..data.features import as_kept, checked_scale, usual_scale
 from ..data.frames import rows_of
 from ..data.sparse import Sparse
 from ..graph import Array
-from ..kernels import forms, guard, layout, prediction
+from ..kernels import forms, guard, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores, thread_limit
-from ..nn import Module, features_of
+from ..nn import Linear, Module, features_of
 from .plan import Plan, Weights, obstacle
 from .process import OfThisProcess
 from .rows import distinct_of, most_inputs, source_of
@@ -172,7 +172,7 @@ class _Snapshot(OfThisProcess):
         self.row_shape = (self.features,)
         self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
         self.buffers: list[tuple[Array, ...]] = []
-        self.takes_sparse = self.plan.rows[0]["form"] == layout.LINEAR  # others want columns at their places
+        self.takes_sparse = self.plan.layers[0].kernels == Linear.kernels  # others want columns at their places
 
     def numbers(self, model: Module) -> tuple[Array, list[Array], list[Array]]:
         """(options, parameters, buffers) in arrays of their own, which a snapshot of a copy of the model can take."""

@@ -22,11 +22,11 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
     Errors: ValueError where the sizes add up to more than there are rows in `order`; IndexError for a row that `data`
     does not have.
     """
-    start = 0
+    start, order = 0, data.row_numbers("batches", order)  # the kernel checks none
     for size in sizes:
         if start + size > len(order):
             raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
-        targets = data.targets[order[start : start + size]]  # checks the row numbers, as the kernel does not
+        targets = data.targets[order[start : start + size]]
         x = kernels.empty((size, data.n_features), dtype)
         if not isinstance(data.rows, Sparse) and file_of(data.rows) is None:
             kernels.gather(data.rows, order, start, data.scale, x)

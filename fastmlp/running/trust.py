@@ -34,7 +34,8 @@ def check_model(model: Module, loss: Loss) -> None:
             if isinstance(module, Layer):
                 module.check()
         except AttributeError as error:  # of a parameter that was taken away
-            raise TypeError(f"fit: a {kind} lacks what it is made of: {reason(error)}") from error
+            gone = [name for name in getattr(module, "weights", ()) if getattr(module, name, None) is None]
+            raise TypeError(f"fit: a {kind} has lost its {gone[0] if gone else reason(error)}") from error
         for name, array in module._buffers.items():
             if module.training and not array.flags.writeable:
                 raise ValueError(f"fit: {name} of a {kind} is read-only; it must be writable to be trained with")

@@ -94,6 +94,7 @@ def resume(
     checkpoints.own = [other for other in files_of(path.parent) if other <= path][1::-1]  # what is newer is damaged
     threads = arguments.pop("n_threads") if n_threads is None else n_threads
     arguments.pop("n_threads", None)
+    report.say(place.words(epochs))
     loop = assembled(
         model, data, held, optimizer, epochs, arguments["batch_size"], arguments["seed"], threads, progress, callbacks,
         loss, schedule, arguments["schedule_every"], saved["done"], arguments["class_weight"], arguments["clip_norm"],
@@ -130,6 +131,15 @@ class _Place:
             if now[name] != then[name]:
                 say(f"the {name} is {now[name]}, it was {then[name]}: the last bits of the result may be others")
 
+    def words(self, epochs: int) -> str:
+        """From where the training goes on, for a person. epochs: that `fit` is to make in all."""
+        saved, last = self.saved, self.saved["done"] + epochs
+        epoch, step = saved["epoch"], saved["step"]
+        if saved["ended"] == "stopped" or (epoch > last and not step):
+            return f"{self.path}: the training had come to its end, after epoch {epoch - 1}; none is left to make"
+        within = f", after {step:,} of its {saved['steps']:,} steps" if step else ""
+        return f"{self.path}: the training goes on in epoch {epoch} of {last}{within}"
+
     def rows(self, what: str, given: Dataset | None, source: Any, then: dict[str, Any]) -> Dataset:
         """A data set: the one that is given, or what the training read from a path."""
         if given is None and source is None:
@@ -165,7 +175,7 @@ class _Place:
         for name in {**own, **state}:
             then = (state[name].shape, str(state[name].dtype)) if name in state else None
             if own.get(name) != then:
-                raise ValueError(f"resume: model has {_array(own.get(name))} as {name}, it had {_array(then)}")
+                raise ValueError(f"resume: {name} of model is {_array(own.get(name))}; it was {_array(then)}")
         given.load_state_dict(state)
         given.classes_ = saved["classes_"]
         for parameter, trained in zip(given.parameters(), saved["trained"], strict=True):
@@ -215,7 +225,9 @@ class _Place:
         names, then = [name_of(callback) for callback in given], [kept["name"] for kept in self.saved["callbacks"]]
         if names != then:
             now, were = (", ".join(some) or "none" for some in (names, then))
-            raise ValueError(f"resume: callbacks is {now}; the training had {were}, in this order")
+            raise ValueError(
+                f"resume: callbacks holds {now}; it must hold those of the training in their order, {were}"
+            )
         for callback, kept in zip(given, self.saved["callbacks"], strict=True):
             if kept["state"] is not None and not has_state(callback):
                 raise ValueError(f"resume: the callback {kept['name']} has no load_state_dict for what it had seen")
@@ -257,4 +269,4 @@ def _made(said: Any, kinds: Mapping[str, Any]) -> Any:
 
 
 def _array(found: tuple[tuple[int, ...], str] | None) -> str:
-    return "nothing" if found is None else f"{found[0]} {found[1]}"
+    return "not there" if found is None else f"{found[0]} {found[1]}"

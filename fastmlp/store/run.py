@@ -20,16 +20,13 @@ stands in their file. config.json says "running" or "evaluating", and which proc
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 import platform
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,27 +36,25 @@ from typing import Any
 from .. import check
 from ..data import Dataset
 from ..files import PARTIAL, for_json, probe, write
-from ..nn import Module, Sequential
+from ..nn import Module
 from ..show import plots
 from ..show.report import write_report
-from ..tensors import read_header
 from ..training.checkpoint import NAME as CHECKPOINT
 from ..training.checkpoint import files_of
 from ..training.diagnosis import Diagnosis
 from ..training.evaluation import Evaluation
-from ..training.history import NUMBERS, Epoch, History
+from ..training.history import SCORE, History
 from ..training.multilabel import MultilabelEvaluation
 from ..training.regression import RegressionEvaluation
 from ..training.watch import Watch
 from .pictures import PICTURES, Picture
 from .pictures import draw_pictures as draw_pictures
 from .results import result_text
-from .weights import load_model, save
+from .weights import save
 
 FILES = ("config.json", "history.csv", "metrics.json", "model.safetensors", "report.html", "test.result")
 OWN_FILES = {*FILES, *(file for file, _ in PICTURES.values())}  # what `force` may replace, and in wrong/ these:
 OWN_DIGIT = re.compile(r"\d+_true[\w-]*_predicted[\w-]*\.png")
-SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
 AnyEvaluation = Evaluation | RegressionEvaluation | MultilabelEvaluation
 AT_WORK = ("running", "evaluating")
 SAVE_SECONDS = 30.0  # a run writes its weights at most this often while it trains
@@ -98,7 +93,7 @@ class Run:
             check.flag(f"Run: {flag}", on)
         if not isinstance(name, str) or not name or Path(name).name != name:
             raise ValueError(f"Run: name is {check.shown(name)}; it must be a part of a folder's name, without a slash")
-        self.started, self._clock = datetime.now().astimezone(), monotonic()
+        self.started, self._clock, self._before = datetime.now().astimezone(), monotonic(), 0.0
         self.made = folder is None or not check.path("Run: folder", folder).exists()
         if folder is None:
             self.folder = _dated(check.path("Run: root", root), f"{self.started:%Y-%m-%d-%H%M%S}-{name}")
@@ -113,6 +108,8 @@ class Run:
                 )
         probe("Run: folder", self.folder)
         self.config = config
+        if go_on:
+            self._go_on()
         self._stale = not go_on and any(self.folder.iterdir())  # the files of another run are in it
         self._old = {
             path.name: path.stat().st_mtime_ns for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name)
@@ -120,6 +117,13 @@ class Run:
         self._failed = False  # whether the last write did
         self._saved: float | None = None  # when history and weights were written last
         self._wrote: set[str] = set()
+
+    def _go_on(self) -> None:
+        """When the run had begun, and how long it has taken so far, stay what they are."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            was = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            self._before = max(float(was["seconds"]), 0.0)
+            self.started = datetime.fromisoformat(was["started"])
 
     def start(self, model: Module, optimizer: Any = None) -> None:
         """Write config.json, unless the files of another run are still there; called by `fit`."""
@@ -132,9 +136,8 @@ class Run:
 
     def _write_epoch(self, model: Module, history: History) -> None:
         self.write_history(history)
-        if self._saved is None:
-            self.write_config("running")
         if self._saved is None or monotonic() - self._saved >= SAVE_SECONDS:
+            self.write_config("running")
             self.write_model(model, history[-1].epoch)
             self._saved = monotonic()
 
@@ -161,16 +164,32 @@ class Run:
     def write_config(self, status: str) -> None:
         """config.json: the run's options, its status, versions, machine, when it started and how long it took.
 
+        Both are of the run as a whole, also where it was ended and went on; without the time from the last write of
+        config.json, 30 seconds or less, to a kill.
+
         status: "running" or "evaluating", with the number of the process that does it; "finished", "stopped early",
-        "interrupted" or "diverged".
+        "interrupted", "diverged", or "incomplete" where files could not be written.
         """
         config = _plain(self.config)
         config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}
         config |= {"python": platform.python_version(), "machine": platform.platform(), "cores": os.cpu_count()}
         config |= {"started": self.started.isoformat(timespec="seconds")}
-        config |= {"seconds": round(monotonic() - self._clock, 3), "status": status}
+        config |= {"seconds": round(self._before + monotonic() - self._clock, 3), "status": status}
         config |= {"process": os.getpid()} if status in AT_WORK else {}
         self._write("config.json", _json(config))
+
+    def end_incomplete(self) -> None:
+        """The status is "incomplete", on a full disk too: config.json has room for the word where it is."""
+        try:
+            self.write_config("incomplete")
+        except OSError:
+            with suppress(OSError), (self.folder / "config.json").open("r+b") as file:
+                was = file.read()
+                at_work = rb'"status": "(running|evaluating)",\s*"process": \d+'
+                now = re.sub(at_work, lambda found: b'"status": "incomplete"'.ljust(len(found[0])), was)
+                if len(now) == len(was):
+                    file.seek(0)
+                    file.write(now)
 
     def write_history(self, history: History) -> None:
         """history.csv: a header and a line an epoch; config.json will say which score it has."""
@@ -270,65 +289,6 @@ class Run:
                 wrong.rmdir()
 
 
-@dataclass(frozen=True)
-class SavedRun:
-    """What is in a run folder: `model` has the weights and is in evaluation mode; metrics is None where the run did
-    not come to its end.
-
-    epoch, step  the weights are those after so many whole epochs, and so many steps of the next; None in older files
-    status       as config.json says it; "running" and "evaluating" also of a run that was killed then
-    process      the number of the process that is at work; None where none is
-    """
-
-    folder: Path
-    config: dict[str, Any]
-    model: Sequential
-    history: History
-    metrics: dict[str, Any] | None
-    epoch: int | None = None
-    step: int | None = None
-
-    @property
-    def status(self) -> str:
-        """What became of the run."""
-        return str(self.config.get("status", "unknown"))
-
-    @property
-    def process(self) -> int | None:
-        """Who is at work."""
-        number = self.config.get("process")
-        return number if isinstance(number, int) else None
-
-
-def read_run(folder: str | os.PathLike[str]) -> SavedRun:
-    """Read a run folder: the model from config.json and model.safetensors, the history, the metrics.
-
-    Errors: FileNotFoundError for a folder without one of those files (metrics.json may miss); ValueError for a file
-    that cannot be read as what it should be, or where weights and configuration do not fit, as `load_model`.
-    """
-    place = check.path("read_run: folder", folder)
-    for name in ("config.json", "history.csv", "model.safetensors"):
-        if not (place / name).is_file():
-            raise FileNotFoundError(
-                f"read_run: {place} has no {name}; it must be the folder of a run of an epoch or more"
-            )
-    config = _read_json(place / "config.json")
-    if "activation" not in config:
-        raise ValueError(f"read_run: {place / 'config.json'} has no activation; it must describe the network")
-    model = load_model(place)
-    metrics = _read_json(place / "metrics.json") if (place / "metrics.json").is_file() else None
-    history = _read_history(place / "history.csv")
-    score, classes = config.get("score"), config.get("classes")
-    if isinstance(score, dict) and score.keys() == set(SCORE):
-        history = History(history.epochs, **score)
-    elif all(math.isnan(epoch.train_accuracy) for epoch in history.epochs):  # another score, and nobody wrote which
-        history = History(history.epochs, "score", True, None, "")
-    history.classes = classes if isinstance(classes, int) else 0
-    header = read_header(place / "model.safetensors")
-    epoch, step = (int(text) if (text := header.get(name, "")).isdecimal() else None for name in ("epoch", "step"))
-    return SavedRun(place, config, model, history, metrics, epoch, step)
-
-
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as JSON takes it."""
     return for_json({key: str(value) if isinstance(value, os.PathLike) else value for key, value in config.items()})
@@ -345,32 +305,6 @@ def _checked(config: Mapping[str, Any] | None) -> dict[str, Any]:
             what = "it must be a text, a number, a list or dict of them, None or a path"
             raise TypeError(f"Run: config[{check.shown(key)}] is {type(value).__name__}; {what}") from error
     return dict(config or {})
-
-
-def _read_history(path: Path) -> History:
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:
-            raise ValueError("it has no epoch")
-        return History([_epoch(row) for row in rows])
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"read_run: {path} is no history: {check.reason(error)}") from error
-
-
-def _epoch(row: dict[str, str]) -> Epoch:
-    numbers: Any = {name: float(row[name]) for name in NUMBERS}
-    return Epoch(**numbers | {"epoch": int(row["epoch"]), "ran_on": row.get("ran_on") or ""})  # older files lack it
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"read_run: {path} is no JSON: {check.reason(error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"read_run: {path} holds a {type(content).__name__}; it must hold names and values")
-    return content
 
 
 def _dated(root: Path, name: str) -> Path:

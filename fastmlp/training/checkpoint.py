@@ -25,6 +25,10 @@ from ..files import PARTIAL, probe, write
 from ..tensors import read_sealed, sealed
 from .state import packed, unpacked
 
+fcntl: Any = None
+if os.name == "posix":
+    import fcntl
+
 FORM = 1  # of what a checkpoint holds
 NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")  # the number is that of the steps that were made
 KEPT = 2
@@ -79,11 +83,37 @@ class Checkpoints:
                 "goes on with that one, and a new training needs another folder"
             )
         self.own: list[Path] = []
+        self.handle: tuple[int, int] | None = None  # (the open folder, the process that has it) while it is held
         self.at, self.failed = monotonic(), False
 
-    def begin(self) -> None:
-        """The training begins now: what was compiled before takes no part in the time to the next one."""
+    def begin(self, caller: str = "fit: checkpoint") -> None:
+        """The training begins now: what was compiled before takes no part in the time to the next one.
+
+        The folder is this training's until `end`: the system takes the lock away from a process that dies.
+        Error: ValueError where another training, of any process, has it.
+        """
         self.at = monotonic()
+        if fcntl is None:
+            return
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if isinstance(error, BlockingIOError):  # else a disk without locks
+                raise ValueError(
+                    f"{caller} is {self.folder}, where another training is at work; it must have come to its end"
+                ) from None
+            return
+        self.handle = handle, os.getpid()
+
+    def end(self) -> None:
+        """Let go of the folder; a child that was forked meanwhile leaves it to its parent."""
+        if self.handle is not None and self.handle[1] == os.getpid():
+            assert fcntl is not None
+            fcntl.flock(self.handle[0], fcntl.LOCK_UN)  # children have the same lock, by handles of their own
+            os.close(self.handle[0])
+            self.handle = None
 
     def limit(self, done: int) -> int:
         """How many steps after `done` of the training there must be a pause."""
@@ -147,7 +177,7 @@ def read_newest(folder: str | os.PathLike[str], caller: str, say: Callable[[str]
             state = unpacked(header.get("state", ""), arrays)
             if not isinstance(state, dict) or state.get("form") != FORM:
                 form = state.get("form") if isinstance(state, dict) else None
-                raise ValueError(f"{caller}: {path} is of form {form}; this release reads form {FORM}")
+                raise ValueError(f"{caller}: {path} is of form {check.shown(form)}; this release reads form {FORM}")
         except (ValueError, OSError) as error:
             faults.append(str(error) if str(path) in str(error) else f"{caller}: {path} is none: {error}")
             continue

@@ -17,9 +17,9 @@ from ..graph import Array
 FIXED_ROWS = 1000  # of a memory map, which may be larger than memory
 PIECE = 1 << 24  # bytes that are looked at at a time
 WORDS = {
-    "rows": "rows", "row": "numbers in a row", "type": "its type", "scale": "scale", "kind": "kind of targets",
-    "classes": "classes", "features": "a digest of the features", "targets": "a digest of the targets",
-    "weights": "a digest of sample_weight", "file": "bytes in its file", "look": "what is looked at of the features",
+    "rows": "{} rows", "row": "rows of the shape {}", "type": "features of the type {}", "scale": "the scale {}",
+    "kind": "targets of the kind {}", "classes": "the classes {}", "features": "features", "targets": "targets",
+    "weights": "sample_weight", "file": "a file of {} bytes", "look": "a digest of {}",
 }  # fmt: skip
 
 
@@ -72,10 +72,18 @@ def difference(now: dict[str, Any], then: dict[str, Any]) -> str:
     """The first thing that differs, in words; an empty text for none."""
     for name, word in WORDS.items():
         if now.get(name) != then.get(name):
-            if name in ("features", "targets", "weights"):
-                return f"has other {'sample_weight' if name == 'weights' else name}"
-            return f"has {_short(now.get(name))} as {word}, it had {_short(then.get(name))}"
+            if "{}" not in word:
+                return f"has other {word}"
+            return f"has {_in_words(word, now.get(name))}, it had {_in_words(word, then.get(name))}"
     return ""
+
+
+def _in_words(word: str, value: Any) -> str:
+    if value is None:
+        return "no file" if "file" in word else word.format("none")
+    if word == WORDS["classes"] and isinstance(value, int):
+        return f"{value:,} classes"
+    return word.format(_short(value))
 
 
 def _short(value: Any) -> str:

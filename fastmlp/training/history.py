@@ -16,6 +16,8 @@ from ..files import write
 
 RISING = ("train_accuracy", "validation_accuracy", "samples_per_second", "epoch")  # losses and seconds are to fall
 
+SCORE = ("score_name", "score_rises", "score_best", "unit")  # of a History, where it is not that of accuracies
+
 
 @dataclass
 class Epoch:

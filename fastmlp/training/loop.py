@@ -91,7 +91,8 @@ class Loop(door.Pauses):
                 training = [(module, mode) for (module, _), mode in zip(training, saved["training"], strict=True)]
                 restore(training)
             if self.checkpoints is not None:
-                self.checkpoints.begin()
+                self.checkpoints.begin("fit: checkpoint" if saved is None else "resume: folder")
+                stack.callback(self.checkpoints.end)
             for line in self.lines:
                 self.report.say(line)
             seed_dropout(self.model, self.seed, (self.epoch - 1) * len(self.sizes) + self.steps)
@@ -150,7 +151,8 @@ class Loop(door.Pauses):
             self.uncalled = self._seen() if self.checkpoints is not None else None
             if found is None:
                 self.optimizer.epochs = epoch
-            self.history.add(epoch, (mean, score), held, seconds, len(self.rows), trainer.ran_on)
+            rows = len(self.rows) if found is None else sum(self.sizes[: found.step])
+            self.history.add(epoch, (mean, score), held, seconds, rows, trainer.ran_on)
             report.row(self.history[-1])
             if found is None and (line := self.rates.after(epoch, self.history[-1])):
                 report.say(line)
@@ -177,7 +179,7 @@ class Loop(door.Pauses):
             self.signals.look()
         step = trainer.runner.step
         done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
-        if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False):
+        if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False) and trainer.is_good():
             trainer.give()
             self._keep()
 

@@ -5,6 +5,7 @@ Nothing here ends a training: where nobody can be shown anything, it goes on wit
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Progress:
 
     def words(self, score: float) -> str:
         """A score as people read it: a share, such as that of the rows that are right, in percent."""
-        return f"{score:8.2%}" if self.score in SHARES else f"{score:8.4f}"
+        return f"{score:8.2%}" if self.score in SHARES and math.isfinite(score) else f"{score:8.4f}"
 
     def batch(self, rows: int, loss: float, score: float) -> None:
         """Move the bar by a batch; `loss` and `score` are the epoch's so far."""

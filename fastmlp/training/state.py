@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..check import reason
 from ..graph import Array
 
 # Whatever JSON has no form for stands there as an object of one of these names.
@@ -29,7 +30,7 @@ def unpacked(text: str, arrays: Mapping[str, Array]) -> Any:
     try:
         return _whole(json.loads(text), arrays)
     except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
-        raise ValueError(f"its state is not one: {type(error).__name__} {error}") from error
+        raise ValueError(f"its state is not one: {type(error).__name__} {reason(error)}") from error
 
 
 def _plain(value: Any, place: str, arrays: dict[str, Array]) -> Any:

