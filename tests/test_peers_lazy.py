@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_lazy import EPOCHS, SIZES, data_of, in_order, lazy
-from test_sparse_engine import CLASSES, INPUTS, ROWS, matrix, model_of
+from test_lazy import EPOCHS, SIZES, in_order, lazy
+from test_sparse_engine import CLASSES, ROWS, matrix, model_of
 
 from fastmlp import nn
 
