@@ -86,7 +86,8 @@ class WayBack:
 
     def is_due(self) -> bool:
         """Whether it is time for a copy, which all weights are looked at for."""
-        return perf_counter() - self.at > max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost)
+        rests = max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost)
+        return not self.runner.is_large and perf_counter() - self.at > rests
 
     def after(self, due: bool) -> None:
         """Some steps were made, with finite losses; due: and all weights are finite, so that a copy may be taken."""
