@@ -1,6 +1,8 @@
 """Adam with lazy=True: on sparse rows only the weights of inputs that a batch has make its step."""
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import oracles
@@ -232,3 +234,38 @@ def test_no_line_where_a_step_that_sweeps_is_the_faster_one(capfd):
     model = model_of(inputs=50)
     fm.fit(model, data_of(x), optimizer=optim.Adam(model.parameters(), amsgrad=True), epochs=1, batch_size=8)
     assert "each step" not in "".join(capfd.readouterr())
+
+
+# ---------------------------------------------------------------- docs/sparse.md
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "sparse.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_the_code_of_the_page_prints_what_it_says(code, capsys):
+    exec(compile(code, "docs/sparse.md", "exec"), {"__name__": "page"})
+    printed = capsys.readouterr().out
+    for said in re.findall(r"^print\(.*\)  # (.+)$", code, re.MULTILINE):
+        assert said in printed
+
+
+def test_the_table_of_the_page_is_what_both_rules_make():
+    p, m, v = 0.5, np.zeros(1), np.zeros(1)
+    ends = []
+    for t in range(1, 202):
+        p, m, v = oracles.adam(p, np.array([float(t == 1)]), m, v, 0.001, 0.9, 0.999, 1e-8, 0.0, t)
+        ends.append((float(p[0]), float(m[0])))
+    (after_1, m_1), (after_201, m_201) = ends[0], ends[200]
+    assert f"| p after step 1, from 0.5, lr 0.001 | {after_1:.3f} | {after_1:.3f} |" in PAGE
+    assert f"| p after 200 steps without the input | {after_201:.4f} | {after_1:.3f} |" in PAGE
+    assert f"| m when it comes again | {m_201 * 1e11:.1f} · 10⁻¹¹ | {m_1:.1f} |" in PAGE
+
+
+def test_the_page_s_other_numbers():
+    """The share from which a step sweeps, and where a p of 0.03 stops."""
+    assert f"more than {owing.TOUCHED:.0%}".replace("%", " %") in PAGE
+    (code,) = (code for code in BLOCKS if "moved" in code)
+    scope = {}
+    exec(code.replace("f(0.5)", "f(0.03)"), scope)
+    assert f"and it takes\n  {scope['moved']}." in PAGE
