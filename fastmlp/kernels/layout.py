@@ -101,8 +101,8 @@ class Rule(NamedTuple):
     """scale, update: addresses.   option: (steps or 1, slots, n) float64   counts: (slots,) steps so far
 
     option[0] is of the step `first`, option[s, slot, 0] the learning rate; one row is of all steps
-    owed: address of what makes up for steps of the first layer's weights, 0 where each step changes all; table: see
-    `kernels.owed`, of all steps of the epoch
+    owed: address of what makes up for steps of the first layer's weights, 0 where each step changes all, -1 where
+    a step changes those of the batch's inputs and nothing is owed; table: see `kernels.owed`, of all steps of the epoch
     """
 
     scale: int

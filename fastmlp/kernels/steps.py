@@ -223,6 +223,7 @@ def train_steps(
             make_lists(N, inputs, (hi - lo) // lanes, True, marked, square, named, lists)
             if rule.owed != 0:
                 lists[OWED] = 1
+            if rule.owed > 0:
                 bring_up(rule, plan[0], shared, lanes, columns[1:], inputs, seen, step, lo, hi)
         targets = view(own.targets, targets_at, (N, T))
         for n in range(N):
@@ -340,7 +341,7 @@ def train_steps(
         turn = wait_for_all(gate, threads, turn, patience)
         if undo and is_asked_to_stop(gate, threads):
             return step
-        if rule.owed != 0:
+        if rule.owed > 0:
             for i in range(inputs):
                 seen[columns[1 + i]] = step + 1
         if thread == 0:

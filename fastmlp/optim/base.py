@@ -176,6 +176,11 @@ class Optimizer:
         """
         index, work = 0, []
         for group in self.param_groups:
+            if self.is_lazy(group):
+                raise ValueError(
+                    f"{self._name}: lazy is True, and a gradient does not say which inputs the batch had; it must be "
+                    "False where fit does not train on sparse rows"
+                )
             self.try_out(group)
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -240,6 +245,10 @@ class Optimizer:
     def _swept_for(self, group: Group) -> str:
         """As `why_swept`: what the options of a rule with `owed` have to do with it."""
         return ""
+
+    def is_lazy(self, group: Group) -> bool:
+        """Whether, in the first layer, only the weights of inputs that a batch has make its step: see `Adam`."""
+        return False
 
     def momentum_place(self) -> int | None:
         """Where `option_numbers` has the momentum that a schedule may move: β₁ of betas, or momentum; None without."""

@@ -23,6 +23,7 @@ from ..machine import available_cores, thread_limit
 from ..nn import Layer, Linear, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
+from . import owing
 from .averaging import Averaging
 from .clip import Clip
 from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient, name_of_first
@@ -134,7 +135,7 @@ class Trainer:
         self.runner: Engine | Nodes = self.nodes
         self.way_back, self.divergence = WayBack(), cast("Divergence | None", None)
         self.reason, self.ran_on, self.opened = "", "engine", 0  # the number of the epoch that was opened last
-        self.unseen = False
+        self.unseen, self.swept_for = False, ""
         self.prepare()
 
     def __enter__(self) -> Trainer:
@@ -157,6 +158,8 @@ class Trainer:
         reason = obstacle(self.model, self.optimizer) or ""
         if not reason and not self.loss.runs_on_engine():
             reason = f"{type(self.loss).__name__} declares no kernels for its forward"
+        if why := owing.why_not_lazy(self.model, self.optimizer, self.data.features, reason, self.clip.on):
+            raise ValueError(f"fit: {type(self.optimizer).__name__} has lazy=True, and {why}; it must be False then")
         if reason != self.reason:
             self.say(f"training on the graph, node by node: {reason}" if reason else "training on the engine again")
         self.reason, self.ran_on = reason, "graph" if reason else "engine"
@@ -265,6 +268,9 @@ class Trainer:
         runner, first = self.runner, 0 if done is None else int(done[2])
         runner.begin(self.data, order, sizes, rates, first, done)
         self.opened = number
+        if isinstance(runner, Engine) and runner.swept_for not in ("", owing.MANY, self.swept_for):
+            self.swept_for = runner.swept_for
+            self.say(f"sparse rows: each step changes all weights of the first layer, as {self.swept_for}")
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         try:
             self.way_back.begin(runner)

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.sparse import Sparse
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import forms, layout, owed, steps
+from .plan import flat_layers, trained_parameters, working
 from .team import side_by_side
 
 if TYPE_CHECKING:
+    from ..nn import Module
+    from ..optim import Optimizer
     from .engine import Engine
 
 TOUCHED = 0.12  # of the inputs; where a batch has more, a step that changes all weights is the faster one
 NOTHING: tuple[int, Array] = 0, np.zeros((1, 0))  # (address, table) where every step changes all weights
+LAZY: tuple[int, Array] = -1, np.zeros((1, 0))  # where a step changes the weights of a batch's inputs, and nobody owes
+MANY = "a batch has so many of the inputs"  # why the faster way was taken, which costs nobody anything
 
 
 def begin(engine: Engine, epoch_steps: int) -> tuple[tuple[int, Array], str]:
@@ -24,13 +30,16 @@ def begin(engine: Engine, epoch_steps: int) -> tuple[tuple[int, Array], str]:
     slot = int(first["slot"])
     if not engine.plan.is_sparse or first["alone"] or not engine.plan.slot_rows["trained"][slot]:
         return NOTHING, ""
-    why = optimizer.why_swept(optimizer.param_groups[engine.groups[slot]])
-    if engine.clip.on:
+    group = optimizer.param_groups[engine.groups[slot]]
+    if optimizer.is_lazy(group):
+        return LAZY, ""
+    why = optimizer.why_swept(group)
+    if touched_share(engine.batches, engine.held[1]) > TOUCHED:
+        why = MANY
+    elif engine.clip.on:
         why = "gradients are clipped"
     elif engine.averaging is not None:
         why = "weights are averaged after each step"
-    elif touched_share(engine.batches, engine.held[1]) > TOUCHED:
-        why = "a batch has so many of the inputs"
     if why:
         return NOTHING, why
     rule, options = type(optimizer), engine.options_of(engine.rates, 0, epoch_steps)[:, slot]
@@ -40,7 +49,7 @@ def begin(engine: Engine, epoch_steps: int) -> tuple[tuple[int, Array], str]:
 
 def bring_up(engine: Engine) -> None:
     """Make up for all that is owed: somebody will look."""
-    if not engine.owed[0]:
+    if engine.owed[0] <= 0 or (engine.seen[0] == engine.step).all():
         return
     plan, weights, threads = engine.plan, engine.weights, engine.ceiling
     rates = None if engine.rates is None else engine.rates[:1]
@@ -51,6 +60,28 @@ def bring_up(engine: Engine) -> None:
     engine.seen[1:] = engine.seen[0]
     common = threads, rule, plan.rows[:1], shared, plan.lanes, engine.all_inputs, engine.seen, engine.step
     side_by_side(_bring_all_up, [(thread, *common) for thread in range(threads)])
+
+
+def why_not_lazy(model: Module, optimizer: Optimizer, rows: Any, graph: str, clipped: bool) -> str:
+    """Why nothing would be lazy, where a group of the optimizer is to be, in words; else "".
+
+    graph: why the graph runs, or "".
+    """
+    if not any(map(optimizer.is_lazy, optimizer.param_groups)):
+        return ""
+    if graph:
+        return f"the graph runs, as {graph}"
+    if not isinstance(rows, Sparse):
+        return "the rows are dense"
+    if clipped:
+        return "gradients are clipped"
+    _, first = working(flat_layers(model) or [], True)[0]
+    if first.form != "linear":
+        return f"the first layer is a {type(first).__name__} and no Linear"
+    lazy = {id(p) for group in optimizer.param_groups if optimizer.is_lazy(group) for p in group["params"]}
+    if id(first.engine_parameters()[0]) not in lazy & {id(p) for p in trained_parameters(model, optimizer)}:
+        return "none of its parameters is the weight of the first layer"
+    return ""
 
 
 def touched_share(batches: layout.Batches, rows: Any) -> float:
