@@ -338,8 +338,8 @@ def train_steps(
             if clip.on:
                 m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p, m, v, u, shared.state,
-                piece, scales, step, lo, hi,
+                row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p, m, v, u,
+                shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
             if clip.norm < np.inf:
