@@ -20,12 +20,14 @@ class RuleEntry:
     twin          (p, g, state, options, t) -> (p, state): step t, counted from 1; state is {} before the first
     peer          the name of the class, or of the function that makes the peer's rule
     peer_options  our options in the peer's words
+    fixed         arguments that `step` refuses: another test has them
     """
 
     options: Mapping[str, Options] | None = None
     twin: Callable[[Any, Any, dict[str, Any], Any, int], tuple[Any, dict[str, Any]]] | None = None
     peer: str | None = None
     peer_options: Callable[[Options], Options] = dict
+    fixed: tuple[str, ...] = ()
 
 
 def ascent(g, o) -> Any:
@@ -113,7 +115,7 @@ RULES: dict[str, RuleEntry] = {
         twin=_sgd,
         peer="torch.optim.SGD",
     ),
-    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam"),
+    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam", fixed=("lazy",)),  # test_lazy
     "adamw": RuleEntry(ADAM_OPTIONS | {"no decay": {"lr": 0.01, "weight_decay": 0.0}}, _adam(oracles.adamw),
                        "torch.optim.AdamW"),
     "lion": RuleEntry(

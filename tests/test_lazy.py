@@ -133,11 +133,12 @@ def with_dropout():
 
 GRAPH = "the graph runs, as Own is not a Sequential of declared layers"
 WEIGHT = "none of its parameters is the weight of the first layer"
+DROPOUT = "the first layer is a Dropout and no Linear of this package"
 REFUSED = {
     "dense rows": (model_of, lazy, lambda: matrix(0).toarray(), {}, "the rows are dense"),
     "graph": (lambda: Own(*model_of()), lazy, lambda: matrix(0), {}, GRAPH),
     "clipped": (model_of, lazy, lambda: matrix(0), {"clip_norm": 1.0}, "gradients are clipped"),
-    "another first layer": (with_dropout, lazy, lambda: matrix(0), {}, "the first layer is a Dropout and no Linear"),
+    "another first layer": (with_dropout, lazy, lambda: matrix(0), {}, DROPOUT),
     "another group": (model_of, first_group_alone, lambda: matrix(0), {}, WEIGHT),
     "frozen": (model_of, frozen, lambda: matrix(0), {}, WEIGHT),
 }  # fmt: skip

@@ -15,7 +15,10 @@ from fastmlp.kernels.simd import LISTED_ROWS, NARROW_ROWS
 
 
 class Own(nn.Sequential):
-    """A subclass, which trains on the graph."""
+    """A subclass with a forward of its own, which trains on the graph."""
+
+    def forward(self, x):
+        return super().forward(x)
 
 
 DTYPES = (np.float32, np.float64)

@@ -52,7 +52,10 @@ def state(model, optimizer) -> bytes:
 
 
 class Own(nn.Sequential):
-    """A subclass, which trains on the graph."""
+    """A subclass with a forward of its own, which trains on the graph."""
+
+    def forward(self, x):
+        return super().forward(x)
 
 
 def trained(x, rule, threads: int = 1, dtype=np.float32, graph: bool = False, **options) -> bytes:

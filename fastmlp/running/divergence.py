@@ -84,9 +84,14 @@ class WayBack:
         epoch, at, kept = self.kept[0]
         return kept if (epoch, at) == (self.epoch, step) else None
 
-    def after(self) -> None:
-        """Some steps were made, with finite losses."""
-        if perf_counter() - self.at > max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost):
+    def is_due(self) -> bool:
+        """Whether it is time for a copy, which all weights are looked at for."""
+        rests = max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * self.cost)
+        return not self.runner.is_large and perf_counter() - self.at > rests
+
+    def after(self, due: bool) -> None:
+        """Some steps were made, with finite losses; due: and all weights are finite, so that a copy may be taken."""
+        if due:
             self._take()
 
     def given(self) -> None:
@@ -134,7 +139,7 @@ class WayBack:
         self._restore(next(kept for kept in self.kept if kept[0] == self.epoch and kept[1] < end))
         while self.runner.step < end:
             before = self.runner.step
-            if self.runner.chunk(before + 1) or not is_good(self.runner):
+            if self.runner.chunk(before + 1) or not is_good(self.runner, whole=True):
                 return int(before)
         return end
 

@@ -20,7 +20,7 @@ from ..data.features import usual_scale
 from ..data.sparse import Sparse
 from ..graph import Array, Tensor, no_grad
 from ..machine import available_cores, thread_limit
-from ..nn import Layer, Linear, Loss, Module, features_of
+from ..nn import Layer, Loss, Module, features_of
 from ..nn.module import evaluating
 from ..optim import Optimizer
 from . import owing
@@ -29,7 +29,7 @@ from .clip import Clip
 from .divergence import FEATURES, Divergence, WayBack, is_good, largest_gradient, name_of_first
 from .engine import Engine
 from .nodes import Nodes
-from .plan import flat_layers, obstacle, working
+from .plan import flat_layers, obstacle
 from .predict import ROWS_A_THREAD, Predictor
 from .rows import batches, dtype_of, most_inputs
 from .sharing import at_work
@@ -49,9 +49,8 @@ def inputs_at_once(model: Module, rows: Any, room: int) -> int | None:
 
     That is where rows are dense, and where the first layer that changes a number is no Linear: dropout draws by places.
     """
-    layers = working(flat_layers(model) or [], True)
-    ours = bool(layers) and layers[0][1].form == "linear" and layers[0][1].kernels == Linear.kernels
-    return most_inputs(rows, room) if ours and isinstance(rows, Sparse) else None
+    takes = isinstance(rows, Sparse) and owing.takes_columns(owing.first_layer(model))
+    return most_inputs(rows, room) if takes else None
 
 
 def count_outputs(caller: str, model: Module, data: Dataset, rows: int) -> int | None:
@@ -277,12 +276,13 @@ class Trainer:
             while runner.step < len(sizes):
                 before = runner.step
                 bad = runner.chunk(min(len(sizes), pauses.limit(before)), self.way_back.of(before))
-                if bad or not is_good(runner, whole=runner.step == len(sizes)):
+                due = self.way_back.is_due()
+                if bad or not is_good(runner, whole=due or runner.step == len(sizes)):
                     self._go_back(order, bounds, first, rates, number)
                     return math.nan, math.nan
                 if runner.step > before:
                     on_rows(int(bounds[runner.step] - bounds[before]), *runner.mean())
-                    self.way_back.after()
+                    self.way_back.after(due)
                 pauses.after_chunk(self)
         finally:
             runner.give()

@@ -180,6 +180,11 @@ class Engine(Buffers):
                 self.restore(back)
         return bool(self.gate[DIVERGED])
 
+    def is_finite(self, whole: bool = True) -> bool:
+        if whole:
+            owing.bring_up(self)  # what is owed may end beyond all numbers
+        return super().is_finite(whole)
+
     def restore_given(self) -> None:
         """Back to what the model and the optimizer hold: what `give` has given them last."""
         self.take_over()

@@ -10,11 +10,12 @@ from ..data.sparse import Sparse
 from ..graph import Array
 from ..graph.operation import flushed
 from ..kernels import forms, layout, owed, steps
+from ..nn import Linear
 from .plan import flat_layers, trained_parameters, working
 from .team import side_by_side
 
 if TYPE_CHECKING:
-    from ..nn import Module
+    from ..nn import Layer, Module
     from ..optim import Optimizer
     from .engine import Engine
 
@@ -75,13 +76,24 @@ def why_not_lazy(model: Module, optimizer: Optimizer, rows: Any, graph: str, cli
         return "the rows are dense"
     if clipped:
         return "gradients are clipped"
-    _, first = working(flat_layers(model) or [], True)[0]
-    if first.form != "linear":
-        return f"the first layer is a {type(first).__name__} and no Linear"
+    first = first_layer(model)
+    if first is None or not takes_columns(first):
+        return f"the first layer is a {type(first).__name__} and no Linear of this package"
     lazy = {id(p) for group in optimizer.param_groups if optimizer.is_lazy(group) for p in group["params"]}
     if id(first.engine_parameters()[0]) not in lazy & {id(p) for p in trained_parameters(model, optimizer)}:
         return "none of its parameters is the weight of the first layer"
     return ""
+
+
+def first_layer(model: Module) -> Layer | None:
+    """The first of a Sequential that changes a number in training."""
+    layers = working(flat_layers(model) or [], True)
+    return layers[0][1] if layers else None
+
+
+def takes_columns(layer: Layer | None) -> bool:
+    """Whether a batch may lack columns that are 0: a Linear names its inputs; dropout, say, draws by their places."""
+    return layer is not None and layer.form == "linear" and layer.kernels == Linear.kernels
 
 
 def touched_share(batches: layout.Batches, rows: Any) -> float:
