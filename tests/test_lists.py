@@ -170,15 +170,18 @@ def test_panels_are_even():
     assert all(0 < width[0] <= matmul.LISTED_VECTORS for width in widths)
 
 
+@pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("filled", [0.0, 0.03, 0.2, 1.0])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_training_has_the_same_bits_on_the_graph_and_on_any_threads(filled, dtype):
+def test_a_training_has_the_same_bits_on_the_graph_and_on_any_threads(filled, dtype, dropout):
     x = holes(3, 90, 150, filled, dtype)
     data = fm.Dataset(x, np.arange(90) % 3)
     found = set()
     for threads, graph in ((1, False), (2, False), (3, False), (1, True)):
         fm.manual_seed(0)
-        layers = nn.Linear(150, 40, dtype=dtype), nn.ReLU(), nn.Linear(40, 3, dtype=dtype)
+        layers = [nn.Linear(150, 40, dtype=dtype), nn.ReLU(), nn.Linear(40, 3, dtype=dtype)]
+        if dropout:
+            layers.insert(0, nn.Dropout(0.3))
         model = (Own if graph else nn.Sequential)(*layers)
         fm.fit(model, data, epochs=2, batch_size=32, n_threads=threads, progress=False)
         z = fm.Predictor(nn.Sequential(*layers))(x)

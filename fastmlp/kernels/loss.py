@@ -31,10 +31,10 @@ from .simd import view
 def log_softmax_forward(z, y, p, classes, lo, hi):
     """y = z - top - log Σ e^(z - top),  p = e^y, with the row's maximum `top`: no exponential overflows.
 
-    The exponentials are taken in one loop over all columns of all rows, and the rest over whole vectors, those past C
-    too: one long loop is faster than many short ones, and what is left of a vector costs as much as ten of them.
+    The exponentials are taken in one loop over all columns of y in all rows, those past C too: one long loop is faster
+    than many short ones.
     """
-    width = z.shape[1]
+    width = y.shape[1]
     for n in range(lo, hi):
         row, out = z[n], y[n]
         top = row[0]
@@ -130,11 +130,19 @@ def soft_nll_loss_backward(targets, r, dy, numbers, classes, lo, hi):
             dy[n, c] = -r[n] * number(share_of_class(targets, numbers, n, c, classes))
 
 
+@inner
+def kept_rows(kept, N, columns):
+    """y and p, (N, C) each, in what is kept: without padding, as their exponentials are taken in one long loop."""
+    numbers = view(kept, 0, (kept.size,))
+    return view(numbers, 0, (N, columns)), view(numbers, N * columns, (N, columns))
+
+
 @kernel
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
     """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
     N = z.shape[0]
-    y, p, labels = kept[:N], kept[N : 2 * N], view(targets, 0, (N,))
+    y, p = kept_rows(kept, N, columns)
+    labels = view(targets, 0, (N,))
     log_softmax_forward(z, y, p, columns, lo, hi)
     for n in range(lo, hi):
         terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
@@ -146,20 +154,19 @@ def cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
 
     Without smoothing dy is 0 but for the label, and so its sum is that one number.
     """
-    N, number = z.shape[0], z.dtype.type
-    on, off, width = number(1 - numbers[0]), number(numbers[0] / columns), dz.shape[1]
+    _, p = kept_rows(kept, z.shape[0], columns)
+    number = z.dtype.type
+    on, off = number(1 - numbers[0]), number(numbers[0] / columns)
     for n in range(lo, hi):
-        share, below, label = kept[N + n], dz[n], int(targets[n, 0])
+        share, below, label = p[n], dz[n], int(targets[n, 0])
         right, wrong = -r[n] * (on + off), -r[n] * off
         total = number(0) + right
         if off != 0:
             total = number(0)
             for c in range(columns):
                 total += right if c == label else wrong
-        for c in range(width):
+        for c in range(columns):
             below[c] = (right if c == label else wrong) - share[c] * total
-        for c in range(columns, width):
-            below[c] = 0
 
 
 @kernel
@@ -168,8 +175,7 @@ def soft_cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo,
 
     targets: labels (N, 1), or probabilities (N, C), C > 1  numbers: (s,), or (s, w...) with the weights of C classes
     """
-    N = z.shape[0]
-    y, p = kept[:N], kept[N : 2 * N]
+    y, p = kept_rows(kept, z.shape[0], columns)
     log_softmax_forward(z, y, p, columns, lo, hi)
     soft_nll_loss_forward(y, targets, r, terms, numbers, columns, lo, hi)
 
@@ -177,9 +183,9 @@ def soft_cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo,
 @kernel
 def soft_cross_entropy_backward(z, targets, r, kept, dz, numbers, columns, lo, hi):
     """dz of it, through y."""
-    N = z.shape[0]
+    _, p = kept_rows(kept, z.shape[0], columns)
     soft_nll_loss_backward(targets, r, dz, numbers, columns, lo, hi)
-    log_softmax_backward(dz, kept[N : 2 * N], dz, columns, lo, hi)
+    log_softmax_backward(dz, p, dz, columns, lo, hi)
 
 
 @inner

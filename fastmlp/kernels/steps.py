@@ -83,6 +83,15 @@ def input_of(row, layer, rows, width, batch, act):
 
 
 @inner
+def listed_layer(plan):
+    """The product whose x has the zeros of the batch: the first layer, or the one after dropout; -1 where none has."""
+    layer = 0
+    while layer < plan.shape[0] and plan[layer].form == RANDOM:
+        layer += 1
+    return layer if layer < plan.shape[0] and plan[layer].form == LINEAR else -1
+
+
+@inner
 def piece_of(row, rows, first):
     """The end of the rows from `first` on that are made at once: all, but of a product only so many."""
     return min(first + ROWS_AT_ONCE, rows) if row.form == LINEAR else rows
@@ -205,6 +214,7 @@ def train_steps(
     my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
+    listed = listed_layer(plan)
     bits, square, lists, none = own.bits[thread], own.square[thread], own.lists[thread], own.none
     marks, columns, seen = own.marks[thread], own.columns[thread], own.seen[thread]
     all_terms = own.terms[0]
@@ -216,8 +226,8 @@ def train_steps(
             batches.gather, batches.distinct, batches.source, batches.order, start, N, batches.scale, plan[0].inputs,
             plan[0].width_in, my_x, bits, marks, columns,
         )  # fmt: skip
-        if plan[0].form == LINEAR:
-            lo, hi = part_of(plan[0], N, lanes, threads, thread)
+        if listed >= 0:
+            lo, hi = part_of(plan[listed], N, lanes, threads, thread)
             named = columns[: (1 + inputs) * (batches.distinct != 0)]
             marked = view(bits, 0, (N, (inputs + 63) // 64))
             make_lists(N, inputs, (hi - lo) // lanes, True, marked, square, named, lists)
@@ -245,10 +255,10 @@ def train_steps(
             while first_row < N:
                 last_row = piece_of(row, N, first_row)
                 if atomic_load(gate, STOP) == 0:
-                    if layer == 0:
+                    if layer == listed:
                         lists[FIRST] = first_row // max(lists[GROUP], 1)
                     forward_layer(
-                        row, lanes, net.tiles, lists if layer == 0 else none, net.numbers[layer],
+                        row, lanes, net.tiles, lists if layer == listed else none, net.numbers[layer],
                         x[first_row:last_row], y[first_row:last_row], p, shared.state, True, step, lo, hi,
                     )  # fmt: skip
                 first_row = last_row
@@ -328,8 +338,8 @@ def train_steps(
             if clip.on:
                 m = own.g[thread] if row.alone else shared.g
             update_layer(
-                row, net, at_once, lists if layer == 0 else none, net.numbers[layer], x, dy, p, m, v, u, shared.state,
-                piece, scales, step, lo, hi,
+                row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p, m, v, u,
+                shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
             if clip.norm < np.inf:
