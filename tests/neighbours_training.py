@@ -64,6 +64,24 @@ class WholeNumber(Row):
         return refused(lambda: fm.Dataset(np.zeros((2, 1)), [0, LARGER]))
 
 
+class Denormal(Row):
+    """2e-38, halved"""
+
+    def pytorch():
+        return functional.linear(torch.tensor([[2e-38]]), torch.tensor([[0.5]])).item()
+
+    def jax():
+        return jnp.float32(2e-38) * jnp.float32(0.5)
+
+    def keras():
+        return keras.ops.matmul(floats(2e-38)[:, None], floats(0.5)[:, None])
+
+    def fastmlp():
+        layer = fm.nn.Linear(1, 1)
+        layer.weight.data[...], layer.bias.data[...] = 0.5, 0
+        return layer(fm.Tensor(floats(2e-38)[:, None])).data
+
+
 class Bytes(Row):
     """bytes, given to a layer"""
 
