@@ -65,21 +65,21 @@ class WholeNumber(Row):
 
 
 class Denormal(Row):
-    """2e-38, halved"""
+    """2e-38, halved: times 1e38"""
 
     def pytorch():
-        return functional.linear(torch.tensor([[2e-38]]), torch.tensor([[0.5]])).item()
+        return 1e38 * functional.linear(torch.tensor([[2e-38]]), torch.tensor([[0.5]])).item()
 
     def jax():
-        return jnp.float32(2e-38) * jnp.float32(0.5)
+        return 1e38 * float(jnp.float32(2e-38) * jnp.float32(0.5))
 
     def keras():
-        return keras.ops.matmul(floats(2e-38)[:, None], floats(0.5)[:, None])
+        return 1e38 * float(keras.ops.matmul(floats(2e-38), floats(0.5)))
 
     def fastmlp():
         layer = fm.nn.Linear(1, 1)
         layer.weight.data[...], layer.bias.data[...] = 0.5, 0
-        return layer(fm.Tensor(floats(2e-38)[:, None])).data
+        return 1e38 * float(layer(fm.Tensor(floats(2e-38)[:, None])).data[0, 0])
 
 
 class Bytes(Row):
