@@ -64,6 +64,24 @@ class WholeNumber(Row):
         return refused(lambda: fm.Dataset(np.zeros((2, 1)), [0, LARGER]))
 
 
+class Denormal(Row):
+    """2e-38, halved: times 1e38"""
+
+    def pytorch():
+        return 1e38 * functional.linear(torch.tensor([[2e-38]]), torch.tensor([[0.5]])).item()
+
+    def jax():
+        return 1e38 * float(jnp.float32(2e-38) * jnp.float32(0.5))
+
+    def keras():
+        return 1e38 * float(keras.ops.matmul(floats(2e-38), floats(0.5)))
+
+    def fastmlp():
+        layer = fm.nn.Linear(1, 1)
+        layer.weight.data[...], layer.bias.data[...] = 0.5, 0
+        return 1e38 * float(layer(fm.Tensor(floats(2e-38)[:, None])).data[0, 0])
+
+
 class Bytes(Row):
     """bytes, given to a layer"""
 
