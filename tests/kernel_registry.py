@@ -31,6 +31,7 @@ ELSEWHERE = {
     "nadam_scale": "test_kernels_rules.py::test_nadam_scale",
     "rmsprop_scale": "test_kernels_rules.py::test_rmsprop_scale",
     "nll_loss_forward": "test_kernels_losses.py::test_nll_loss",
+    "linear_update_columns": "test_lists.py::test_linear_update_columns",
     "look_at_rows": "test_sparse.py::test_turn_and_look",
     "move_average": "test_average.py::test_the_kernel_goes_a_part_of_the_way",
     "pack": "test_kernels_products.py::test_pack_and_unpack",

@@ -282,6 +282,8 @@ def test_every_option_of_every_rule_may_differ_by_group(kind):
     plain = trained(2, rule=lambda m: kind([{"params": [*m[1].parameters()]}, {"params": [*m[7].parameters()]}]))[0]
     defaults = kind(base.parameters()).defaults
     for name, value in defaults.items():
+        if name == "lazy":  # of sparse rows alone: the graph refuses it
+            continue
         other = {"lr": 0.5, "nesterov": True, "betas": (0.5, 0.6), "dampening": 0.5, "momentum": 0.3}.get(name, 0.4)
         if isinstance(value, bool) and name != "nesterov":
             other = not value

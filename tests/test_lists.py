@@ -187,3 +187,35 @@ def test_a_training_has_the_same_bits_on_the_graph_and_on_any_threads(filled, dt
         z = fm.Predictor(nn.Sequential(*layers))(x)
         found.add(b"".join(p.data.tobytes() for p in model.parameters()) + z.tobytes())
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("owed", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("inputs", "filled"), [(5, 1.0), (150, 0.01), (700, 0.002), (40, 0.0)])
+def test_linear_update_columns(inputs, filled, dtype, owed):
+    """Of a batch without the columns that it does not need: the step of all weights, or of those alone that it has."""
+    lanes, blocks, x = k.lanes(dtype), 5, np.abs(holes(inputs, 9, inputs, filled, dtype))
+    x[x != 0] += 1
+    columns = np.flatnonzero(x.any(axis=0))
+    rng, few = np.random.default_rng(0), np.ascontiguousarray(x[:, columns])
+    bits, named = np.zeros((9, lists.words(len(columns))), np.uint64), np.array([len(columns), *columns])
+    made = np.full(lists.lists_size(9, max(len(columns), 1), True), 77, np.int32)
+    mark(few, len(columns), bits)
+    make(9, len(columns), blocks, True, bits, np.zeros(64, np.uint64), named, made)
+    made[lists.OWED] = owed
+    dy, w, m = (rng.normal(size=shape).astype(dtype) for shape in ((9, blocks * lanes), (blocks, inputs, lanes), (1,)))
+    m = np.ascontiguousarray(rng.normal(size=w.size), dtype)
+    none, option = np.zeros(0, dtype), np.array([1.0, 0.5, 0, 0.1, 0, 0])  # momentum and decay: all weights move
+    scale, rule = np.array([1.0] + [0.0] * (k.SCALES - 1)), forms.address(optim.SGD.update, "rule", dtype)
+    piece, results = np.full(linear.PIECE * k.PANEL * lanes, np.nan, dtype), []
+    for update, rows, which in (
+        (k.linear_update_columns, few, made), (k.linear_update_weight, x, k.NO_LISTS),
+    ):  # fmt: skip
+        p, b = w.reshape(-1).copy(), m.copy()
+        for lo, hi in ((0, 2 * lanes), (2 * lanes, blocks * lanes)):
+            update(rows, dy, p, b, none, none, 0, inputs, piece, k.tiles(dtype), which, rule, option, scale, lo, hi)
+        results.append([array.reshape(w.shape) for array in (p, b)])
+    for got, all_of_them, before in zip(*results, (w, m.reshape(w.shape)), strict=True):
+        want = before.copy() if owed else all_of_them
+        want[:, columns] = all_of_them[:, columns]
+        assert same(got, want)
