@@ -58,10 +58,10 @@ SETUP = """if True:
 
 def child(code: str, ends: int = 0, environment: dict[str, str] | None = None, *arguments: str) -> list[str]:
     """The lines that a process prints which runs SETUP and the code and ends with this exit code, soon enough."""
+    command = [sys.executable, "-u", "-c", SETUP + code, *map(str, arguments)]  # -u: what is forked inherits no lines
     process = subprocess.Popen(
-        [sys.executable, "-c", SETUP + code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment, start_new_session=True,
-    )  # fmt: skip
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
     try:
         said, wrong = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
