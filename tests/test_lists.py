@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,11 @@ DTYPES = (np.float32, np.float64)
 @kernel
 def mark(x, inputs, bits):
     lists.mark(x, inputs, bits, 0, x.shape[0])
+
+
+@kernel
+def gather(address, source, order, inputs, x, bits):
+    lists.gather_and_mark(address, source, order, 0, 1.0, inputs, x, bits)
 
 
 @kernel
@@ -219,3 +225,32 @@ def test_linear_update_columns(inputs, filled, dtype, owed):
         want = before.copy() if owed else all_of_them
         want[:, columns] = all_of_them[:, columns]
         assert same(got, want)
+
+
+def test_places_beyond_int32_are_not_written(monkeypatch):
+    """Dense batches are then taken as if they had no zeros, to the same bits; sparse ones are refused in a sentence."""
+    assert lists.lists_size(10**6, 10**5) == lists.HEAD
+    x, found = holes(5, 90, 150, 0.05, np.float32), []
+    for most in (lists.MOST, 100):
+        monkeypatch.setattr(lists, "MOST", most)
+        fm.manual_seed(0)
+        model = nn.MLP(150, (40,), 3)
+        fm.fit(model, fm.Dataset(x, np.arange(90) % 3), epochs=2, batch_size=32, n_threads=2, progress=False)
+        found.append(b"".join(p.data.tobytes() for p in model.parameters()) + fm.Predictor(model)(x).tobytes())
+    assert found[0] == found[1]
+    rows = fm.Dataset(sp.csr_matrix(x), np.arange(90) % 3)
+    with pytest.raises(ValueError, match="batches must be smaller"):
+        fm.fit(nn.MLP(150, (40,), 3), rows, batch_size=32, progress=False)
+
+
+def test_where_the_first_rows_are_full_no_others_are_marked():
+    x = np.ones((64, 100), np.float32)
+    x[8:] = 0
+    bits = np.full((64, 2), 7, np.uint64)
+    source = np.array([x.__array_interface__["data"][0], 64, 100, 400], np.int64)
+    gathered = np.empty_like(x)
+    address = forms.address(k.GATHER[x.dtype], "gather", x.dtype)
+    gather(address, source, np.arange(64), 100, gathered, bits)
+    assert same(gathered, x)
+    assert (bits[8:] == 7).all()
+    assert bits[:8].tolist() == [[2**64 - 1, 2**36 - 1]] * 8

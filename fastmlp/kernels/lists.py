@@ -27,6 +27,7 @@ FORWARD, BACKWARD, INPUTS, GROUP, FIRST, COLUMNS, OWED = 0, 1, 2, 3, 4, 5, 6
 IN_COUNTS, IN_LISTS, IN_W, IN_ROOM, ROW_COUNTS, ROW_LISTS, ROW_ROOM = 7, 8, 9, 10, 11, 12, 13
 HEAD = 16
 ROWS = 8  # that are gathered and marked together
+MOST = 2**31 - 1  # numbers of the lists of a batch
 SPARE = 8  # numbers after a list that are written beyond its end
 WORTH = 0.7  # lists that hold more than this part of all are not followed: the dense tile has more rows, and no list
 
@@ -34,10 +35,14 @@ NO_LISTS = np.array([-1 if place == COLUMNS else 0 for place in range(HEAD)], np
 
 
 def lists_size(rows: int, inputs: int, columns: bool = False) -> int:
-    """Numbers that the lists of up to so many rows of so many inputs take; columns: of x that has not all inputs."""
+    """Numbers that the lists of up to so many rows of so many inputs take; columns: of x that has not all inputs.
+
+    Places in the lists are int32: above MOST there can be none, and a batch is taken as if it had no zeros.
+    """
     groups, across = -(-rows // LISTED_ROWS), -(-inputs // LISTED_ROWS)
     own = groups * (1 + (inputs + SPARE) * (1 + columns)) + across * (1 + rows + SPARE)
-    return HEAD + own + inputs * columns
+    size = HEAD + own + inputs * columns
+    return size if size <= MOST else HEAD
 
 
 def words(inputs: int) -> int:
@@ -155,12 +160,30 @@ def list_rows(bits, N, lists, square):
 
 
 @inner
+def are_full(bits, rows, inputs):
+    """Whether so many of the inputs are not zero in the first rows together that no list would be followed."""
+    wanted = 0
+    for k in range(bits.shape[1]):
+        word = np.uint64(0)
+        for n in range(rows):
+            word |= bits[n, k]
+        wanted += count_bits(word)
+    return wanted > WORTH * inputs
+
+
+@inner
 def gather_and_mark(gather, source, order, start, scale, inputs, x, bits):
-    """x and its bits, some rows at a time: they are marked while they are in the first-level cache."""
+    """x and its bits, some rows at a time: they are marked while they are in the first-level cache.
+
+    Where the first rows are full no others are marked: `make_lists` will look no further either.
+    """
+    full = False
     for n in range(0, x.shape[0], ROWS):
         last = min(n + ROWS, x.shape[0])
         forms.call_gather(gather, source, order, start + n, scale, x[n:last])
-        mark(x, inputs, bits, n, last)
+        if not full:
+            mark(x, inputs, bits, n, last)
+            full = n == 0 and are_full(bits, min(last, LISTED_ROWS), inputs)
 
 
 @inner

@@ -3,7 +3,7 @@
 from .batch import ask_for_rows
 from .jit import kernel
 from .layout import LINEAR
-from .lists import gather_batch, make_lists
+from .lists import HEAD, gather_batch, make_lists
 from .simd import swap_control_word, view
 from .steps import forward_layer, part_of
 
@@ -28,7 +28,7 @@ def predict_rows(
         )  # fmt: skip
         x = view(x0, 0, (N, width))
         ask_for_rows(source, order, start + N, min(start + N + room, last))
-        if plan[0].form == LINEAR:
+        if plan[0].form == LINEAR and lists.size > HEAD:
             named = columns[: (1 + inputs) * (distinct != 0)]
             marked = view(bits, 0, (N, (inputs + 63) // 64))
             make_lists(N, inputs, plan[0].width // lanes, False, marked, bits, named, lists)

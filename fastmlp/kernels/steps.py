@@ -24,7 +24,7 @@ from . import forms
 from .batch import ask_for_rows
 from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
-from .lists import FIRST, GROUP, OWED, gather_batch, make_lists
+from .lists import FIRST, GROUP, HEAD, OWED, gather_batch, make_lists
 from .simd import atomic_load, atomic_store, view
 from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, wait_for_all
 from .updates import prepare
@@ -226,7 +226,7 @@ def train_steps(
             batches.gather, batches.distinct, batches.source, batches.order, start, N, batches.scale, plan[0].inputs,
             plan[0].width_in, my_x, bits, marks, columns,
         )  # fmt: skip
-        if listed >= 0:
+        if listed >= 0 and lists.size > HEAD:
             lo, hi = part_of(plan[listed], N, lanes, threads, thread)
             named = columns[: (1 + inputs) * (batches.distinct != 0)]
             marked = view(bits, 0, (N, (inputs + 63) // 64))

@@ -13,6 +13,7 @@ from ..data.mapped import file_of
 from ..data.sparse import Sparse
 from ..graph import Array, Tensor
 from ..kernels import forms
+from ..kernels.lists import HEAD, lists_size
 from ..nn import Module
 
 
@@ -41,7 +42,12 @@ def most_inputs(rows: Sparse, room: int) -> int:
     """Most columns that a batch of so many rows needs."""
     counts = np.diff(rows.indptr)
     largest = np.partition(counts, len(counts) - room)[-room:] if room < len(counts) else counts
-    return min(rows.shape[1], max(int(largest.sum()), 1))
+    most = min(rows.shape[1], max(int(largest.sum()), 1))
+    if lists_size(room, most, True) == HEAD:
+        raise ValueError(
+            f"a batch of {room:,} sparse rows may need {most:,} columns, too many; batches must be smaller"
+        )
+    return most
 
 
 def distinct_of(rows: Array | Sparse, sparse: bool, dtype: Any) -> int:
