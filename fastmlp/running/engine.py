@@ -142,7 +142,7 @@ class Engine(Buffers):
         """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already.
 
         sums: what those have added up. rates: (steps, groups), the learning rate of each step for each parameter
-        group, or (steps, groups, 2) with the momentum, 3 with the weight decay too, as `Optimizer.set_rates` takes them;
+        group, (steps, groups, 2) with the momentum, 3 with the weight decay too, as `Optimizer.set_rates` takes them;
         None for what stands in the groups.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)

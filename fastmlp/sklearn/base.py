@@ -153,11 +153,13 @@ class BaseMLP(BaseEstimator):
     def _begin(self, units: list[int], dtype: Any) -> None:
         """A net with its first weights, and no past."""
         self.n_iter_, self.t_, self.n_layers_ = 0, 0, len(units)
-        self._made = dict(units=units, activation=self.activation, dropout=self.dropout, norm=self.norm, dtype=dtype)
+        self._made = {
+            "units": units, "activation": self.activation, "dropout": self.dropout, "norm": self.norm, "dtype": dtype
+        }  # fmt: skip
         self._net = build(**self._made)
         put(self._net, *draw(units, self.activation, self._random_state, dtype))
         self.coefs_, self.intercepts_ = views(self._net)
-        self.__dict__.pop("_optimizer", None)
+        self._optimizer = None
         if self.solver in STOCHASTIC:
             self.loss_curve_: list[float] = []
             self._no_improvement_count = 0
@@ -201,7 +203,7 @@ class BaseMLP(BaseEstimator):
         self, X: Any, targets: Array, kind: str, weights: Array | None, incremental: bool,
         validation: tuple[Any, Any, Any] | None,
     ) -> None:  # fmt: skip
-        if not hasattr(self, "_optimizer") or self._optimizer.kind != self.solver:
+        if self._optimizer is None or self._optimizer.kind != self.solver:
             self._optimizer = Solver(self._net, self.get_params(deep=False))
         elif not incremental:
             self._optimizer.renew(self.get_params(deep=False))
@@ -331,6 +333,7 @@ class BaseMLP(BaseEstimator):
         return z
 
     _numeric: ClassVar[bool] = False
+    _optimizer: Solver | None = None
 
     def _as_given(self, y: Any) -> Any:
         return y

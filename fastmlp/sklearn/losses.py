@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import nn
-from ..graph import Array
+from ..graph import Array, Tensor
 
 
-class Summed:
+class Summed(nn.Loss):
     """A loss of numbers or labels whose row counts `times` the sum over its outputs, and not the mean."""
 
     times: ClassVar[float] = 1.0
@@ -24,10 +24,9 @@ class Summed:
         q = 1 / (targets.shape[1] * self.times)
         return None if q == 1 else np.full(len(targets), q)
 
-    def forward(self, z: Any, targets: Any, sample_weight: Any = None) -> Any:
+    def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         """As the kernels: `by_kernels` knows q."""
-        loss: Any = self
-        return loss.by_kernels(z, targets, sample_weight)
+        return self.by_kernels(z, targets, sample_weight)
 
 
 class SquaredError(Summed, nn.MSELoss):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ ACTIVATIONS = ("identity", "logistic", *nn.ACTIVATIONS)  # that an estimator tak
 
 
 def build(units: list[int], activation: str, dropout: float, norm: str | None, dtype: Any) -> nn.Sequential:
-    """For each hidden width Linear, [norm], activation, [Dropout]; then Linear.    units: (inputs, hidden..., outputs)"""
+    """For each hidden width Linear, [norm], activation, [Dropout]; then Linear.    units: (in, hidden..., outputs)"""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(units[:-2], units[1:-1], strict=True):
+    for fan_in, fan_out in pairwise(units[:-1]):
         layers.append(nn.Linear(fan_in, fan_out, dtype=dtype))
         if norm is not None:
             made: Any = nn.NORMS[norm]
@@ -44,7 +45,7 @@ def draw(
     Source: Glorot and Bengio, AISTATS 2010; in the order of draws that scikit-learn has.
     """
     coefs, intercepts = [], []
-    for fan_in, fan_out in zip(units[:-1], units[1:], strict=True):
+    for fan_in, fan_out in pairwise(units):
         bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (fan_in + fan_out))
         coefs.append(random.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype, copy=False))
         intercepts.append(random.uniform(-bound, bound, fan_out).astype(dtype, copy=False))

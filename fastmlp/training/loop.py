@@ -63,7 +63,7 @@ class Loop(door.Pauses):
     lines: list[str]
     checkpoints: Checkpoints | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
-    order: Callable[[int], Array] | None = None  # the rows of an epoch, as they come; a permutation by `seed` where None
+    order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
 
     def __post_init__(self) -> None:
         self.signals = Signals()
