@@ -255,8 +255,11 @@ class BaseMLP(BaseEstimator):
             return
         finally:
             self._net.eval()
-        if loop.ended == "diverged" and not math.isfinite(history[-1].train_loss):
-            raise ValueError(f"{FAR} In epoch {len(history)} the loss is no longer finite.")
+        if loop.ended == "diverged":
+            said = f"in epoch {len(history)} the loss is no longer finite"
+            if not look.kept:
+                raise ValueError(f"{FAR} {said.capitalize()}.")
+            warnings.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning, stacklevel=4)
         if self.n_iter_ == self.max_iter and not look.converged and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -286,7 +289,7 @@ class BaseMLP(BaseEstimator):
             out = math.ceil(self.validation_fraction * n)
             if counts.min() < 2 or min(out, n - out) < len(counts):
                 warnings.warn(
-                    f"early_stopping: the rarest class has {counts.min()} row{'s' * (counts.min() > 1)} and {out} rows "
+                    f"early_stopping: the rarest class has {counts.min()} row{'s' * int(counts.min() > 1)} and {out} rows "
                     f"are held out of {n}; they are drawn without regard to the {len(counts)} classes",
                     stacklevel=5,
                 )

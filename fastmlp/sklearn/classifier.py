@@ -100,8 +100,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
         """One epoch. classes: all that will ever come, in the first call; labels need none."""
-        if _check_partial_fit_first_call(self, classes) and not type_of_target(y).startswith("multilabel"):
-            self.classes_, self._several = np.unique(as_array(classes)), False
+        if _check_partial_fit_first_call(self, as_array(classes)):
+            self._several = type_of_target(y).startswith("multilabel")
+            if self._several:
+                self.classes_ = np.arange(np.shape(y)[1])
         return self._fit(X, y, sample_weight, True)
 
     def predict(self, X: Any) -> Array:
@@ -117,11 +119,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict_proba(self, X: Any) -> Array:
         """(N, C) the probability of each class, in the order of classes_; of labels (N, K), of each to be 1."""
-        return np.exp(self.predict_log_proba(X)) if not self._several else sigmoid(self._outputs(X))
+        return np.exp(self._logarithms(self._outputs(X)))
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Its logarithm, finite where the probability itself is 0 to a float."""
-        z = self._outputs(X)
+        """Its logarithm; finite also where the probability itself is too small for a float."""
+        logarithms = self._logarithms(self._outputs(X))
+        p = np.exp(logarithms)  # what is 1 to a float has 0, so that both name the same class
+        return np.where(p < np.finfo(p.dtype).tiny, logarithms, np.log(np.maximum(p, np.finfo(p.dtype).tiny)))
+
+    def _logarithms(self, z: Array) -> Array:
+        """log p of the outputs z."""
         if self._several:
             return -np.logaddexp(0, -z)
         if z.shape[1] == 1:
@@ -203,8 +210,3 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def sigmoid(z: Array) -> Array:
-    """1 / (1 + e^-z), without overflow."""
-    return np.exp(-np.logaddexp(0, -z))

@@ -70,7 +70,7 @@ class Epochs:
         """Count epochs without improvement, of the score of held-out rows or of the loss, and keep the best weights."""
         est = self.est
         if self.score is not None:
-            score = self.score(model, history)
+            score = self.score(model, history) if math.isfinite(est.loss_) else math.nan  # then the weights went back
             est.validation_scores_.append(score)
             self.say(f"Validation score: {score:f}")
         if est.early_stopping:
