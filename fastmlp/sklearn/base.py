@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
@@ -19,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import nn
 from ..data import Dataset
 from ..graph import Array
-from ..optim import SCHEDULES, Average, Schedule
+from ..optim import Average, Schedule
 from ..optim.averaging import AVERAGES
 from ..running.predict import Predictor
 from ..training.assembly import assembled
@@ -66,7 +67,7 @@ class BaseMLP(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "norm": [StrOptions(set(nn.NORMS)), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
+        "schedule": [Schedule, None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "average": [StrOptions(set(AVERAGES)), Average, None],
         "monitor": [StrOptions({"score", "loss"})],
@@ -231,10 +232,9 @@ class BaseMLP(BaseEstimator):
             outside = Dataset(held[0], held[1], classes, kind=kind, sample_weight=held[2])
         seed = int(self._random_state.randint(2**31 - 1)) if self.dropout else 0
         epochs = 1 if incremental else self.max_iter
-        schedule = SCHEDULES[self.schedule]() if isinstance(self.schedule, str) else self.schedule
-        steps = -(-n // batch_size)
+        schedule = copy.deepcopy(self.schedule)  # one that watches has a state
         look = Epochs(
-            self, self._optimizer, n, steps, self._offset(targets, weights), self._times(),
+            self, self._optimizer, n, self._offset(targets, weights), self._times(),
             None if held is None else self._score_of(held), incremental,
         )  # fmt: skip
         calls = [self.callbacks] if callable(self.callbacks) else list(self.callbacks or ())
@@ -245,7 +245,7 @@ class BaseMLP(BaseEstimator):
         rates = DecayingRates(
             loop.rates, self._optimizer, float(self.alpha), float(self.weight_decay), n, loop.sizes
         )  # fmt: skip
-        rates.weights = weights
+        rates.weights, look.rates = weights, rates
         loop.rates, loop.order = rates, self._orders(n, rates)  # type: ignore[assignment]
         self.n_iter_ = 0
         try:
@@ -289,8 +289,8 @@ class BaseMLP(BaseEstimator):
             out = math.ceil(self.validation_fraction * n)
             if counts.min() < 2 or min(out, n - out) < len(counts):
                 warnings.warn(
-                    f"early_stopping: the rarest class has {counts.min()} row{'s' * int(counts.min() > 1)} and {out} rows "
-                    f"are held out of {n}; they are drawn without regard to the {len(counts)} classes",
+                    f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} rows and {out} rows are "
+                    f"held out of {n}, too few for a share of each; they are drawn without regard to the classes",
                     stacklevel=5,
                 )
                 stratum = None

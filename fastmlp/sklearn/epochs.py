@@ -19,15 +19,17 @@ from .solver import Solver, penalty
 class Epochs:
     """A callback of `fit`, for an estimator: fills loss_curve_, validation_scores_ and their kin.
 
-    loss_of   (mean loss of the library, weights before, weights after) -> the loss as scikit-learn counts it
+    rates     those of the training, which know its batches
+    times, offset  of the library's mean loss, to be scikit-learn's
     score     what gives the score of the held-out rows now; None where there are none
     """
 
     def __init__(
-        self, estimator: Any, solver: Solver, rows: int, steps: int, offset: float, times: float,
+        self, estimator: Any, solver: Solver, rows: int, offset: float, times: float,
         score: Callable[[nn.Module, History], float] | None, once: bool,
     ) -> None:  # fmt: skip
-        self.est, self.solver, self.rows, self.steps = estimator, solver, rows, steps
+        self.est, self.solver, self.rows = estimator, solver, rows
+        self.rates: Any = None
         self.offset, self.times, self.score, self.once = offset, times, score, once
         self.squares = penalty(estimator._net)
         self.kept: list[Array] = []
@@ -40,10 +42,15 @@ class Epochs:
             print(line)
 
     def loss(self, model: nn.Module, mean: float) -> float:
-        """Mean loss and α / 2n Σ over the steps of Σ w², which is linear between the ends of the epoch, as it were."""
+        """Mean loss, and of each batch α / 2M Σ w², by its rows: Σ w² as if it were linear from end to end of an epoch.
+
+        M = Σ of the sample weights of a batch, or its rows
+        """
         before, self.squares = self.squares, penalty(model)
-        steps = before + (self.squares - before) * (self.steps - 1) / (2 * self.steps)
-        return mean * self.times + self.offset + 0.5 * float(self.est.alpha) * steps * self.steps / self.rows
+        masses, sizes = self.rates.masses(), np.array(self.rates.sizes)
+        share = np.divide(sizes / self.rows, masses, out=np.zeros(len(masses)), where=masses > 0)
+        squares = before + (self.squares - before) * np.arange(len(sizes)) / len(sizes)
+        return mean * self.times + self.offset + 0.5 * float(self.est.alpha) * float(share @ squares)
 
     def __call__(self, model: nn.Module, history: History) -> bool:
         """Look at the epoch that has ended; True ends the training."""

@@ -28,7 +28,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim` or its name, over max_iter epochs; clip_norm, average,
+    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
                  callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
