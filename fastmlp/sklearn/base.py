@@ -245,7 +245,7 @@ class BaseMLP(BaseEstimator):
         rates = DecayingRates(
             loop.rates, self._optimizer, float(self.alpha), float(self.weight_decay), n, loop.sizes
         )  # fmt: skip
-        rates.weights, look.rates = weights, rates
+        rates.weights, look.loop = weights, loop
         loop.rates, loop.order = rates, self._orders(n, rates)  # type: ignore[assignment]
         self.n_iter_ = 0
         try:

@@ -19,7 +19,7 @@ from .solver import Solver, penalty
 class Epochs:
     """A callback of `fit`, for an estimator: fills loss_curve_, validation_scores_ and their kin.
 
-    rates     those of the training, which know its batches
+    loop      the training, which knows its batches
     times, offset  of the library's mean loss, to be scikit-learn's
     score     what gives the score of the held-out rows now; None where there are none
     """
@@ -29,7 +29,8 @@ class Epochs:
         score: Callable[[nn.Module, History], float] | None, once: bool,
     ) -> None:  # fmt: skip
         self.est, self.solver, self.rows = estimator, solver, rows
-        self.rates: Any = None
+        self.loop: Any = None
+        self.alone = not estimator.callbacks and estimator.average is None and estimator.schedule is None
         self.offset, self.times, self.score, self.once = offset, times, score, once
         self.squares = penalty(estimator._net)
         self.kept: list[Array] = []
@@ -47,13 +48,20 @@ class Epochs:
         M = Σ of the sample weights of a batch, or its rows
         """
         before, self.squares = self.squares, penalty(model)
-        masses, sizes = self.rates.masses(), np.array(self.rates.sizes)
+        masses, sizes = self.loop.rates.masses(), np.array(self.loop.sizes)
         share = np.divide(sizes / self.rows, masses, out=np.zeros(len(masses)), where=masses > 0)
         squares = before + (self.squares - before) * np.arange(len(sizes)) / len(sizes)
         return mean * self.times + self.offset + 0.5 * float(self.est.alpha) * float(share @ squares)
 
     def __call__(self, model: nn.Module, history: History) -> bool:
         """Look at the epoch that has ended; True ends the training."""
+        rate, stop = self.solver.learning_rate, self.enough(model, history)
+        unchanged = self.solver.learning_rate == rate
+        self.loop.trainer.unseen = self.alone and unchanged  # the engine goes on with what it holds
+        return stop
+
+    def enough(self, model: nn.Module, history: History) -> bool:
+        """As `__call__`: what it does to the estimator."""
         est = self.est
         est.n_iter_ += 1
         est.loss_ = self.loss(model, float(history[-1].train_loss))

@@ -119,7 +119,7 @@ class DecayingRates:
         decays = np.divide(self.alpha, masses, out=np.zeros(len(masses)), where=masses > 0)
         decays = decays + np.where(masses > 0, self.decay, 0)
         rule.moves_decay = bool((decays != decays[0]).any())
-        if rates is None and not rule.moves_decay:
+        if rates is None and not rule.moves_decay and self.weights is None:
             rule.param_groups[0]["weight_decay"] = float(decays[0])
             return None
         found = np.full((len(self.sizes), len(rule.param_groups), 3), np.nan)
