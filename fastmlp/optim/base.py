@@ -241,8 +241,8 @@ class Optimizer:
         """Why each step must change all weights of a group, in words; "" where `owed` can make up for steps later."""
         if not self.runs_on_engine() or not owes(type(self)):
             return f"{self._name} cannot make up for steps"
-        moves = "momentum" * self.moves_momentum or "weight decay" * self.moves_decay
-        return f"the schedule moves the {moves}" if moves else self._swept_for(group)
+        moves = "the schedule moves the momentum" * self.moves_momentum or "the decay moves" * self.moves_decay
+        return moves or self._swept_for(group)
 
     def _swept_for(self, group: Group) -> str:
         """As `why_swept`: what the options of a rule with `owed` have to do with it."""
@@ -258,12 +258,8 @@ class Optimizer:
 
     def place_of(self, option: str) -> int | None:
         """Where `option_numbers` has an option; None without."""
-        place = 0
-        for name, value in self.defaults.items():
-            if name == option:
-                return place
-            place += len(value) if isinstance(value, tuple | list) else 1
-        return None
+        names = [n for n, value in self.defaults.items() for _ in (value if isinstance(value, tuple | list) else (0,))]
+        return names.index(option) if option in names else None
 
     def set_momentum(self, group: Group, momentum: float) -> None:
         """Give a group another momentum, as a schedule has it."""
