@@ -1,5 +1,7 @@
 """The estimators beside scikit-learn's own, step by step: the same first weights, batches, updates, rates and stops."""
 
+import inspect
+
 import numpy as np
 import oracles
 import pytest
@@ -17,6 +19,7 @@ X, Y = X[:500] / 16, Y[:500]
 LABELS = make_multilabel_classification(200, 10, n_classes=4, random_state=0)
 NUMBERS = make_regression(200, 5, n_targets=2, random_state=0)
 NUMBERS = NUMBERS[0], NUMBERS[1] / 50
+HAS_WEIGHTS = "sample_weight" in inspect.signature(theirs.MLPClassifier.fit).parameters
 TOLERANCE = 1e-9  # of steps in float64 whose sums have another order: what is found is 1e-15
 COUNTED = 1e-6  # of losses: alpha's part is made of the weights at both ends of an epoch, scikit-learn's of each step's
 
@@ -44,8 +47,9 @@ WEIGHTED = ("adam", "batches of 64", "sgd", "lbfgs")
 
 def trained(kind, x, y, options, weights=None):
     model = kind(**{"hidden_layer_sizes": (12,), "max_iter": 8, "random_state": 0} | options)
-    model.fit(x, y, weights)
-    return model.fit(x, y, weights) if options.get("warm_start") else model
+    given = {} if weights is None else {"sample_weight": weights}
+    model.fit(x, y, **given)
+    return model.fit(x, y, **given) if options.get("warm_start") else model
 
 
 def followed(ours, peer, x, y, options, weights=None, counted=COUNTED) -> None:
@@ -89,9 +93,11 @@ def test_a_regressor_follows(name):
 def test_labels_and_counts_follow(name):
     followed(MLPClassifier, theirs.MLPClassifier, *LABELS, CASES[name], counted=1e-5)
     counts = np.abs(NUMBERS[1][:, 0]).round()
-    followed(MLPRegressor, theirs.MLPRegressor, NUMBERS[0], counts, CASES[name] | {"loss": "poisson"}, counted=1e-5)
+    if HAS_WEIGHTS:  # and the loss, of the same release
+        followed(MLPRegressor, theirs.MLPRegressor, NUMBERS[0], counts, CASES[name] | {"loss": "poisson"}, counted=1e-5)
 
 
+@pytest.mark.skipif(not HAS_WEIGHTS, reason="scikit-learn's MLP takes sample_weight from release 1.7 on")
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_weighted_rows_follow(name):
     """The loss of an epoch is a mean over batches there and over weights here, which is one number for one batch."""
