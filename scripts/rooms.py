@@ -79,6 +79,12 @@ ROOMS = {
         "check files data graph nn ops optim running training show",
         called="matplotlib",
     ),
+    "sklearn": Room(
+        "scikit-learn's estimators on `fit`, loaded when it is used; nothing imports it",
+        "check data graph nn optim running training store",
+        outside="sklearn",
+        called="scipy",
+    ),
     "commandline": Room("what the scripts' command lines share", "check signals"),
 }
 
