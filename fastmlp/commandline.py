@@ -22,6 +22,10 @@ from .signals import NAMES, Terminated
 
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
+DATA_OPTIONS = {"task": None, "test": None, "targets_file": None, "test_targets_file": None, "zero_based": None,
+                "n_features": None}  # fmt: skip
+TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what --help is for."""
@@ -103,6 +107,62 @@ def place(text: str) -> Path:
     return Path(text)
 
 
+def rest(text: str) -> float | int | Path:
+    """A fraction below 1, a whole number of rows, or the path of a file."""
+    if not re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text):
+        return place(text)
+    if not (value := held_out(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} sets no row aside")
+    return value
+
+
+def yes_or_no(text: str) -> bool:
+    """The word yes or no."""
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
+def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str) -> None:
+    """What says which data there are, and how they are read. scale: the default, in words."""
+    add = parser.add_argument
+    what = "folder of IDX files, .npz, or text of SVMlight's format (default: data/mnist)"
+    add("--data", type=place, default=default, metavar="PATH", help=what)
+    add(
+        "--scale",
+        type=real(0, above=True),
+        default=None,
+        metavar="X",
+        help=f"what features are multiplied by ({scale})",
+    )
+    task_help = "what the targets are (default: as their type says)"
+    add("--task", choices=TASKS, default=None, help=task_help)
+    test_help = "test set, where --data holds one set: a file of the same format, a fraction, or a number of rows"
+    add("--test", type=rest, default=None, metavar="X", help=f"{test_help} (default: none)")
+    add(
+        "--zero-based",
+        type=yes_or_no,
+        default=None,
+        metavar="yes|no",
+        help="of SVMlight's format: do indices begin at 0?",
+    )
+    add(
+        "--n-features",
+        type=whole(1),
+        default=None,
+        metavar="N",
+        help="of SVMlight's format: how many columns there are",
+    )
+    for name in ("--targets-file", "--test-targets-file"):
+        add(name, type=place, default=None, metavar="FILE.npy", help="the targets of a .npz of sparse rows")
+
+
+def data_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_data_options` by the names that `fastmlp.data.doors.read_sets` has for them."""
+    found = {name: getattr(options, name) for name in DATA_OPTIONS if name != "task"}
+    return found | {"scale": options.scale, "kind": TASKS[options.task] if options.task else None}
+
+
 def threads(text: str) -> int | str:
     """A whole number, or auto."""
     return "auto" if text == "auto" else whole(1)(text)
@@ -129,9 +189,12 @@ def options_of_run(
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
+        config = DATA_OPTIONS | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
-        for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
+        paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
+        for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
+        was["test"] = Path(was["test"]) if isinstance(was["test"], str) else was["test"]
     except (FileNotFoundError, NotADirectoryError):
         what = "is a file" if options.resume.is_file() else "has no config.json"
         parser.error(f"argument --resume: {options.resume} {what}; it must be the folder of a run")

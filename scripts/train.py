@@ -27,7 +27,9 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
+    add_data_options,
     complain,
+    data_options,
     held_out,
     make_parser,
     moment,
@@ -40,6 +42,7 @@ from fastmlp.commandline import (  # noqa: E402
     widths,
     word,
 )
+from fastmlp.data.doors import read_sets  # noqa: E402
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
 from fastmlp.training.checkpoint import Checkpoints, files_of  # noqa: E402
@@ -118,11 +121,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    data_help = "folder of IDX files, or a .npz (default: data/mnist)"
-    add("--data", type=place, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
+    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
-    scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
-    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     patience_help = (
         "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
@@ -324,7 +324,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.save_wrong_digits:
         need_matplotlib("argument --save-wrong-digits")
     fm.manual_seed(options.seed)
-    train, test = fm.data.load(options.data, options.scale)
+    train, test = read_sets(options.data, seed=options.seed, **data_options(options))
     loss = LOSS_NAMES[options.loss]() if options.loss else usual_loss(train.kind)
     options.loss = loss_name(type(loss))
     train, said = as_taken("argument --loss", loss, train)
