@@ -116,6 +116,14 @@ def rest(text: str) -> float | int | Path:
     return value
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The words of a list, with commas between them."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as age,colour")
+    return found
+
+
 def yes_or_no(text: str) -> bool:
     """The word yes or no."""
     if text not in ("yes", "no"):
@@ -126,7 +134,7 @@ def yes_or_no(text: str) -> bool:
 def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str) -> None:
     """What says which data there are, and how they are read. scale: the default, in words."""
     add = parser.add_argument
-    what = "folder of IDX files, .npz, or text of SVMlight's format (default: data/mnist)"
+    what = "folder of IDX files, .npz, table (.csv, .tsv, .parquet), or text of SVMlight's format (default: data/mnist)"
     add("--data", type=place, default=default, metavar="PATH", help=what)
     add(
         "--scale",
@@ -153,6 +161,14 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
         metavar="N",
         help="of SVMlight's format: how many columns there are",
     )
+    target_help = "of a table: the column that is to be predicted, or several"
+    add("--target", type=names, default=None, metavar="COLUMN", help=target_help)
+    for option, what in (
+        ("drop", "of a table: columns that are left out (default: none)"),
+        ("categorical", "of a table: columns of numbers that are categories, as texts are (default: none)"),
+        ("missing", "of a CSV: what stands for nothing, beside an empty place, NA, N/A, NaN and null (default: none)"),
+    ):
+        add(f"--{option}", type=names, default=(), metavar="A,B", help=what)
     for name in ("--targets-file", "--test-targets-file"):
         add(name, type=place, default=None, metavar="FILE.npy", help="the targets of a .npz of sparse rows")
 
@@ -194,6 +210,8 @@ def options_of_run(
         paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
         for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
+        lists = ("target", "drop", "categorical", "missing")
+        was |= {name: tuple(was[name]) for name in lists if was[name] is not None}
         was["test"] = Path(was["test"]) if isinstance(was["test"], str) else was["test"]
     except (FileNotFoundError, NotADirectoryError):
         what = "is a file" if options.resume.is_file() else "has no config.json"

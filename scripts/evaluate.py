@@ -19,6 +19,7 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
 from fastmlp.commandline import add_data_options, complain, data_options, make_parser, run_script  # noqa: E402
+from fastmlp.data.columns import is_table  # noqa: E402
 from fastmlp.data.doors import read_sets  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.store.weights import trained_with  # noqa: E402
@@ -74,7 +75,10 @@ def main(arguments: list[str] | None = None) -> None:
         options.scale = trained_with(options.model, "scale")
     name = options.loss or trained_with(options.model, "loss")
     loss = LOSS_NAMES[name]() if name in LOSS_NAMES else None
-    data = choose(read_sets(options.data, **data_options(options)), options.part, options.data)
+    if is_table(options.data) and model.encoding_ is not None:
+        data = model.encoding_.dataset(options.data, model.classes_)
+    else:
+        data = choose(read_sets(options.data, **data_options(options)), options.part, options.data)
     with announce_compiling(complain):
         evaluation = fm.evaluate(model, data, loss=loss)
     print(f"{options.model} on {line(data.name)}")
@@ -82,4 +86,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, fm.check.NotInstalledError)

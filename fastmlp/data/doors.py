@@ -15,14 +15,23 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from .columns import is_table, read_frame
 from .dataset import Dataset
 from .files import load
+from .frames import named_columns
 from .sparse_files import KEYS, load_svmlight_file, read_sparse_npz
+from .tables import table
 
 Sets = tuple[Dataset, Dataset | None]
-LINES, SPARSE, ARRAYS = "a text of SVMlight's format", "a .npz of sparse rows", "a folder of IDX files or a .npz"
+TABLE, LINES, SPARSE, ARRAYS = (
+    "a table",
+    "a text of SVMlight's format",
+    "a .npz of sparse rows",
+    "a folder of IDX files or a .npz",
+)
 _SUFFIXES = (".svm", ".svmlight", ".libsvm")
 _OWN = {  # the options of each format, beside those of all
+    TABLE: ("target", "drop", "categorical", "missing"),
     LINES: ("zero_based", "n_features"),
     SPARSE: ("targets_file", "test_targets_file"),
     ARRAYS: (),
@@ -32,6 +41,8 @@ _OWN = {  # the options of each format, beside those of all
 def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
     """Which of the formats it is, in words. options: some belong to one format alone and say so."""
     file = Path(path)
+    if "target" in options or is_table(file):
+        return TABLE if not file.is_dir() else ARRAYS
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     if not file.is_file():
         return ARRAYS  # a folder, or nothing: `load` has the words
@@ -56,11 +67,13 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     test         another file of the same format, the test set; or how much of a file's rows is set aside as one: a
                  fraction, or a count. seed: of those rows
     zero_based, n_features  of SVMlight's format, both to be given
+    target, drop, categorical, missing      of a table, as `table` has them; it needs a target, and takes `validation`
+    usual_validation  where validation is not given
     targets_file, test_targets_file   the .npy files with the targets of sparse rows
 
     Errors: ValueError names an option that is of another format, or lacks; and those of the readers.
     """
-    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    given = {name: value for name, value in options.items() if value is not None and value not in ((), 0)}
     form = format_of(path, given)
     for name in (name for own in _OWN.values() for name in own if name in given and name not in _OWN[form]):
         kind = next(words for words, own in _OWN.items() if name in own)
@@ -70,13 +83,16 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     for at, rows in enumerate(sets):
         if rows is not None:
             rows.source = {"path": str(Path(path).absolute()), "options": kept, "set": at}
+    if sets[0].validation is not None:
+        sets[0].validation.source = {"path": str(Path(path).absolute()), "options": kept, "set": 2}
     return sets
 
 
 def again(source: Mapping[str, Any]) -> Dataset | None:
     """The set that was read from a path: `Dataset.source` says how."""
     if "options" in source:
-        return read_sets(source["path"], **source["options"])[source["set"]]
+        train, test = read_sets(source["path"], **source["options"])
+        return (train, test, train.validation)[source["set"]]
     return load(source["path"], source["scale"], source["kind"])[source["set"]]
 
 
@@ -116,6 +132,19 @@ def _set_aside(path: Path, rows: Dataset, test: Dataset | None, options: Mapping
     if isinstance(wanted, int) and not 1 <= wanted < len(rows):
         raise ValueError(f"argument --test: {wanted} of {len(rows)} rows; it must be in 1..{len(rows) - 1}")
     return rows.split(wanted, options.get("seed", 0))
+
+
+def _table(path: Path, options: dict[str, Any]) -> Sets:
+    if "target" not in options:
+        columns = check.short(", ".join(name for name, _ in named_columns(read_frame(path, "table"), "table")), 300)
+        raise ValueError(f"argument --target: it must be given: which column of {path} is to be predicted: {columns}")
+    if "scale" in options:
+        raise ValueError(
+            f"argument --scale: each column of {path} is scaled by what its training rows are; leave it away"
+        )
+    options = {"validation": options.get("usual_validation", 0.0)} | options
+    options.pop("usual_validation", None)
+    return table(path, options.pop("target"), **options)
 
 
 def _lines(path: Path, options: dict[str, Any]) -> Sets:
@@ -187,4 +216,4 @@ def _not_npy() -> Any:
     raise ValueError("its name must end in .npy")
 
 
-_READERS = {LINES: _lines, SPARSE: _sparse, ARRAYS: _arrays}
+_READERS = {TABLE: _table, LINES: _lines, SPARSE: _sparse, ARRAYS: _arrays}
