@@ -22,8 +22,10 @@ from .signals import NAMES, Terminated
 
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
-DATA_OPTIONS = {"task": None, "test": None, "targets_file": None, "test_targets_file": None, "zero_based": None,
-                "n_features": None}  # fmt: skip
+DATA_OPTIONS = {
+    **dict.fromkeys(("task", "test", "target", "targets_file", "test_targets_file", "zero_based", "n_features")),
+    **dict.fromkeys(("drop", "categorical", "missing"), ()),
+}
 TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
 
 
