@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
     for path in options.images:
         if is_table(path):
             with announce_compiling(complain):
-                answers = ask(model.encoding_.apply(path, "predict.py"))
+                answers = ask(model.encoding_.apply(path, str(path)))
             for number, logits in enumerate(answers):
                 names = words.names([] if model.classes_ is None else model.classes_.tolist(), len(logits))
                 print(f"{path} {number}  {answer(logits, kind, names, loss)}", flush=True)

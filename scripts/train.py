@@ -276,8 +276,7 @@ def write_run(
     result = fm.evaluate(model, test, loss=loss) if test is not None else None
     held = None
     if options.validation or own is not None:
-        out = train[train.split_rows(options.validation, options.seed)[1]] if own is None else own
-        held = fm.evaluate(model, out, loss=loss)
+        held = fm.evaluate(model, own or train[train.split_rows(options.validation, options.seed)[1]], loss=loss)
     diagnosis = fm.diagnose(history)
     if result is not None:
         figures, said = answered(result)

@@ -73,7 +73,7 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
 
     Errors: ValueError names an option that is of another format, or lacks; and those of the readers.
     """
-    given = {name: value for name, value in options.items() if value is not None and value not in ((), 0)}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
     form = format_of(path, given)
     for name in (name for own in _OWN.values() for name in own if name in given and name not in _OWN[form]):
         kind = next(words for words, own in _OWN.items() if name in own)
@@ -142,8 +142,9 @@ def _table(path: Path, options: dict[str, Any]) -> Sets:
         raise ValueError(
             f"argument --scale: each column of {path} is scaled by what its training rows are; leave it away"
         )
-    options = {"validation": options.get("usual_validation", 0.0)} | options
-    options.pop("usual_validation", None)
+    options = dict(options)
+    usual = options.pop("usual_validation", 0.0)
+    options["validation"] = options.get("validation") or usual
     return table(path, options.pop("target"), **options)
 
 

@@ -12,6 +12,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..machine import check_memory
 from .columns import Raw, raw_columns, read_frame
 from .dataset import Dataset
 from .features import reach
-from .frames import Array, library
+from .frames import Array, library, named_columns, targets_of
 from .targets import Targets, read
 
 VERSION = 1  # of the texts that hold an Encoding
@@ -189,7 +190,7 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
         x[:, -1] = missing
     elif missing.any():
         stands = "no category" if column.kind == "category" else "the mean of the training rows"
-        said = f"{where}: column {name} is missing in {missing.sum():,} rows, and in no training row; {stands} counts"
+        said = f"{where}: column {name} is missing in {_rows(missing)}, and in no training row; {stands} counts"
     if column.kind == "category":
         place = {value: at for at, value in enumerate(column.values)}
         texts = raw.texts()
@@ -197,11 +198,9 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
         known = at >= 0
         x[np.flatnonzero(known), at[known]] = 1
         if unseen := sorted(set(texts[~known & ~missing].tolist())):
-            said = (
-                f"{where}: column {name} has {check.short(', '.join(map(repr, unseen[:3])))}"
-                f"{' ...' * (len(unseen) > 3)} in {(~known & ~missing).sum():,} rows, and no training row has; "
-                "it counts as no category"
-            )
+            some = check.short(", ".join(map(repr, unseen[:3]))) + " ..." * (len(unseen) > 3)
+            said = f"{where}: column {name} has {some} in {_rows(~known & ~missing)}, and in no training row"
+            said += "; no category counts"
         return said
     values = _booleans(raw, where) if raw.kind == "text" and column.kind == "boolean" else raw.values
     if raw.kind == "text" and column.kind == "number" and not missing.all():
@@ -229,8 +228,6 @@ def _booleans(raw: Raw, where: str) -> Array:
 
 def target_of(frame: Any, target: Sequence[str], where: str) -> tuple[Array, tuple[str, ...] | None, Array | None]:
     """The target columns as `targets_of` has them. Error: ValueError names one that is not there, or lacks a value."""
-    from .frames import named_columns, targets_of
-
     columns = dict(named_columns(frame, where))
     if lacks := [name for name in target if name not in columns]:
         has = check.short(", ".join(columns), 300)
@@ -254,15 +251,16 @@ def _of_target(target: Sequence[str]) -> str:
 
 
 def _name(data: Any) -> str:
-    from pathlib import Path
-
     return Path(data).name.split(".")[0] if not library(data) else "table"
 
 
 def _all_but(frame: Any, wanted: set[str], where: str) -> set[str]:
-    from .frames import named_columns
-
     return {name for name, _ in named_columns(frame, where)} - wanted
+
+
+def _rows(mask: Array) -> str:
+    count = int(mask.sum())
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _words(names: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ def table(
     Errors: FileNotFoundError; NotInstalledError without polars and pandas; ValueError names a column that is not
     there, holds dates or other things, has too many categories, and the row in which the target is missing.
     """
-    names = (target,) if isinstance(target, str) else tuple(target)
+    names = (target,) if isinstance(target, str) else tuple(target) if check.listed(target) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{_DOOR}: target is {check.shown(target)}; it must be the name of a column, or several")
     if kind is not None and kind not in KINDS:
