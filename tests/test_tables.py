@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import runpy
 import sys
 import warnings
@@ -358,3 +359,17 @@ def test_a_training_on_a_file_goes_on_without_it(tmp_path):
     assert done.encoding_ == train.encoding
     for name, array in whole.state_dict().items():
         assert array.tobytes() == done.state_dict()[name].tobytes()
+
+
+# ---------------------------------------------------------------- docs/tables.md
+
+
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = (SCRIPTS.parent / "docs" / "tables.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/tables.md", "exec"), {"__name__": "page"})
+    names, first, said, second = capsys.readouterr().out.splitlines()
+    assert names == str(re.search(r"feature_names\)  # (.*)", code)[1])
+    assert min(float(first), float(second)) > 0.85  # the sizes of a ninth of the rows are not known
+    assert said.startswith("['cheap' ")
