@@ -23,7 +23,9 @@ from .signals import NAMES, Terminated
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
 DATA_OPTIONS = {
-    **dict.fromkeys(("task", "test", "target", "targets_file", "test_targets_file", "zero_based", "n_features")),
+    **dict.fromkeys(
+        ("task", "test", "prefix", "target", "targets_file", "test_targets_file", "zero_based", "n_features")
+    ),
     **dict.fromkeys(("drop", "categorical", "missing"), ()),
 }
 TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
@@ -136,8 +138,8 @@ def yes_or_no(text: str) -> bool:
 def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str) -> None:
     """What says which data there are, and how they are read. scale: the default, in words."""
     add = parser.add_argument
-    what = "folder of IDX files, .npz, table (.csv, .tsv, .parquet), or text of SVMlight's format (default: data/mnist)"
-    add("--data", type=place, default=default, metavar="PATH", help=what)
+    data = "folder of IDX files, .npz, table (.csv, .tsv, .parquet) or text of SVMlight's format (default: data/mnist)"
+    add("--data", type=place, default=default, metavar="PATH", help=data)
     add(
         "--scale",
         type=real(0, above=True),
@@ -145,34 +147,21 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
         metavar="X",
         help=f"what features are multiplied by ({scale})",
     )
-    task_help = "what the targets are (default: as their type says)"
-    add("--task", choices=TASKS, default=None, help=task_help)
-    test_help = "test set, where --data holds one set: a file of the same format, a fraction, or a number of rows"
-    add("--test", type=rest, default=None, metavar="X", help=f"{test_help} (default: none)")
-    add(
-        "--zero-based",
-        type=yes_or_no,
-        default=None,
-        metavar="yes|no",
-        help="of SVMlight's format: do indices begin at 0?",
-    )
-    add(
-        "--n-features",
-        type=whole(1),
-        default=None,
-        metavar="N",
-        help="of SVMlight's format: how many columns there are",
-    )
-    target_help = "of a table: the column that is to be predicted, or several"
-    add("--target", type=names, default=None, metavar="COLUMN", help=target_help)
-    for option, what in (
-        ("drop", "of a table: columns that are left out (default: none)"),
-        ("categorical", "of a table: columns of numbers that are categories, as texts are (default: none)"),
-        ("missing", "of a CSV: what stands for nothing, beside an empty place, NA, N/A, NaN and null (default: none)"),
+    add("--task", choices=TASKS, default=None, help="what the targets are (default: as their type says)")
+    for option, kind, metavar, what in (
+        ("--test", rest, "X", "test set, where --data is one set: a file like it, a fraction or a number of rows"),
+        ("--prefix", str, "WORD", "of a folder with several sets: how the names of one begin, as emnist-letters"),
+        ("--zero-based", yes_or_no, "yes|no", "of SVMlight's format: whether indices begin at 0, and not at 1"),
+        ("--n-features", whole(1), "N", "of SVMlight's format: how many columns there are"),
+        ("--target", names, "COLUMN", "of a table: the column that is to be predicted, or several"),
+        ("--drop", names, "A,B", "of a table: columns that are left out"),
+        ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
+        ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside an empty place, NA, N/A, NaN and null"),
+        ("--targets-file", place, "FILE.npy", "of a .npz of sparse rows: its targets"),
+        ("--test-targets-file", place, "FILE.npy", "of a .npz of sparse rows: the targets of --test"),
     ):
-        add(f"--{option}", type=names, default=(), metavar="A,B", help=what)
-    for name in ("--targets-file", "--test-targets-file"):
-        add(name, type=place, default=None, metavar="FILE.npy", help="the targets of a .npz of sparse rows")
+        usual = DATA_OPTIONS[option[2:].replace("-", "_")]
+        add(option, type=kind, default=usual, metavar=metavar, help=f"{what} (default: none)")
 
 
 def data_options(options: argparse.Namespace) -> dict[str, Any]:

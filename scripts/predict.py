@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     what = "PNG, JPEG, BMP or GIF, of any size; or, of a model that was trained on a table, .csv, .tsv or .parquet"
-    add("images", nargs="+", type=Path, metavar="FILE", help=what)
+    add("images", nargs="+", type=Path, metavar="image.png", help=what)
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
     shape_help = "of the model's input (default: the square with as many pixels as the model has inputs)"
     add("--shape", type=height_and_width, default=None, metavar="HxW", help=shape_help)

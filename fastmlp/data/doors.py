@@ -17,7 +17,7 @@ import numpy as np
 from .. import check
 from .columns import is_table, read_frame
 from .dataset import Dataset
-from .files import load
+from .files import DIGITS, load
 from .frames import named_columns
 from .sparse_files import KEYS, load_svmlight_file, read_sparse_npz
 from .tables import table
@@ -34,13 +34,17 @@ _OWN = {  # the options of each format, beside those of all
     TABLE: ("target", "drop", "categorical", "missing"),
     LINES: ("zero_based", "n_features"),
     SPARSE: ("targets_file", "test_targets_file"),
-    ARRAYS: (),
+    ARRAYS: ("prefix",),
 }
 
 
 def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
     """Which of the formats it is, in words. options: some belong to one format alone and say so."""
     file = Path(path)
+    if file.is_file() and "target" not in options:
+        with open(file, "rb") as stream:
+            if DIGITS.match(stream.read(1 << 12)):
+                return ARRAYS
     if "target" in options or is_table(file):
         return TABLE if not file.is_dir() else ARRAYS
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
@@ -63,7 +67,7 @@ def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
 def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     """`(train, test)` from a path; test is None where there is none. None is an option that is not given.
 
-    scale, kind  as `load` has them
+    scale, kind, prefix  as `load` has them
     test         another file of the same format, the test set; or how much of a file's rows is set aside as one: a
                  fraction, or a count. seed: of those rows
     zero_based, n_features  of SVMlight's format, both to be given
@@ -93,7 +97,8 @@ def again(source: Mapping[str, Any]) -> Dataset | None:
     if "options" in source:
         train, test = read_sets(source["path"], **source["options"])
         return (train, test, train.validation)[source["set"]]
-    return load(source["path"], source["scale"], source["kind"])[source["set"]]
+    train, test = load(source["path"], source["scale"], source["kind"], source.get("prefix"))
+    return (train, test, train.validation)[source["set"]]
 
 
 def _spelled(name: str) -> str:
@@ -119,7 +124,10 @@ def is_file(test: Any) -> bool:
 def _arrays(path: Path, options: dict[str, Any]) -> Sets:
     if is_file(options.get("test")):
         raise ValueError(f"argument --test: {path} names its test set itself; --test is a fraction or a number of rows")
-    return _set_aside(path, *load(path, options.get("scale"), options.get("kind")), options)
+    found = load(path, options.get("scale"), options.get("kind"), options.get("prefix"))
+    if options.get("validation") and found[0].validation is not None:
+        raise ValueError(f"argument --validation: {path} has a validation set of its own; leave --validation away")
+    return _set_aside(path, *found, options)
 
 
 def _set_aside(path: Path, rows: Dataset, test: Dataset | None, options: Mapping[str, Any]) -> Sets:
