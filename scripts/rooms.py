@@ -44,7 +44,7 @@ ROOMS = {
         "IDX files, `.npz`, arrays, frames and pictures become rows",
         "check machine kernels",
         outside="idx2numpy",
-        called="PIL",
+        called="PIL pandas polars",
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"
