@@ -145,6 +145,7 @@ def assembled(
                          if not has_state(c)]  # fmt: skip
     model.classes_, optimizer.epochs = values, done  # here nothing is refused any more
     model.keep_loss(loss)
+    model.temperature_ = 1.0  # that of the weights before
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     return Loop(
         model, optimizer, loss, data, rows, held_out, sizes, seed, done, done + epochs, n_threads, report, callbacks,
