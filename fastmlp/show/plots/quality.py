@@ -166,7 +166,7 @@ def _before(ax: Any, below: Any, evaluation: Any) -> None:
     x, y = confidence[filled], accuracy[filled]
     low, high = _wilson(y, count[filled])
     ax.vlines(x, low, high, color=colour, lw=2, alpha=0.55)
-    ax.plot(x, y, "s--", color=colour, lw=1.6, ms=6, mfc="none", mew=1.6, zorder=3, label="before")
+    ax.plot(x, y, "s-", color=colour, lw=1.6, ms=6, mfc=ax.get_facecolor(), mew=1.6, zorder=3, label="before")
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], loc="upper left", labelcolor=ink(ax), frameon=False)
     below.stairs(count, np.linspace(0, 1, len(count) + 1), color=colour, lw=1.6, zorder=3)
