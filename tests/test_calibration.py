@@ -231,8 +231,8 @@ def test_the_reliability_plot_shows_before_and_after():
         np.testing.assert_array_equal(lines[name].get_xdata(), confidence[rows > 0])
         np.testing.assert_array_equal(lines[name].get_ydata(), accuracy[rows > 0])
     assert [text.get_text() for text in above.get_legend().get_texts()] == ["before", "after"]
-    assert before.reliability.rows.max() > after.reliability.rows.max()  # which the axis has room for
-    assert below.get_ylim()[1] == 3 * before.reliability.rows.max()
+    most = 3 * max(before.reliability.rows.max(), after.reliability.rows.max())
+    assert below.get_ylim()[1] == fm.plots.reliability(before, before=after).axes[1].get_ylim()[1] == most
     errors = [f"{100 * e.calibration_error:.1f} %" for e in (before, after)]
     assert above.get_title() == f"calibration error {' → '.join(errors)}"
     with pytest.raises(TypeError, match="reliability: before is str; it must be the Evaluation"):
