@@ -2,7 +2,8 @@
 # scikit-learn 1.9.1 with pandas 3.1.1 and polars 2.1.0: a date is a number of its unit, and units differ by library.
 #
 # Seen: StandardScaler, fitted on two dates as pandas 3 reads them, in microseconds, makes -1 and 1 of them; of the same
-# dates in nanoseconds, as pandas 2 had them, 19,703,276 and 19,705,276; in seconds, or in polars' days, -19,724 twice. A decision tree predicts the target of the first date for both, or that of the last. No warning. Beside
+# dates in nanoseconds, as pandas 2 had them, 19,703,276 and 19,705,276; in seconds, or in the days of polars, -19,724
+# twice. A decision tree predicts the target of the first date for both, or that of the last. No warning. Beside
 # a column of floats pandas' dates are refused, while those of polars become days.
 # Why: NumPy makes a float of datetime64 by its unit; to_datetime of pandas 2 gave nanoseconds, of pandas 3 it gives
 # microseconds; a polars Date counts days.
