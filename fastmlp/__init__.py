@@ -23,6 +23,7 @@ from .store.run import Run
 from .store.saved_run import read_run
 from .store.weights import load, load_model, save
 from .training import metrics
+from .training.calibration import calibrate
 from .training.diagnosis import Diagnosis, diagnose
 from .training.evaluation import Evaluation
 from .training.history import Epoch, History
@@ -52,6 +53,7 @@ __all__ = [
     "Tensor",
     "TensorBoard",
     "Watch",
+    "calibrate",
     "data",
     "diagnose",
     "draw",

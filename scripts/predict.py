@@ -33,7 +33,7 @@ from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.running.door import asker  # noqa: E402
 from fastmlp.store.weights import trained_with  # noqa: E402
-from fastmlp.training.answers import sigmoid  # noqa: E402
+from fastmlp.training.answers import probabilities  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES  # noqa: E402
 
 
@@ -73,10 +73,13 @@ def input_shape(features: int, asked: tuple[int, int] | None) -> tuple[int, int]
     return shape
 
 
-def answer(logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Loss | None = None) -> str:
+def answer(
+    logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Loss | None = None, temperature: float = 1
+) -> str:
     """What is said of a picture, such as `3  (3: 99.97 %, 8: 0.02 %, 5: 0.01 %)`.
 
-    kind: of the targets that the model was trained on; names: of its outputs; loss: the one that it was trained with.
+    kind: of the targets that the model was trained on; names: of its outputs; loss: the one that it was trained with;
+    temperature: probabilities are those of logits / temperature.
     """
     if not np.isfinite(logits).all():
         return "?  (the model's output is not finite)"
@@ -84,12 +87,12 @@ def answer(logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Lo
         numbers = logits if loss is None else loss.predicted(logits.reshape(1, -1))[0]
         return ", ".join(f"{number:.6g}" for number in numbers)
     if kind == "labels":
-        probabilities = sigmoid(logits)
-        best = [k for k in np.argsort(-probabilities, kind="stable") if logits[k] > 0]
-        return ", ".join(f"{names[k]} ({100 * probabilities[k]:.2f} %)" for k in best) or "no label"
-    probabilities = fm.metrics.softmax(logits.reshape(1, -1))[0]
-    best = np.argsort(-probabilities, kind="stable")[:3].tolist()
-    return f"{names[best[0]]}  ({', '.join(f'{names[c]}: {100 * probabilities[c]:.2f} %' for c in best)})"
+        p = probabilities(logits, kind, temperature)
+        best = [k for k in np.argsort(-p, kind="stable") if logits[k] > 0]
+        return ", ".join(f"{names[k]} ({100 * p[k]:.2f} %)" for k in best) or "no label"
+    p = probabilities(logits.reshape(1, -1), kind, temperature)[0]
+    best = np.argsort(-p, kind="stable")[:3].tolist()
+    return f"{names[best[0]]}  ({', '.join(f'{names[c]}: {100 * p[c]:.2f} %' for c in best)})"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -127,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
         with announce_compiling(complain):
             logits = ask(row)
         names = words.names([] if model.classes_ is None else model.classes_.tolist(), logits.shape[1])
-        print(f"{path!s:{longest}}  {answer(logits[0], kind, names, loss)}", flush=True)
+        print(f"{path!s:{longest}}  {answer(logits[0], kind, names, loss, model.temperature_)}", flush=True)
     if bad:
         sys.exit(2)
 

@@ -147,6 +147,7 @@ CALLS: dict[str, Call] = {
     "Tensor": of(fm.Tensor, data=lambda: np.ones((2, 3), np.float32)),
     "TensorBoard": of(fm.TensorBoard, folder=new("board"), watch=watched),
     "Watch": of(fm.Watch, ("rows",), data=rows),
+    "calibrate": of(fm.calibrate, ("n_threads",), model=model, data=rows, n_threads=lambda: 1),
     "diagnose": of(fm.diagnose, history=history),
     "draw": of(fm.draw, loss=loss),
     "evaluate": of(fm.evaluate, ("batch_size", "n_threads"), model=model, data=rows, n_threads=lambda: 1),
@@ -211,7 +212,7 @@ CALLS: dict[str, Call] = {
     "plots.gradients": of(drawn(fm.plots.gradients), watch=watched),
     "plots.update_ratio": of(drawn(fm.plots.update_ratio), watch=watched, ax=NOTHING),
     "plots.confusion_matrix": of(drawn(fm.plots.confusion_matrix), evaluation=judged, ax=NOTHING),
-    "plots.reliability": of(drawn(fm.plots.reliability), evaluation=judged, ax=NOTHING),
+    "plots.reliability": of(drawn(fm.plots.reliability), evaluation=judged, ax=NOTHING, before=judged),
     "plots.label_scores": of(drawn(fm.plots.label_scores), evaluation=labelled, ax=NOTHING),
     **{
         f"plots.{name}": of(drawn(getattr(fm.plots, name)), evaluation=regression, ax=NOTHING, column=NOTHING)

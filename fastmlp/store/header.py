@@ -1,8 +1,9 @@
-"""What the outputs of a saved model mean, in the header of its file: the values of classes, the loss."""
+"""What the outputs of a saved model mean, in the header of its file: classes, loss, temperature."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,12 @@ from ..data import Encoding
 from ..nn import LOSSES, Loss, Module
 from ..nn.described import described
 
-CLASSES, LOSS, TABLE = "classes", "loss", "table"
+CLASSES, LOSS, TABLE, TEMPERATURE = "classes", "loss", "table", "temperature"
 
 
 def meaning(model: Module) -> dict[str, str]:
-    """JSON by name: `classes_`, how the columns of a table become inputs, and the package's own loss of numbers or
-    labels, by its operation and its arguments.
+    """JSON by name: `classes_`, how the columns of a table become inputs, the temperature where `calibrate` has found
+    one, and the package's own loss of numbers or labels, by its operation and its arguments.
     """
     found = {}
     if model.classes_ is not None:
@@ -29,6 +30,8 @@ def meaning(model: Module) -> dict[str, str]:
     if loss is not None and said is not None and "classes" not in loss.kinds:
         name, values = said
         found[LOSS] = json.dumps([name, {key: np.asarray(value).tolist() for key, value in values.items()}])
+    if model.temperature_ != 1:
+        found[TEMPERATURE] = json.dumps(float(model.temperature_))
     return found
 
 
@@ -53,6 +56,15 @@ def encoding_of(header: Mapping[str, str], path: Any, inputs: int | None) -> Enc
     if inputs not in (None, found.n_features):
         raise ValueError(f"load_model: {path} encodes {found.n_features} features of a table; the model takes {inputs}")
     return found
+
+
+def temperature_of(header: Mapping[str, str]) -> float:
+    """The temperature in a header that `meaning` wrote; 1 where there is none, or another program's."""
+    try:
+        found = json.loads(header.get(TEMPERATURE, "1.0"))
+    except (ValueError, RecursionError):
+        return 1.0
+    return found if isinstance(found, float) and 0 < found < math.inf else 1.0
 
 
 def classes_of(header: Mapping[str, str], outputs: int | None = None) -> np.ndarray | None:

@@ -20,8 +20,8 @@ from .regression import RegressionEvaluation
 class Answers:
     """The answers of a model to `data`: `keep` each batch of outputs, then `judged` is the evaluation."""
 
-    def __init__(self, data: Dataset, loss: Loss, classes_: Array | None = None) -> None:
-        self.data, self.loss, self.classes_ = data, loss, classes_
+    def __init__(self, data: Dataset, loss: Loss, classes_: Array | None = None, temperature: float = 1.0) -> None:
+        self.data, self.loss, self.classes_, self.temperature = data, loss, classes_, temperature
         self.kept: Array = np.empty((0, 0))
         self.predicted: Array = np.empty(0)
 
@@ -41,10 +41,9 @@ class Answers:
         part = slice(first, first + rows)
         if kind == "numbers":
             self.kept[part] = z
-        elif kind == "labels":
-            self.kept[part], self.predicted[part] = sigmoid(z), z > 0
-        else:
-            self.kept[part], self.predicted[part] = softmax(z), z.argmax(axis=1)
+            return
+        self.kept[part] = probabilities(z, kind, self.temperature)
+        self.predicted[part] = z > 0 if kind == "labels" else z.argmax(axis=1)
 
     def judged(self, loss: float, score: float) -> Any:
         """The evaluation, of the kind of the targets; loss and score are those of all rows."""
@@ -60,6 +59,12 @@ class Answers:
         if data.kind == "probabilities" and self.classes_ is None and names:
             self.classes_ = np.array(names)
         return Evaluation(loss, score, len(data), labels, self.kept, self.predicted, self.classes_, weights, name)
+
+
+def probabilities(logits: Array, kind: str, temperature: float = 1.0) -> Array:
+    """(N, C) of logits z / temperature: the softmax of each row, or 1 / (1 + e⁻ᶻ) where the kind is "labels"."""
+    z = logits if temperature == 1 else logits / logits.dtype.type(temperature)
+    return sigmoid(z) if kind == "labels" else softmax(z)
 
 
 def sigmoid(logits: Array) -> Array:

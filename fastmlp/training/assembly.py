@@ -156,6 +156,7 @@ def assembled(
     model.keep_loss(loss)
     if data.encoding is not None:
         model.encoding_ = data.encoding
+    model.temperature_ = 1.0  # that of the weights before
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     return Loop(
         model, optimizer, loss, data, rows, held_out, sizes, seed, done, done + epochs, n_threads, report, callbacks,

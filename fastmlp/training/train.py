@@ -126,7 +126,8 @@ def evaluate(
     batch_size: rows of outputs held at a time; n_threads as in `fit`. loss: what is measured beside the scores; None:
     cross-entropy for classes, for numbers what `fit` has trained the model by, else `MSELoss`, `BCEWithLogitsLoss` for
     labels. The answers to all rows are kept
-    in the result, (N, outputs) in the model's type. The model is not touched, its mode neither: threads may use it
+    in the result, (N, outputs) in the model's type. Probabilities, and a loss in nats, are those of outputs /
+    `model.temperature_`, which `calibrate` finds. The model is not touched, its mode neither: threads may use it
     meanwhile.
     Errors: ValueError for shapes or labels that do not fit the model, and for targets that the loss does not take;
     MemoryError where the answers are larger than memory.
@@ -141,5 +142,6 @@ def evaluate(
     data, _ = fitting.as_taken("evaluate", loss, data)
     data, classes_ = fitting.as_asked("evaluate", model, data)
     door.check_targets("evaluate", loss, data, None)
-    answers = Answers(data, loss, classes_)
-    return answers.judged(*measure(model, data, loss, int(batch_size), n_threads, answers.keep))
+    answers = Answers(data, loss, classes_, model.temperature_)
+    found = measure(model, data, loss, int(batch_size), n_threads, answers.keep, model.temperature_)
+    return answers.judged(*found)

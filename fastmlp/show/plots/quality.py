@@ -106,12 +106,13 @@ def _name(ax: Any, names: tuple[str, ...], classes: int) -> None:
 
 
 @styled
-def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
+def reliability(evaluation: Evaluation, ax: Any = None, before: Evaluation | None = None) -> Any:
     """Of the rows predicted with a confidence of c, the share that is right; below, how many rows that are.
 
     A dot a bin at (mean confidence, accuracy), with the 95 % interval that its count leaves (Wilson 1927); on the
     dashed line, probabilities mean what they say; below it, the net is too sure of itself. The counts are on a
-    logarithmic axis. ax: a matplotlib Axes, or None for a new figure.
+    logarithmic axis. ax: a matplotlib Axes, or None for a new figure. before: the evaluation of the same rows before
+    `calibrate`, drawn beside it with hollow squares and steps.
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
     from matplotlib.ticker import PercentFormatter
@@ -135,14 +136,20 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
     x, y, n = confidence[filled], accuracy[filled], count[filled]
     low, high = _wilson(y, n)
     ax.vlines(x, low, high, color=colours.train, lw=2, alpha=0.55)
-    ax.plot(x, y, "o-", color=colours.train, lw=2, ms=6)
-    ax.fill_between(x, x, y, color=colours.held_out, alpha=0.25, lw=0)
+    ax.plot(x, y, "o-", color=colours.train, lw=2, ms=6, label="after" if before is not None else None)
+    if before is None:
+        ax.fill_between(x, x, y, color=colours.held_out, alpha=0.25, lw=0)
+    else:
+        _before(ax, below, before)
     ax.set(xlim=(0, 1.02), ylim=(0, 1.04), ylabel="accuracy")
-    ax.set_title(f"calibration error {100 * evaluation.calibration_error:.1f} %")
+    was = "" if before is None else f"{100 * before.calibration_error:.1f} % → "
+    ax.set_title(f"calibration error {was}{100 * evaluation.calibration_error:.1f} %")
     ax.text(0.97, 0.04, "below the line:\ntoo sure", transform=ax.transAxes, ha="right", color=ink(ax))
     percent = PercentFormatter(1, decimals=0, symbol=" %")
     ax.yaxis.set_major_formatter(percent)
     below.bar((np.arange(bins) + 0.5) / bins, count, 0.9 / bins, color=colours.train)
+    if before is not None:
+        count = np.maximum(count, before.reliability[2])
     scale = "log" if count.any() else "linear"  # no row with a finite probability, nothing to scale by
     below.set(xlabel="confidence", ylabel="rows", yscale=scale, ylim=(0.7, 3 * max(int(count.max(initial=1)), 1)))
     below.xaxis.set_major_formatter(percent)
@@ -150,6 +157,19 @@ def reliability(evaluation: Evaluation, ax: Any = None) -> Any:
     for label in (below.xaxis.label, below.yaxis.label):
         label.set_color(ink(ax))
     return figure
+
+
+def _before(ax: Any, below: Any, evaluation: Any) -> None:
+    """The bins of an evaluation before it was calibrated: hollow squares, and the outline of its counts."""
+    confidence, accuracy, count = (np.asarray(column) for column in evaluation.reliability)
+    filled, colour = count > 0, palette().held_out
+    x, y = confidence[filled], accuracy[filled]
+    low, high = _wilson(y, count[filled])
+    ax.vlines(x, low, high, color=colour, lw=2, alpha=0.55)
+    ax.plot(x, y, "s-", color=colour, lw=1.6, ms=6, mfc=ax.get_facecolor(), mew=1.6, zorder=3, label="before")
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], labels[::-1], loc="upper left", labelcolor=ink(ax), frameon=False)
+    below.stairs(count, np.linspace(0, 1, len(count) + 1), color=colour, lw=1.6, zorder=3)
 
 
 def _wilson(share: Any, n: Any) -> tuple[Any, Any]:

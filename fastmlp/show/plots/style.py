@@ -119,7 +119,8 @@ def styled(function: F) -> F:
     Before that, an argument that is annotated as one of KINDS and is not gets a TypeError.
     """
     signature = inspect.signature(function)
-    kinds = {name: KINDS[p.annotation] for name, p in signature.parameters.items() if p.annotation in KINDS}
+    said = {name: str(p.annotation).removesuffix(" | None") for name, p in signature.parameters.items()}
+    kinds = {name: KINDS[kind] for name, kind in said.items() if kind in KINDS}
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
@@ -127,6 +128,8 @@ def styled(function: F) -> F:
         import matplotlib
 
         for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if value is None and signature.parameters[name].default is None:
+                continue
             if name in kinds and (isinstance(value, type) or not hasattr(value, kinds[name][0])):
                 given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
                 raise TypeError(f"{function.__name__}: {name} is {given}; it must be {kinds[name][1]}")

@@ -77,7 +77,7 @@ if (layers) {
     const range = run.white - run.black;
     paint(seen, Array.from(pixels, (v) => Math.min(Math.max((v - run.black) / range, 0), 1)));
     const outputs = forward(pixels);
-    const probabilities = softmax(outputs.at(-1).output);
+    const probabilities = probabilitiesOf(outputs.at(-1).output);
     fill(probabilities);
     if (strips.open) inside(outputs);
     const best = probabilities.indexOf(Math.max(...probabilities));

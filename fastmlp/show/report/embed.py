@@ -35,6 +35,7 @@ def contents(model: Module, evaluation: Evaluation | None, data: Dataset | None)
     page["scale"] = 1.0 if data is None else data.scale
     page["classes"] = None if data is None else data.classes
     page["whole"] = data is not None and data.features.dtype == np.uint8
+    page["temperature"] = float(model.temperature_)
     page["net"], page["no_canvas"] = packed(model, shape, data)
     page["names"] = class_names(evaluation, data, page["net"])
     page["wrong"] = None

@@ -44,6 +44,11 @@ function softmax(z) {
   return e.map((v) => v / sum);
 }
 
+/** The probability of each class: softmax(z / T), T the temperature that the model keeps. */
+function probabilitiesOf(z) {
+  return softmax(z.map((v) => v / run.temperature));
+}
+
 /** [{kind, output}, ...]: what each layer makes of one row. pixels: values as in the data set, before its scale. */
 function forward(pixels) {
   if (!layers) throw new Error(`forward: ${run.no_canvas}`);
@@ -56,5 +61,5 @@ function forward(pixels) {
 
 /** The probability of each class for one row of pixels. */
 function predict(pixels) {
-  return softmax(forward(pixels).at(-1).output);
+  return probabilitiesOf(forward(pixels).at(-1).output);
 }
