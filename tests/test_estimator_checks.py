@@ -16,6 +16,14 @@ from fastmlp.sklearn import MLPClassifier, MLPRegressor
 
 NEWEST = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
 CHECKS = {MLPClassifier: 66, MLPRegressor: 59}  # that scikit-learn 1.9.1 makes, and that pass
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Hundreds of small trainings: to start threads takes longer than they do."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 SKIPPED = {  # by scikit-learn
     "check_array_api_input": "SCIPY_ARRAY_API is not set; there are no arrays of others",
     "check_classifiers_multilabel_output_format_decision_function": "there is no decision_function, as in scikit-learn",
@@ -26,7 +34,7 @@ SKIPPED = {  # by scikit-learn
 @pytest.mark.parametrize("kind", CHECKS)
 def test_check_estimator(kind, capsys):
     """All of them pass, those of weights and of sparse rows too: none is expected to fail."""
-    found = check_estimator(kind(max_iter=20), on_fail=None, on_skip=None)
+    found = check_estimator(kind(max_iter=10), on_fail=None, on_skip=None)
     counts = Counter(result["status"] for result in found)
     with capsys.disabled():
         print(f"\n{kind.__name__}: check_estimator of scikit-learn {sklearn.__version__}: {dict(counts)}")
