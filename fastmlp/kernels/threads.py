@@ -22,8 +22,8 @@ def share(columns, lanes, threads, thread):
 def wait_for_all(gate, threads, turn, patience):
     """Wait until every thread has come to this point for the `turn`-th time; returns the next turn.
 
-    A thread that has looked `patience` times in vain asks all to leave, and then gives its core away while it waits:
-    the thread it waits for may need that core. The last to arrive writes down whether all will leave, so that all
+    A thread that has looked `patience` times in vain asks all to leave, and from then on every thread gives its core
+    away while it waits: the thread it waits for may need that core. The last to arrive writes down whether all will leave, so that all
     read the same answer after the gate.
 
     Error: RuntimeError where gate[BROKEN] is set meanwhile: the thread it waits for will not come.
@@ -37,7 +37,7 @@ def wait_for_all(gate, threads, turn, patience):
             looks = 0
             while atomic_load(gate, OPENED) <= turn:
                 looks += 1
-                if looks < patience:
+                if looks < patience and atomic_load(gate, LEAVE) == 0:
                     spin_pause()
                 else:
                     if atomic_load(gate, BROKEN) != 0:
