@@ -203,7 +203,6 @@ def options_of_run(
             was[name] = None if was[name] is None else kind(was[name])
         lists = ("target", "drop", "categorical", "missing")
         was |= {name: tuple(was[name]) for name in lists if was[name] is not None}
-        was["test"] = Path(was["test"]) if isinstance(was["test"], str) else was["test"]
     except (FileNotFoundError, NotADirectoryError):
         what = "is a file" if options.resume.is_file() else "has no config.json"
         parser.error(f"argument --resume: {options.resume} {what}; it must be the folder of a run")
