@@ -167,7 +167,7 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
 def data_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_data_options` by the names that `fastmlp.data.doors.read_sets` has for them."""
     found = {name: getattr(options, name) for name in DATA_OPTIONS if name != "task"}
-    return found | {"scale": options.scale, "kind": TASKS[options.task] if options.task else None}
+    return found | {"scale": options.scale, "kind": TASKS.get(options.task)}
 
 
 def threads(text: str) -> int | str:

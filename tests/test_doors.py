@@ -142,3 +142,13 @@ def test_the_script_trains_evaluates_and_goes_on(files, script, tmp_path):
     code, _, err = script("train", "--data", files["svm"], "--n-features", 7, *quiet)
     assert (code, err.count("\n")) == (2, 1)
     assert "--zero-based: it must be given" in err
+
+
+def test_what_the_targets_are_is_said_once(files, script, tmp_path):
+    quiet = ("--no-plots", "--no-report", "--no-progress", "--epochs", 1)
+    code, out, err = script("train", "--data", files["both"], "--task", "regression", "--out", tmp_path / "r", *quiet)
+    assert (code, err) == (0, "")
+    assert "7-128-64-1 on both.npz: 90 training rows, adam, lr 0.001, mse" in out
+    code, out, err = script("evaluate", "--model", tmp_path / "r", "--data", files["both"])
+    assert (code, err) == (0, "")
+    assert "R²" in out
