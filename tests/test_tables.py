@@ -352,7 +352,7 @@ def test_a_training_on_a_file_goes_on_without_it(tmp_path):
         fm.manual_seed(0)
         return fm.nn.MLP(4, (8,), 2)
 
-    train, _ = table(path, "kind", test=0.25, validation=0.1)
+    train, _ = table(path, "kind", test=np.float64(0.25), validation=np.int64(9), seed=np.int32(1))
     options = {"validation": train.validation, "progress": False, "batch_size": 16}
     whole, part = model(), model()
     fm.fit(whole, train, epochs=4, **options)

@@ -111,7 +111,8 @@ def table(
     if not library(data) and not (other and library(test)):
         options = {"target": list(names), "seed": int(seed), "kind": kind, "max_categories": int(max_categories)}
         options |= {word: list(given) for word, given in lists.items()}
-        options |= {"test": str(Path(test).absolute()) if other else test, "validation": validation}
+        numbers = {name: np.asarray(value).tolist() for name, value in (("test", test), ("validation", validation))}
+        options |= numbers | ({"test": str(Path(test).absolute())} if other else {})
         for at, rows in enumerate((train, test_set, train.validation)):
             if rows is not None:
                 rows.source = {"path": str(Path(data).absolute()), "options": options, "set": at}
