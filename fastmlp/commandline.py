@@ -167,7 +167,7 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
 def data_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_data_options` by the names that `fastmlp.data.doors.read_sets` has for them."""
     found = {name: getattr(options, name) for name in DATA_OPTIONS if name != "task"}
-    return found | {"scale": options.scale, "kind": TASKS[options.task] if options.task else None}
+    return found | {"scale": options.scale, "kind": TASKS.get(options.task)}
 
 
 def threads(text: str) -> int | str:
@@ -203,7 +203,6 @@ def options_of_run(
             was[name] = None if was[name] is None else kind(was[name])
         lists = ("target", "drop", "categorical", "missing")
         was |= {name: tuple(was[name]) for name in lists if was[name] is not None}
-        was["test"] = Path(was["test"]) if isinstance(was["test"], str) else was["test"]
     except (FileNotFoundError, NotADirectoryError):
         what = "is a file" if options.resume.is_file() else "has no config.json"
         parser.error(f"argument --resume: {options.resume} {what}; it must be the folder of a run")

@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
         complain(f"evaluate.py: {warning.message}; --activation names it")
     if options.scale is None:
         options.scale = trained_with(options.model, "scale")
+    if options.task is None:
+        options.task = trained_with(options.model, "task")
     name = options.loss or trained_with(options.model, "loss")
     loss = LOSS_NAMES[name]() if name in LOSS_NAMES else None
     if is_table(options.data) and model.encoding_ is not None:

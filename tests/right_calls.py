@@ -30,6 +30,7 @@ NO_DOORS = {  # -> why nobody passes arguments there
                      "metrics.label_rows", "metrics.label_scores", "metrics.labels_of_rows", "metrics.number_rows",
                      "metrics.confusion_counts", "metrics.checked_weights", "metrics.scores_of"),
                     "a part of other functions, which have checked"),
+    "data.Encoding": "a record that `table` fills",
     "data.Sparse": "a record that `Dataset` and `read_sparse_npz` fill",
     "nn.Identity": "takes and ignores any arguments, as PyTorch's",
 }  # fmt: skip
@@ -59,6 +60,7 @@ def shelf() -> Path:
     np.savez(place / "d.npz", x=rows().features, y=rows().labels)
     np.savez(place / "s.npz", format=b"csr", shape=[1, 3], indptr=[0, 1], indices=[2], data=[0.5])
     (place / "x.svm").write_text("1 0:0.5 3:2\n0 1:1\n")
+    (place / "t.csv").write_text("a,b,y\n" + "".join(f"{n % 7},{'uvw'[n % 3]},{n % 2}\n" for n in range(20)))
     (place / "i").write_bytes(b"\0\0\x08\x02\0\0\0\x02\0\0\0\x03abcdef")
     (place / "mnist").mkdir()
     for name, shape in (("images-idx3", (6, 2, 2)), ("labels-idx1", (6,))):
@@ -178,6 +180,11 @@ CALLS: dict[str, Call] = {
     ),
     "data.mnist": of(fm.data.mnist, root=lambda: shelf() / "mnist"),
     "data.read_idx": of(fm.data.read_idx, path=lambda: shelf() / "i"),
+    "data.table": of(
+        fm.data.table, data=lambda: shelf() / "t.csv", target=lambda: "y", test=lambda: 0.2, validation=lambda: 2,
+        seed=lambda: 0, kind=NOTHING, drop=lambda: ["b"], categorical=lambda: ["a"], missing=lambda: ["?"],
+        max_categories=lambda: 9,
+    ),
     "data.read_sparse_npz": of(fm.data.read_sparse_npz, path=lambda: shelf() / "s.npz"),
     "images.read_image": of(fm.images.read_image, path=lambda: shelf() / "p.png"),
     "images.centre_by_mass": of(fm.images.centre_by_mass, grey=lambda: np.eye(28, dtype=np.uint8) * 255),

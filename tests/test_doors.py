@@ -61,7 +61,9 @@ def files(tmp_path) -> dict[str, Path]:
     (x, y), (x_test, y_test) = rows(90, 0), rows(30, 1)
     np.save(tmp_path / "y.npy", y)
     np.save(tmp_path / "y_test.npy", y_test)
+    np.savez(tmp_path / "both.npz", x=x, y=y)
     return {
+        "both": tmp_path / "both.npz",
         "svm": svm(tmp_path / "a.svm", x, y), "svm_test": svm(tmp_path / "a.t", x_test, y_test),
         "npz": npz(tmp_path / "x.npz", x), "npz_test": npz(tmp_path / "x_test.npz", x_test),
         "y": tmp_path / "y.npy", "y_test": tmp_path / "y_test.npy",
@@ -109,8 +111,6 @@ def test_nothing_is_guessed(files):
     refused("is no .npy file of numbers", "npz", targets_file=files["svm"])
     refused("has the index 7; with zero_based=True and n_features=7", "svm", zero_based=True, n_features=7)
     refused("argument --test: 90 of 90 rows", "svm", zero_based=False, n_features=7, test=90)
-    np.savez(files["y"].parent / "both.npz", x=np.eye(4), y=np.arange(4))
-    files["both"] = files["y"].parent / "both.npz"
     refused("--test is a fraction or a number of rows", "both", test=files["svm"])
 
 
@@ -130,6 +130,25 @@ def test_the_script_trains_evaluates_and_goes_on(files, script, tmp_path):
     assert f"{100 * accuracy:.2f}" in told
     code, _, err = script("train", "--resume", out, "--epochs", 21)
     assert (code, err) == (0, "")
+    older = tmp_path / "older"
+    code, _, err = script("train", "--out", older, "--data", files["both"], "--test", 9, "--epochs", 1, *quiet)
+    assert (code, err) == (0, "")
+    config = json.loads((older / "config.json").read_text())
+    new = ("task", "prefix", "target", "drop", "categorical", "missing", "zero_based", "n_features")
+    left = {name: value for name, value in config.items() if name not in new}  # as a run of an older release has it
+    (older / "config.json").write_text(json.dumps(left))
+    code, _, err = script("train", "--resume", older, "--epochs", 2)
+    assert (code, err) == (0, "")
     code, _, err = script("train", "--data", files["svm"], "--n-features", 7, *quiet)
     assert (code, err.count("\n")) == (2, 1)
     assert "--zero-based: it must be given" in err
+
+
+def test_what_the_targets_are_is_said_once(files, script, tmp_path):
+    quiet = ("--no-plots", "--no-report", "--no-progress", "--epochs", 1)
+    code, out, err = script("train", "--data", files["both"], "--task", "regression", "--out", tmp_path / "r", *quiet)
+    assert (code, err) == (0, "")
+    assert "7-128-64-1 on both.npz: 90 training rows, adam, lr 0.001, mse" in out
+    code, out, err = script("evaluate", "--model", tmp_path / "r", "--data", files["both"])
+    assert (code, err) == (0, "")
+    assert "R²" in out

@@ -133,7 +133,7 @@ def _arrays(path: Path, options: dict[str, Any]) -> Sets:
 def _set_aside(path: Path, rows: Dataset, test: Dataset | None, options: Mapping[str, Any]) -> Sets:
     """The sets, with as many rows as the options say set aside as test set."""
     wanted = options.get("test")
-    if wanted is None or is_file(wanted):
+    if wanted is None:
         return rows, test
     if test is not None:
         raise ValueError(f"argument --test: {path} has a test set already; leave --test away")

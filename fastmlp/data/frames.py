@@ -115,13 +115,8 @@ def named_columns(given: Any, what: str) -> list[tuple[str, Any]]:
 
 
 def missing_of(series: Any) -> Array:
-    """(N,) whether the value is missing, NaN too."""
-    if library(series) == "pandas":
-        return np.asarray(series.isna().to_numpy(), bool)
-    missing = np.asarray(series.is_null().to_numpy(), bool)
-    if series.dtype.is_float():
-        missing |= np.isnan(np.asarray(series.to_numpy(), np.float64))
-    return missing
+    """(N,) whether the library says that the value is missing; NaN in a series of polars is a number to it."""
+    return np.asarray((series.isna() if library(series) == "pandas" else series.is_null()).to_numpy(), bool)
 
 
 def declares_categories(series: Any) -> bool:
@@ -152,8 +147,7 @@ def _word(name: Any) -> Any:
 
 def _column(series: Any, what: str, name: str) -> Array:
     """The values of a series. Error: ValueError for one that is missing, by its row."""
-    pandas = library(series) == "pandas"
-    missing = np.asarray((series.isna() if pandas else series.is_null()).to_numpy(), bool)
+    missing = missing_of(series)
     array, of = None, f", column {name}" * bool(name)
     if not missing.any():
         try:

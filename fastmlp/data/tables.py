@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,19 @@ def table(
     Errors: FileNotFoundError; NotInstalledError without polars and pandas; ValueError names a column that is not
     there, holds dates or other things, has too many categories, and the row in which the target is missing.
     """
-    names = (target,) if isinstance(target, str) else tuple(target) if check.listed(target) else ()
-    if not names or not all(isinstance(name, str) for name in names):
+    names = (target,) if isinstance(target, str) else _texts("target", target, "the name of a column, or several")
+    if not names:
         raise TypeError(f"{_DOOR}: target is {check.shown(target)}; it must be the name of a column, or several")
-    if kind is not None and kind not in KINDS:
+    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
         raise ValueError(f"{_DOOR}: kind is {check.shown(kind)}; it must be one of {', '.join(KINDS)}, or None")
+    drop, categorical, missing = (
+        _texts(word, given) for word, given in (("drop", drop), ("categorical", categorical), ("missing", missing))
+    )
     lists = {"drop": drop, "categorical": categorical, "missing": missing}
-    for word, given in lists.items():
-        if isinstance(given, str):
-            raise TypeError(f"{_DOOR}: {word} is {check.shown(given)}; it must be a list of texts")
+    other = test is not None and not isinstance(test, Real)
+    if other and not isinstance(test, str | os.PathLike) and not (library(test) and is_frame(test)):
+        what = "it must be a fraction, a number of rows, a path or a frame of pandas or polars"
+        raise TypeError(f"{_DOOR}: test is {check.shown(test)}; {what}")
     check.whole(f"{_DOOR}: max_categories", max_categories, 1)
     texts = [name for name in categorical if name not in names]
     frame = _frame(data, texts, missing)
@@ -73,12 +78,11 @@ def table(
     raws = raw_columns(frame, _DOOR, {*names, *drop})
     if not raws:
         raise ValueError(f"{_DOOR}: the table has no column beside the target; it must have at least 1")
-    other = test is not None and not isinstance(test, int | float | np.number)
     train_rows, test_rows = np.arange(len(y)), np.zeros(0, np.int64)
     if test is not None and not other:
         train_rows, test_rows = held_rows(len(y), test, seed, f"{_DOOR}: test")
     held = np.zeros(0, np.int64)
-    if validation:
+    if validation is not None and not (isinstance(validation, Real) and validation == 0):
         rest, held = held_rows(len(train_rows), validation, seed, f"{_DOOR}: validation")
         train_rows, held = train_rows[rest], train_rows[held]
     learned = learn(raws, train_rows, categorical, max_categories, _DOOR)
@@ -107,11 +111,20 @@ def table(
     if not library(data) and not (other and library(test)):
         options = {"target": list(names), "seed": int(seed), "kind": kind, "max_categories": int(max_categories)}
         options |= {word: list(given) for word, given in lists.items()}
-        options |= {"test": str(Path(test).absolute()) if other else test, "validation": validation}
+        numbers = {name: np.asarray(value).tolist() for name, value in (("test", test), ("validation", validation))}
+        options |= numbers | ({"test": str(Path(test).absolute())} if other else {})
         for at, rows in enumerate((train, test_set, train.validation)):
             if rows is not None:
                 rows.source = {"path": str(Path(data).absolute()), "options": options, "set": at}
     return train, test_set
+
+
+def _texts(word: str, given: Any, must: str = "a list of texts") -> tuple[str, ...]:
+    """The texts of a list. Error: TypeError for anything else."""
+    found = tuple(given) if check.listed(given) else (None,)
+    if not all(isinstance(text, str) for text in found):
+        raise TypeError(f"{_DOOR}: {word} is {check.shown(given)}; it must be {must}")
+    return found
 
 
 def _frame(data: Any, texts: Sequence[str], missing: Sequence[str]) -> Any:
