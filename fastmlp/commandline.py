@@ -22,6 +22,14 @@ from .signals import NAMES, Terminated
 
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
+DATA_OPTIONS = {
+    **dict.fromkeys(
+        ("task", "test", "prefix", "target", "targets_file", "test_targets_file", "zero_based", "n_features")
+    ),
+    **dict.fromkeys(("drop", "categorical", "missing"), ()),
+}
+TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what --help is for."""
@@ -103,6 +111,65 @@ def place(text: str) -> Path:
     return Path(text)
 
 
+def rest(text: str) -> float | int | Path:
+    """A fraction below 1, a whole number of rows, or the path of a file."""
+    if not re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text):
+        return place(text)
+    if not (value := held_out(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} sets no row aside")
+    return value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The words of a list, with commas between them."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as age,colour")
+    return found
+
+
+def yes_or_no(text: str) -> bool:
+    """The word yes or no."""
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
+def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str) -> None:
+    """What says which data there are, and how they are read. scale: the default, in words."""
+    add = parser.add_argument
+    data = "folder of IDX files, .npz, table (.csv, .tsv, .parquet) or text of SVMlight's format (default: data/mnist)"
+    add("--data", type=place, default=default, metavar="PATH", help=data)
+    add(
+        "--scale",
+        type=real(0, above=True),
+        default=None,
+        metavar="X",
+        help=f"what features are multiplied by ({scale})",
+    )
+    add("--task", choices=TASKS, default=None, help="what the targets are (default: as their type says)")
+    for option, kind, metavar, what in (
+        ("--test", rest, "X", "test set, where --data is one set: a file like it, a fraction or a number of rows"),
+        ("--prefix", str, "WORD", "of a folder with several sets: how the names of one begin, as emnist-letters"),
+        ("--zero-based", yes_or_no, "yes|no", "of SVMlight's format: whether indices begin at 0, and not at 1"),
+        ("--n-features", whole(1), "N", "of SVMlight's format: how many columns there are"),
+        ("--target", names, "COLUMN", "of a table: the column that is to be predicted, or several"),
+        ("--drop", names, "A,B", "of a table: columns that are left out"),
+        ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
+        ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside an empty place, NA, N/A, NaN and null"),
+        ("--targets-file", place, "FILE.npy", "of a .npz of sparse rows: its targets"),
+        ("--test-targets-file", place, "FILE.npy", "of a .npz of sparse rows: the targets of --test"),
+    ):
+        usual = DATA_OPTIONS[option[2:].replace("-", "_")]
+        add(option, type=kind, default=usual, metavar=metavar, help=f"{what} (default: none)")
+
+
+def data_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_data_options` by the names that `fastmlp.data.doors.read_sets` has for them."""
+    found = {name: getattr(options, name) for name in DATA_OPTIONS if name != "task"}
+    return found | {"scale": options.scale, "kind": TASKS[options.task] if options.task else None}
+
+
 def threads(text: str) -> int | str:
     """A whole number, or auto."""
     return "auto" if text == "auto" else whole(1)(text)
@@ -129,9 +196,14 @@ def options_of_run(
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
+        config = DATA_OPTIONS | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
-        for name, kind in (("data", Path), ("tensorboard", Path), ("out", Path), ("hidden", tuple)):
+        paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
+        for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
+        lists = ("target", "drop", "categorical", "missing")
+        was |= {name: tuple(was[name]) for name in lists if was[name] is not None}
+        was["test"] = Path(was["test"]) if isinstance(was["test"], str) else was["test"]
     except (FileNotFoundError, NotADirectoryError):
         what = "is a file" if options.resume.is_file() else "has no config.json"
         parser.error(f"argument --resume: {options.resume} {what}; it must be the folder of a run")

@@ -25,6 +25,7 @@ NETS = tuple(f"table {widths}" for widths in ("16-100-26", "36-100-6", "8-16-3",
 TABLES = ("letter", "magic", "satimage")
 # Who is compared with the others, where that is not fastmlp.
 OURS = {"graph": "fastmlp graph", "calls": "fastmlp, call of one epoch"} | dict.fromkeys(NETS, "fastmlp, 1 thread")
+OURS |= dict.fromkeys(("estimator", "grid"), "fastmlp estimator")
 TORCH = ("PyTorch", "PyTorch, 1 thread", "PyTorch, 2 threads", "PyTorch, CSR product", "PyTorch, EmbeddingBag")
 RIVALS = {
     "best PyTorch": (*TORCH, "PyTorch, dense batches"),
@@ -43,12 +44,14 @@ RATIOS = (
     ("10,000 rows", "before", 1.6), ("10,000 rows", "JAX", 2.0), ("10,000 rows", "best PyTorch", 2.2),
     *((net, rival, factor) for net in NETS for rival, factor in (("before, 1 thread", 1.5), ("JAX", 3.0))),
     *((table, "scikit-learn", 6.0) for table in TABLES),
+    ("estimator", "scikit-learn", 6.0), ("grid", "scikit-learn", 1.0),
     ("sparse", "scikit-learn", 25.0), ("sparse", "best PyTorch", 25.0),
     ("calls", "fastmlp, epoch of a long call", 1 / 1.05),
     ("warm start", "PyTorch", 1.0), ("warm start", "scikit-learn", 1.0),
 )  # fmt: skip
 # (case, who of ours, who else of ours, how many times the seconds of the first the second must take at least)
 OWN = (*((net, "fastmlp, 2 threads", "fastmlp, 1 thread", 1.0) for net in NETS),
+       *((table, "fastmlp estimator", "scikit-learn", 1.0) for table in (*TABLES, "penbased", "optdigits")),
        ("sparse", "fastmlp, lazy", "fastmlp", 1.0))  # fmt: skip
 BESIDE_ONE = (("JAX", 2.0), ("best PyTorch", 2.5))
 BESIDE_MORE = (("JAX", 1.6), ("best PyTorch", 2.5), ("the better of one thread and two", 1 / 1.1))
@@ -61,6 +64,7 @@ SYSTEMS = """- fastmlp: the engine behind `fit`, all threads; fastmlp graph: the
 - PyTorch: the data set in memory as one float tensor, fused Adam, all threads unless said; default Adam: not fused
 - PyTorch DataLoader: `TensorDataset`, `DataLoader`, Adam with its defaults
 - scikit-learn: `MLPClassifier` in float32; NumPy: `x @ w + b` and `np.maximum`
+- fastmlp estimator: `fastmlp.sklearn.MLPClassifier`, called as scikit-learn's
 - before: an older build of fastmlp, with a folder of its own for compiled kernels
 - beside K, nice N: at the same time, K processes of that niceness burn a core each
 - N threads: at most so many, 1 where that is faster; always N threads: without that choice

@@ -18,7 +18,9 @@ try:
 except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
-from fastmlp.commandline import complain, make_parser, real, run_script  # noqa: E402
+from fastmlp.commandline import add_data_options, complain, data_options, make_parser, run_script  # noqa: E402
+from fastmlp.data.columns import is_table  # noqa: E402
+from fastmlp.data.doors import read_sets  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.store.weights import trained_with  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES, loss_named  # noqa: E402
@@ -30,10 +32,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
-    data_help = "folder of IDX files, or a .npz (default: data/mnist)"
-    add("--data", type=Path, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
-    scale_help = "what features are multiplied by (default: as the run was told; else 1/255 for bytes, 1 for all else)"
-    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
+    add_data_options(
+        parser, ROOT / "data" / "mnist", "default: as the run was told; else 1/255 for bytes, 1 for all else"
+    )
     part_help = "which of its two sets (default: test; of data with a single set, that one)"
     add("--part", choices=("train", "test"), default=None, help=part_help)
     activation_help = "of the hidden layers, where no config.json names it (default: relu)"
@@ -70,10 +71,14 @@ def main(arguments: list[str] | None = None) -> None:
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
         complain(f"evaluate.py: {warning.message}; --activation names it")
-    scale = options.scale if options.scale is not None else trained_with(options.model, "scale")
+    if options.scale is None:
+        options.scale = trained_with(options.model, "scale")
     name = options.loss or trained_with(options.model, "loss")
     loss = LOSS_NAMES[name]() if name in LOSS_NAMES else None
-    data = choose(fm.data.load(options.data, scale), options.part, options.data)
+    if is_table(options.data) and model.encoding_ is not None:
+        data = model.encoding_.dataset(options.data, model.classes_)
+    else:
+        data = choose(read_sets(options.data, **data_options(options)), options.part, options.data)
     with announce_compiling(complain):
         evaluation = fm.evaluate(model, data, loss=loss)
     print(f"{options.model} on {line(data.name)}")
@@ -81,4 +86,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, fm.check.NotInstalledError)

@@ -1,4 +1,4 @@
-"""Predict pictures with a saved model: the class of each, and its three largest probabilities.
+"""Predict pictures with a saved model, or the rows of a table: the class of each, its three largest probabilities.
 
 Of a run whose targets were numbers, the numbers; of one whose targets were labels, those above one half.
 
@@ -28,6 +28,7 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
 from fastmlp.commandline import complain, make_parser, run_script  # noqa: E402
+from fastmlp.data.columns import is_table  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.running.door import asker  # noqa: E402
@@ -48,7 +49,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("images", nargs="+", type=Path, metavar="image.png", help="PNG, JPEG, BMP or GIF, of any size")
+    what = "PNG, JPEG, BMP or GIF, of any size; or, of a model that was trained on a table, .csv, .tsv or .parquet"
+    add("images", nargs="+", type=Path, metavar="image.png", help=what)
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
     shape_help = "of the model's input (default: the square with as many pixels as the model has inputs)"
     add("--shape", type=height_and_width, default=None, metavar="HxW", help=shape_help)
@@ -101,13 +103,24 @@ def main(arguments: list[str] | None = None) -> None:
         model = fm.load_model(options.model, options.activation)
     for warning in caught:
         complain(f"predict.py: {warning.message}; --activation names it")
-    shape, bad = input_shape(fm.nn.features_of(model) or 0, options.shape), 0
+    tables = [path for path in options.images if is_table(path)]
+    if tables and model.encoding_ is None:
+        raise ValueError(f"{tables[0]} is a table, and {options.model} was not trained on one")
+    pictures = len(tables) < len(options.images)
+    shape, bad = input_shape(fm.nn.features_of(model) or 0, options.shape) if pictures else (0, 0), 0
     with announce_compiling(complain):
         ask = asker(model)
     kind, made = (trained_with(options.model, name) for name in ("targets", "loss"))
     loss = LOSS_NAMES[made]() if made in LOSS_NAMES else None
     longest = max(len(str(path)) for path in options.images)
     for path in options.images:
+        if is_table(path):
+            with announce_compiling(complain):
+                answers = ask(model.encoding_.apply(path, str(path)))
+            for number, logits in enumerate(answers):
+                names = words.names([] if model.classes_ is None else model.classes_.tolist(), len(logits))
+                print(f"{path} {number}  {answer(logits, kind, names, loss)}", flush=True)
+            continue
         try:
             row = read_image(path, shape, options.invert, options.centre).reshape(1, -1)
         except (ValueError, OSError) as error:
@@ -123,4 +136,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, fm.check.NotInstalledError)

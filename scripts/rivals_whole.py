@@ -1,4 +1,4 @@
-"""Whole calls of `fit`: thirty epochs of the tables letter, magic and satimage; one epoch, called again and again.
+"""Whole calls of `fit`: thirty epochs of tables; some of MNIST by the estimators; one epoch, called again and again.
 
 A worker of `benchmark.py`, as `rivals.py` is: `rivals_whole.py SYSTEM CASE [tables=FOLDER]` gets ready and prints
 "ready", or a sentence that says what it lacks; then it makes a run for each line it reads. The tables are those of the
@@ -24,9 +24,11 @@ import numpy as np
 ROOT = Path(os.environ.get("FASTMLP_TREE") or Path(__file__).resolve().parent.parent)
 sys.path.insert(0, str(ROOT))
 Job = Callable[[], float]  # makes a run; its seconds
-TABLES, EPOCHS, BATCH, HIDDEN = ("letter", "magic", "satimage"), 30, 200, 100
+TABLES, EPOCHS, BATCH, HIDDEN = ("letter", "magic", "satimage", "penbased", "optdigits"), 30, 200, 100
 CALLS, LONG = 5, 12  # calls of one epoch a run, epochs of a long call
 CASES = {name: f"{name}, {EPOCHS} epochs, hidden {HIDDEN}, batch {BATCH}" for name in TABLES}
+CASES["estimator"] = "784-128-64-10, batch 64, 60,000 rows in float32, 3 epochs of MLPClassifier"
+CASES["grid"] = "GridSearchCV of letter, 4 candidates, 3 folds, 10 epochs, n_jobs=2"
 CASES["calls"] = "784-128-64-10, batch 64, 60,000 rows"
 
 
@@ -61,12 +63,34 @@ def fastmlp_table(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
     return run
 
 
-def sklearn_table(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """MLPClassifier in float32, with as many epochs: no loss of its makes it stop early."""
+def estimator(system: str, hidden: tuple[int, ...], batch: int, epochs: int) -> Any:
+    """MLPClassifier, ours or scikit-learn's, with so many epochs: no loss of its makes it stop early."""
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of the processes of a search, too
     warnings.simplefilter("ignore")  # "did not converge"
-    classifier = import_module("sklearn.neural_network").MLPClassifier
-    options: dict[str, Any] = {"batch_size": BATCH, "max_iter": EPOCHS, "tol": 0.0, "n_iter_no_change": 10**9}
-    return lambda: classifier((HIDDEN,), random_state=0, **options).fit(x, y)
+    module = "sklearn.neural_network" if system == "scikit-learn" else "fastmlp.sklearn"
+    options: dict[str, Any] = {"batch_size": batch, "max_iter": epochs, "tol": 0.0, "n_iter_no_change": 10**9}
+    return import_module(module).MLPClassifier(hidden, random_state=0, **options)
+
+
+def estimator_table(system: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
+    """The whole call of `fit` of an estimator."""
+    return lambda: estimator(system, (HIDDEN,), BATCH, EPOCHS).fit(x, y)
+
+
+def digits(system: str) -> Callable[[], Any]:
+    """The same on MNIST, its pixels in float32 from 0 to 1."""
+    import fastmlp as fm
+
+    train, _ = fm.data.mnist()
+    x, y = (train.features / 255).astype(np.float32).reshape(len(train), -1), np.asarray(train.targets).reshape(-1)
+    return lambda: estimator(system, (128, 64), 64, 3).fit(x, y)
+
+
+def grid(system: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
+    """A search over widths and rates, in two processes."""
+    wanted = {"hidden_layer_sizes": [(50,), (100,)], "learning_rate_init": [1e-3, 3e-3]}
+    search = import_module("sklearn.model_selection").GridSearchCV
+    return lambda: search(estimator(system, (HIDDEN,), BATCH, 10), wanted, cv=3, n_jobs=2).fit(x, y)
 
 
 def timed(run: Callable[[], Any]) -> Job:
@@ -107,12 +131,17 @@ def made(system: str, case: str, folder: Path | None) -> Job | str:
     """The job, or what it lacks, in a sentence."""
     if case == "calls":
         return calls(long="long" in system)
+    if case == "estimator":
+        return timed(digits(system))
+    name = "letter" if case == "grid" else case
     if folder is None:
-        return "needs --tables FOLDER, where letter.dat, magic.dat and satimage.dat lie"
-    if not (folder / f"{case}.dat").is_file():
-        return f"there is no {case}.dat in the folder of --tables"
-    x, y = read_table(folder / f"{case}.dat")
-    return timed((fastmlp_table if system == "fastmlp" else sklearn_table)(x, y))
+        return f"needs --tables FOLDER, where {name}.dat lies"
+    if not (folder / f"{name}.dat").is_file():
+        return f"there is no {name}.dat in the folder of --tables"
+    x, y = read_table(folder / f"{name}.dat")
+    if case == "grid":
+        return timed(grid(system, x, y))
+    return timed(fastmlp_table(x, y) if system == "fastmlp" else estimator_table(system, x, y))
 
 
 def main() -> None:

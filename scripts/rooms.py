@@ -44,7 +44,7 @@ ROOMS = {
         "IDX files, `.npz`, arrays, frames and pictures become rows",
         "check machine kernels",
         outside="idx2numpy",
-        called="PIL",
+        called="PIL pandas polars",
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"
@@ -78,6 +78,12 @@ ROOMS = {
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",
         called="matplotlib",
+    ),
+    "sklearn": Room(
+        "scikit-learn's estimators on `fit`, loaded when it is used; nothing imports it",
+        "check data graph nn optim running training store",
+        outside="sklearn",
+        called="scipy",
     ),
     "commandline": Room("what the scripts' command lines share", "check signals"),
 }

@@ -27,7 +27,9 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
+    add_data_options,
     complain,
+    data_options,
     held_out,
     make_parser,
     moment,
@@ -40,6 +42,7 @@ from fastmlp.commandline import (  # noqa: E402
     widths,
     word,
 )
+from fastmlp.data.doors import read_sets  # noqa: E402
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
 from fastmlp.training.checkpoint import Checkpoints, files_of  # noqa: E402
@@ -118,11 +121,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    data_help = "folder of IDX files, or a .npz (default: data/mnist)"
-    add("--data", type=place, default=ROOT / "data" / "mnist", metavar="PATH", help=data_help)
+    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else")
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
-    scale_help = "what features are multiplied by (default: 1/255 for bytes, 1 for all else)"
-    add("--scale", type=real(0, above=True), default=None, metavar="X", help=scale_help)
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     patience_help = (
         "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
@@ -206,8 +206,8 @@ def make_run(
 
 
 def train_model(
-    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, loss: fm.nn.Loss, history: fm.History,
-    callbacks: list[Any], run: fm.Run, goes_on: bool,
+    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, own: fm.Dataset | None, loss: fm.nn.Loss,
+    history: fm.History, callbacks: list[Any], run: fm.Run, goes_on: bool,
 ) -> None:  # fmt: skip
     """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
 
@@ -218,14 +218,14 @@ def train_model(
     progress = "table" if options.no_progress else True
     if goes_on:
         fm.resume(
-            run.folder, train, model=model, callbacks=callbacks, epochs=options.epochs, n_threads=options.threads,
+            run.folder, train, own, model=model, callbacks=callbacks, epochs=options.epochs, n_threads=options.threads,
             progress=progress,
         )  # fmt: skip
         return
     fm.fit(
         model,
         train,
-        validation=options.validation,
+        validation=options.validation if own is None else own,
         optimizer=make_optimizer(options, model),
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -269,14 +269,14 @@ class Told:
 
 def write_run(
     options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,
-    loss: fm.nn.Loss, train: fm.Dataset, test: fm.Dataset | None, watch: fm.Watch | None,
+    loss: fm.nn.Loss, train: fm.Dataset, own: fm.Dataset | None, test: fm.Dataset | None, watch: fm.Watch | None,
 ) -> None:  # fmt: skip
     """Evaluate, leave the run's files in its folder, and say what came out; the status is the last that is written."""
     run.write_config(status if status == "interrupted" else "evaluating")
     result = fm.evaluate(model, test, loss=loss) if test is not None else None
     held = None
-    if options.validation:
-        held = fm.evaluate(model, train[train.split_rows(options.validation, options.seed)[1]], loss=loss)
+    if options.validation or own is not None:
+        held = fm.evaluate(model, own or train[train.split_rows(options.validation, options.seed)[1]], loss=loss)
     diagnosis = fm.diagnose(history)
     if result is not None:
         figures, said = answered(result)
@@ -324,16 +324,19 @@ def main(arguments: list[str] | None = None) -> None:
     if options.save_wrong_digits:
         need_matplotlib("argument --save-wrong-digits")
     fm.manual_seed(options.seed)
-    train, test = fm.data.load(options.data, options.scale)
+    tenth = not options.validation and (options.monitor or "").startswith("validation")
+    told = {"seed": options.seed, "validation": options.validation, "usual_validation": 0.1 * tenth}
+    train, test = read_sets(options.data, **told, **data_options(options))
+    own = train.validation
     loss = LOSS_NAMES[options.loss]() if options.loss else usual_loss(train.kind)
     options.loss = loss_name(type(loss))
     train, said = as_taken("argument --loss", loss, train)
     test = as_taken("argument --loss", loss, test, "the test set")[0] if test is not None else None
     if options.save_wrong_digits and (test is None or test.features.ndim != 3 or test.kind != "classes"):
         raise ValueError(f"argument --save-wrong-digits: {options.data} has no test set of images with classes")
-    tenth = not options.validation and (options.monitor or "").startswith("validation")
+    tenth = tenth and (own is None or own.encoding is not None)
     options.validation = 0.1 if tenth else options.validation
-    held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation else 0
+    held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation and own is None else 0
     outputs = loss.outputs(train.classes, train.n_outputs)
     model = fm.nn.MLP(train.n_features, options.hidden, outputs, options.activation, options.dropout, norm=options.norm)
     watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
@@ -342,7 +345,8 @@ def main(arguments: list[str] | None = None) -> None:
     goes_on = options.resume is not None and bool(files_of(options.resume))
     run = make_run(options, train, outputs, goes_on)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
-    rows = f"{len(train) - held:,} training rows" + (f", {held:,} held out" if held else "")
+    rows = f"{len(train) - held:,} training rows"
+    rows += f", {held or len(own or ()):,} held out" * bool(held or own)
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
     say(f"{sizes} on {line(options.data.name)}: {rows}, {options.optimizer}, lr {options.lr:g}{measure}")
     if said:
@@ -354,7 +358,7 @@ def main(arguments: list[str] | None = None) -> None:
     history, code, status = fm.History(), 0, "finished"
     try:
         kept = [c for c in (run, stopper, watch, board) if c is not None]
-        train_model(options, model, train, loss, history, kept, run, goes_on)
+        train_model(options, model, train, own, loss, history, kept, run, goes_on)
     except KeyboardInterrupt as interrupt:
         resumable = bool(files_of(run.folder))
         if not len(history) and not resumable:
@@ -382,7 +386,7 @@ def main(arguments: list[str] | None = None) -> None:
         if status == "interrupted" and (code != 128 + signal.SIGINT or not len(history)):
             run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
             sys.exit(code)
-        write_run(options, run, model, history, status, loss, train, test, watch)
+        write_run(options, run, model, history, status, loss, train, own, test, watch)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):
@@ -393,4 +397,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, fm.training.tensorboard.NotInstalledError)
+    run_script(main, fm.check.NotInstalledError)

@@ -115,7 +115,8 @@ RULES: dict[str, RuleEntry] = {
         twin=_sgd,
         peer="torch.optim.SGD",
     ),
-    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam", fixed=("lazy",)),  # test_lazy
+    "adam": RuleEntry(ADAM_OPTIONS, _adam(oracles.adam), "torch.optim.Adam",
+                      fixed=("lazy", "eps_hat")),  # test_lazy, test_estimator_follows
     "adamw": RuleEntry(ADAM_OPTIONS | {"no decay": {"lr": 0.01, "weight_decay": 0.0}}, _adam(oracles.adamw),
                        "torch.optim.AdamW"),
     "lion": RuleEntry(

@@ -83,7 +83,7 @@ def test_the_cases_of_the_driver_are_known_and_batches_add_up():
     known = {*report.RIVALS, *rivals.SYSTEMS, *benchmark.CALLS}
     assert {rival for _, rival, _ in report.RATIOS} - known == {"every rival", "before", "before, 1 thread"}
     assert {name for name, _, _ in report.RATIOS} - listed.keys() == {
-        "graph", "letter", "magic", "satimage", "sparse", "calls", "warm start"}  # fmt: skip
+        "graph", *report.TABLES, "estimator", "grid", "sparse", "calls", "warm start"}  # fmt: skip
     assert all(sum(one.sizes) == one.rows for one in listed.values())
     assert rivals.changed(listed["small"], ["rows=100", "hidden=8,4"]).sizes == [64, 36]
     assert rivals.changed(listed["small"], ["rows=100", "hidden=8,4"]).widths == (784, 8, 4, 10)
@@ -279,7 +279,7 @@ def test_every_part_leaves_what_the_report_reads(session, monkeypatch):
     assert titles[:3] == ["Machine", "Ceiling", "Products of matrices, one thread"]
     assert titles[3:12] == [*benchmark.EPOCHS, "graph", "one row", "10,000 rows"]
     beside = [f"{net} beside 3, nice 19" for net in ("small", "tiny")]
-    assert titles[12:] == [*benchmark.NETS, "letter", "magic", "satimage", "sparse", *beside, "calls", "warm start",
+    assert titles[12:] == [*benchmark.NETS, *benchmark.TABLES, "estimator", "grid", "sparse", *beside, "calls", "warm start",
                            *(f"Growth of fastmlp's epoch with {group}" for group in measured["growth"]),
                            "Noise", "Floors"]  # fmt: skip
     assert {"small beside 3, nice 19", "tiny beside 3, nice 19", "cold start"} <= measured["cases"].keys()

@@ -174,7 +174,7 @@ def test_operations_of_a_step_and_whole_batches():
 
 
 def test_every_worker_lists_its_cases(monkeypatch, capsys):
-    names = {"rivals_whole": {"letter", "magic", "satimage", "calls"}, "rivals_sparse": {"sparse"}}
+    names = {"rivals_whole": {*whole.TABLES, "estimator", "grid", "calls"}, "rivals_sparse": {"sparse"}}
     names["rivals_start"] = {"warm start", "cold start"}
     for name, cases in names.items():
         monkeypatch.setattr(sys, "argv", [f"{name}.py"])

@@ -406,8 +406,9 @@ SIGNATURES = [
     (ops.cross_entropy, peer.functional.cross_entropy),
     (Tensor.backward, torch.Tensor.backward),
 ]
-OURS_ALONE = {"sample_weight", "x", "z", "labels", "lazy"}  # PyTorch calls x and z `input`, labels `target`,
-# and Adam with lazy=True is a class of its own there, SparseAdam, which test_peers_lazy.py compares
+OURS_ALONE = {"sample_weight", "x", "z", "labels", "lazy", "eps_hat"}  # PyTorch calls x and z `input`, labels `target`,
+# and Adam with lazy=True is a class of its own there, SparseAdam, which test_peers_lazy.py compares; eps_hat is
+# scikit-learn's and TensorFlow's Adam
 
 
 @pytest.mark.parametrize(("ours", "theirs"), SIGNATURES, ids=lambda f: f.__qualname__)

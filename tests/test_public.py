@@ -200,7 +200,8 @@ def test_the_files_and_commands_that_the_readme_names_exist():
 
 
 def test_the_options_that_the_readme_gives_to_the_script_exist():
-    script = (ROOT / "scripts" / "train.py").read_text(encoding="utf-8")
+    files = ROOT / "scripts" / "train.py", ROOT / "fastmlp" / "commandline.py"
+    script = "".join(file.read_text(encoding="utf-8") for file in files)
     for command in re.findall(r"scripts/train\.py(.*)", readme()):
         for option in re.findall(r"--[a-z][\w-]*", command):
             assert option == "--help" or f'"{option}"' in script, option

@@ -27,8 +27,10 @@ FILES = ["config.json", "history.csv", "metrics.json", "model.safetensors", "tes
 OPTIONS = [
     "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "schedule_every", "momentum",
     "weight_decay", "clip_norm",
-    "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "validation", "patience",
-    "monitor", "seed", "threads", "checkpoint_every", "resume", "out", "name",
+    "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "task", "test",
+    "prefix", "zero_based", "n_features", "target", "drop", "categorical", "missing", "targets_file",
+    "test_targets_file", "validation", "patience", "monitor",
+    "seed", "threads", "checkpoint_every", "resume", "out", "name",
     "force", "no_plots", "no_report", "open", "save_wrong_digits",
     "tensorboard", "no_progress",
 ]  # fmt: skip

@@ -130,7 +130,9 @@ def interrupted(x, rule, at, threads=2):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_ctrl_c_leaves_the_weights_of_whole_steps(name, looks):
+def test_ctrl_c_leaves_the_weights_of_whole_steps(name, looks, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     x = matrix(6)
     for at in (3, STEPS + 8):
         found = interrupted(x, RULES[name], at)

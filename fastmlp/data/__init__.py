@@ -3,15 +3,28 @@
 train, test = mnist()                      the copy in the source tree
 train, test = load("folder/or/file.npz")   IDX files of any such set, or arrays
 dataset = load_svmlight_file("file.svm", n_features=9, zero_based=False)
+train, test = table("table.csv", "price", test=0.2)    numbers, categories, missing values; frames too
 rows = read_sparse_npz("file.npz")         what scipy.sparse.save_npz has written, for Dataset(rows, targets)
 dataset = Dataset(features, targets)       arrays in memory, frames of pandas and polars, sparse matrices of SciPy
 """
 
 from . import images as images
 from .dataset import Dataset
+from .encoding import Encoding
 from .files import load, mnist
 from .idx import read_idx
 from .sparse import Sparse
 from .sparse_files import load_svmlight_file, read_sparse_npz
+from .tables import table
 
-__all__ = ["Dataset", "Sparse", "load", "load_svmlight_file", "mnist", "read_idx", "read_sparse_npz"]
+__all__ = [
+    "Dataset",
+    "Encoding",
+    "Sparse",
+    "load",
+    "load_svmlight_file",
+    "mnist",
+    "read_idx",
+    "read_sparse_npz",
+    "table",
+]

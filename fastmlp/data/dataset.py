@@ -61,6 +61,8 @@ class Dataset:
     sample_weight: np.ndarray | None
     feature_names: tuple[str, ...] | None
     target_names: tuple[str, ...] | None
+    encoding: Any = None  # of rows of a table: the `Encoding` that made them, which `table` learned
+    validation: Dataset | None = None  # of a training set that came with one: its validation set
     source: dict[str, Any] | None = None  # of a set that was read from a path: what `load` was given, and which it is
 
     def __init__(
@@ -115,7 +117,9 @@ class Dataset:
 
     def _with(self, features: Any, targets: Targets, sample_weight: np.ndarray | None) -> Dataset:
         """Rows of this data set, or all of them with other targets."""
-        return Dataset._of(features, targets, self.name, self.scale, self._reach, sample_weight, self.feature_names)
+        made = Dataset._of(features, targets, self.name, self.scale, self._reach, sample_weight, self.feature_names)
+        made.encoding = self.encoding
+        return made
 
     @property
     def labels(self) -> np.ndarray:
@@ -279,24 +283,26 @@ class Dataset:
         held_out: a fraction of the rows, 0 < held_out < 1, rounded, with at least one row in each part; or
         their count, an integer in 1 .. N - 1. They are the first of `kernels.shuffle.permutation`.
         """
-        n = len(self)
-        if n < 2:
-            raise ValueError(f"split: the data set has {n} row; it must have at least 2")
-        if isinstance(held_out, bool) or not isinstance(held_out, Real):
-            raise TypeError(f"split: held_out is {check.shown(held_out)}; it must be a fraction or a count")
-        if isinstance(held_out, Integral):
-            count = int(held_out)
-            if not 1 <= count <= n - 1:
-                raise ValueError(
-                    f"split: held_out is {check.shown(count)} rows; it must be in 1..{n - 1}, or a fraction"
-                )
-        else:
-            if not 0 < held_out < 1:
-                raise ValueError(f"split: held_out is {check.shown(held_out)}; a fraction must be between 0 and 1")
-            count = min(max(round(float(held_out) * n), 1), n - 1)
-        check.whole("split: seed", seed, 0)
-        order = permutation(np.arange(n), int(seed))
-        return np.sort(order[count:]), np.sort(order[:count])
+        return held_rows(len(self), held_out, seed)
+
+
+def held_rows(n: int, held_out: float, seed: int, what: str = "split: held_out") -> tuple[np.ndarray, np.ndarray]:
+    """`Dataset.split_rows` of n rows. what: the argument, for errors."""
+    if n < 2:
+        raise ValueError(f"{what.partition(':')[0]}: the data set has {n} row; it must have at least 2")
+    if isinstance(held_out, bool) or not isinstance(held_out, Real):
+        raise TypeError(f"{what} is {check.shown(held_out)}; it must be a fraction or a count")
+    if isinstance(held_out, Integral):
+        count = int(held_out)
+        if not 1 <= count <= n - 1:
+            raise ValueError(f"{what} is {check.shown(count)} rows; it must be in 1..{n - 1}, or a fraction")
+    else:
+        if not 0 < held_out < 1:
+            raise ValueError(f"{what} is {check.shown(held_out)}; a fraction must be between 0 and 1")
+        count = min(max(round(float(held_out) * n), 1), n - 1)
+    check.whole(f"{what.partition(':')[0]}: seed", seed, 0)
+    order = permutation(np.arange(n), int(seed))
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def _plain(x: Any) -> Any:

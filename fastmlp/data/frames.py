@@ -36,7 +36,7 @@ def rows_of(given: Any, what: str) -> tuple[Array, tuple[str, ...] | None]:
     if not library(given):
         return check.array(what, given), None
     columns, names = _columns(given, what)
-    if not _is_frame(given):
+    if not is_frame(given):
         return _column(columns[0][1], what, columns[0][0]), None
     arrays = []
     for name, series in columns:
@@ -71,7 +71,7 @@ def targets_of(given: Any, what: str) -> tuple[Array, tuple[str, ...] | None, Ar
         return array, None, None
     columns, names = _columns(given, what)
     arrays = [_column(series, what, name) for name, series in columns]
-    if _is_frame(given):
+    if is_frame(given):
         kinds = {array.dtype.kind for array in arrays}
         if len(arrays) == 1 or len(kinds) == 1 or not kinds <= set("biuf"):
             return np.stack(arrays, axis=1), names, None
@@ -98,8 +98,35 @@ def weight_of(given: Any, rows: int, where: str, of_weight: str = "sample_weight
     return weight
 
 
-def _is_frame(given: Any) -> bool:
+def is_frame(given: Any) -> bool:
+    """Whether a thing of pandas or polars has rows and columns."""
     return getattr(given, "ndim", 2) == 2 and hasattr(given, "columns")
+
+
+def named_columns(given: Any, what: str) -> list[tuple[str, Any]]:
+    """(name, series) of each column of a frame. Error: ValueError for no frame, and for a name that is there twice."""
+    if not is_frame(given):
+        raise ValueError(f"{what}: data is a {type(given).__name__}; it must be a frame, with columns")
+    columns, names = _columns(given, what)
+    names = names or tuple(map(str, range(len(columns))))
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{what}: the table has the column {check.short(twice[0])} twice; each name must be of one")
+    return [(name, series) for name, (_, series) in zip(names, columns, strict=True)]
+
+
+def missing_of(series: Any) -> Array:
+    """(N,) whether the value is missing, NaN too."""
+    if library(series) == "pandas":
+        return np.asarray(series.isna().to_numpy(), bool)
+    missing = np.asarray(series.is_null().to_numpy(), bool)
+    if series.dtype.is_float():
+        missing |= np.isnan(np.asarray(series.to_numpy(), np.float64))
+    return missing
+
+
+def declares_categories(series: Any) -> bool:
+    """Whether the type says that it holds categories: a categorical of pandas, an Enum or Categorical of polars."""
+    return hasattr(series.dtype, "categories") or type(series.dtype).__name__ in ("Categorical", "Enum")
 
 
 def _columns(given: Any, what: str) -> tuple[list[tuple[str, Any]], tuple[str, ...] | None]:
@@ -107,7 +134,7 @@ def _columns(given: Any, what: str) -> tuple[list[tuple[str, Any]], tuple[str, .
     if hasattr(given, "collect") and not hasattr(given, "to_numpy"):
         raise ValueError(f"{what} is a {type(given).__name__}; it must be a frame, as collect() gives")
     pandas = library(given) == "pandas"
-    if not _is_frame(given):
+    if not is_frame(given):
         if pandas and not hasattr(given, "iloc"):  # an index, a categorical, an array of pandas
             given = sys.modules["pandas"].Series(given)
         name = given.name if given.name not in (None, "") else None

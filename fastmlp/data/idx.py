@@ -191,13 +191,14 @@ _NAME = re.compile(
 )
 
 
-def find_idx(folder: Path) -> list[Path]:
+def find_idx(folder: Path, prefix: str | None = None) -> list[Path]:
     """Return images and labels of the training set, then of the test set, as far as they are there.
 
     The names are those of MNIST (`ROLES`). A common prefix, `test` for `t10k`, a dot before `idx`, and `.gz`
     are understood; a name without `train` or `t10k` is of the training set. Of a plain file and its `.gz` the
     plain one is taken. Names that begin with a dot are passed over: `._name` is what a Mac leaves beside `name`.
-    A folder without such names gives an empty list.
+    A folder without such names gives an empty list. prefix: only names that begin with it are looked at, with a sign
+    such as "-" behind it or without: a folder may then hold several sets.
 
     Raises FileNotFoundError if a set has only images or only labels, ValueError if a file is not the only
     candidate for its place.
@@ -208,12 +209,14 @@ def find_idx(folder: Path) -> list[Path]:
         match = _NAME.fullmatch(file.name)
         if file.name.startswith(".") or not match or file.is_dir():
             continue
+        if prefix is not None and match["prefix"].rstrip("-_.") != prefix.rstrip("-_."):
+            continue
         role = ("test" if match["part"] in ("t10k", "test") else "train", match["kind"])
         other = found.setdefault(role, file).name
         prefixes.setdefault(match["prefix"], file)
         if len(prefixes) > 1:
             names = " and ".join(file.name for file in prefixes.values())
-            raise ValueError(f"load: {folder} is ambiguous: {names} have different prefixes")
+            raise ValueError(f"load: {folder} is ambiguous: {names} have different prefixes; prefix= names one of them")
         if file.name not in (other, f"{other}.gz"):
             names = f"{other} and {file.name}"
             raise ValueError(f"load: {folder} is ambiguous: {names} may both be the {_words(role)}")

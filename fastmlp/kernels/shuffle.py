@@ -30,11 +30,12 @@ def shuffle(order, stream):
     order: (n,) int64   stream: (4,) uint64, the high and the low half of PCG64's state and of its increment; both
     change. A place up to i is drawn as the lowest bits of a word, again where they are above i: none is likelier.
     """
-    spare, there = np.uint64(0), False
+    spare, there, mask = np.uint64(0), False, ONE
+    while mask < np.uint64(order.size):
+        mask = mask << ONE | ONE
     for i in range(order.size - 1, 0, -1):
-        mask = np.uint64(i)
-        for shift in (1, 2, 4, 8, 16, 32):
-            mask |= mask >> np.uint64(shift)
+        if np.uint64(i) <= mask >> ONE:
+            mask >>= ONE
         j = np.uint64(i) + ONE
         while j > np.uint64(i):
             if i > WORD:

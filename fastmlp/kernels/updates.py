@@ -89,10 +89,10 @@ def larger(a, b):
 def adam_scale(option, lr, t, scale):
     """scale = (α, ε̂, lr) of step t:  α = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ),  ε̂ = ε √(1 - β₂ᵗ).
 
-    lr m̂ / (√v̂ + ε) = α m / (√v + ε̂): the same fraction, both parts multiplied by √(1 - β₂ᵗ).
+    lr m̂ / (√v̂ + ε) = α m / (√v + ε̂): the same fraction, both parts multiplied by √(1 - β₂ᵗ). With eps_hat, ε̂ = ε.
     """
-    root = np.sqrt(1 - option[2] ** t)
-    scale[0], scale[1], scale[2] = lr * root / (1 - option[1] ** t), option[3] * root, lr
+    root, hat = np.sqrt(1 - option[2] ** t), option.size > 8 and option[8] != 0
+    scale[0], scale[1], scale[2] = lr * root / (1 - option[1] ** t), option[3] if hat else option[3] * root, lr
 
 
 @kernel
@@ -100,7 +100,8 @@ def adam_update(p, g, m, v, u, option, scale):
     """g ← ±g + λp;  m ← β₁m + (1 - β₁)g;  v ← β₂v + (1 - β₂)g²;  p ← p - lr m̂ / (√v̂ + ε).
 
     m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ): see `adam_scale`. With amsgrad u ← max(u, v), and û in place of v̂.
-    option: (lr, β₁, β₂, ε, λ weight_decay, amsgrad, maximize: the sign of g is -).
+    option: (lr, β₁, β₂, ε, λ weight_decay, amsgrad, maximize: the sign of g is -, lazy, eps_hat); AdamW has not the
+    last two.
     Sources: Kingma and Ba, ICLR 2015, Algorithm 1; Reddi et al., ICLR 2018, Algorithm 2, in PyTorch's form.
     """
     number = p.dtype.type

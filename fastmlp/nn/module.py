@@ -81,11 +81,14 @@ class Module:
     `parameters()`, `state_dict()` and the rest find them by attribute, in the order they were set. `classes_` are the
     values of the classes that the outputs stand for, (C,) int64, bool or str, which `fit` sets; None where they are
     0 .. C - 1, and where there are none. `loss_` is the loss that `fit` trained it by, which says what the outputs
-    mean; it is no submodule. `temperature_` is what `calibrate` has found: probabilities are those of outputs / it.
+    mean; it is no submodule. `encoding_` says how the columns of a table become the inputs, of a model that `fit` has
+    trained on one. `temperature_` is what `calibrate` has found: probabilities are those of
+    outputs / it.
     """
 
     classes_: Array | None = None
     loss_: Any = None
+    encoding_: Any = None
     temperature_: float = 1.0
 
     def __init__(self) -> None:

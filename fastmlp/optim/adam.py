@@ -24,6 +24,10 @@ class Adam(Optimizer):
 
     so that a word that is rare keeps its momentum until it comes again. t counts all steps, and all other parameters
     make all of them. It stands alone: weight_decay 0, no amsgrad. ε is Adam's, added to √v̂; SparseAdam adds it to √v.
+    eps_hat adds ε to √v as it is, the ε̂ of the end of the paper's section 2, and what scikit-learn and TensorFlow do:
+
+        p ← p - lr (√(1 - β₂ᵗ) / (1 - β₁ᵗ)) m / (√v + ε)
+
     The state holds t as "step", m as "exp_avg", v as "exp_avg_sq", u as "max_exp_avg_sq".
     Error: ValueError for options out of range.
     Source: Kingma and Ba, ICLR 2015, Algorithm 1; Reddi, Kale and Kumar, ICLR 2018, Algorithm 2.
@@ -33,7 +37,7 @@ class Adam(Optimizer):
     owed, lift = staticmethod(owed.adam_owed), staticmethod(owed.adam_lift)
     arrays = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     only_with: ClassVar = {"max_exp_avg_sq": "amsgrad"}
-    switches: ClassVar[tuple[str, ...]] = ("amsgrad", "maximize", "lazy")
+    switches: ClassVar[tuple[str, ...]] = ("amsgrad", "maximize", "lazy", "eps_hat")
 
     def __init__(
         self,
@@ -46,9 +50,10 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
         lazy: bool = False,
+        eps_hat: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": as_pair(betas), "eps": eps, "weight_decay": weight_decay}
-        given = {"amsgrad": amsgrad, "maximize": maximize, "lazy": lazy}
+        given = {"amsgrad": amsgrad, "maximize": maximize, "lazy": lazy, "eps_hat": eps_hat}
         super().__init__(params, {**options, **{name: given[name] for name in self.switches}})
 
     def _check(self, group: Group) -> None:
@@ -67,6 +72,8 @@ class Adam(Optimizer):
         """The least ε̂ must be a normal number: else the step of a weight without gradient is 0 / 0."""
         if group["amsgrad"]:
             return f"{self._name} has amsgrad"
+        if group.get("eps_hat"):
+            return f"{self._name} has eps_hat"
         least = min(group["eps"], group["eps"] * (1 - group["betas"][1]) ** 0.5)
         if not all(least > np.finfo(parameter.dtype).tiny for parameter in group["params"]):
             return f"eps is {group['eps']:.3g}, too small"
@@ -76,7 +83,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """p ← p (1 - lr λ), then Adam's step with the gradient as it is: the decay does not pass through m and v.
 
-    Arguments and state as `Adam`, but for lazy; λ weight_decay is 0.01 by default.
+    Arguments and state as `Adam`, but for lazy and eps_hat; λ weight_decay is 0.01 by default.
     Source: Loshchilov and Hutter, ICLR 2019, Algorithm 2.
     """
 

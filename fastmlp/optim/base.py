@@ -79,6 +79,7 @@ class Optimizer:
         self._scales: dict[tuple[float, ...], tuple[Array, Array]] = {}  # of one call of `step`
         self._fresh: dict[int, dict[str, Array]] = {}  # of one call too: arrays for the states that lack them
         self.moves_momentum = False  # whether the schedule of `fit` does
+        self.moves_decay = False  # whether `fit` has another weight decay for some step
         self.averaged: dict[str, Any] = {}  # of `fit(average=...)`: the raw weights, and how often the average went on
         self.schedule_rates: list[list[float]] = []  # of each group: where a schedule began, and the rate it left
         entries = list(params)
@@ -240,7 +241,8 @@ class Optimizer:
         """Why each step must change all weights of a group, in words; "" where `owed` can make up for steps later."""
         if not self.runs_on_engine() or not owes(type(self)):
             return f"{self._name} cannot make up for steps"
-        return "the schedule moves the momentum" if self.moves_momentum else self._swept_for(group)
+        moves = "the schedule moves the momentum" * self.moves_momentum or "the decay moves" * self.moves_decay
+        return moves or self._swept_for(group)
 
     def _swept_for(self, group: Group) -> str:
         """As `why_swept`: what the options of a rule with `owed` have to do with it."""
@@ -252,12 +254,12 @@ class Optimizer:
 
     def momentum_place(self) -> int | None:
         """Where `option_numbers` has the momentum that a schedule may move: β₁ of betas, or momentum; None without."""
-        place = 0
-        for name, value in self.defaults.items():
-            if name == ("betas" if "betas" in self.defaults else "momentum"):
-                return place
-            place += len(value) if isinstance(value, tuple | list) else 1
-        return None
+        return self.place_of("betas" if "betas" in self.defaults else "momentum")
+
+    def place_of(self, option: str) -> int | None:
+        """Where `option_numbers` has an option; None without."""
+        names = [n for n, value in self.defaults.items() for _ in (value if isinstance(value, tuple | list) else (0,))]
+        return names.index(option) if option in names else None
 
     def set_momentum(self, group: Group, momentum: float) -> None:
         """Give a group another momentum, as a schedule has it."""
@@ -267,11 +269,13 @@ class Optimizer:
             group["momentum"] = momentum
 
     def set_rates(self, rates: Array) -> None:
-        """Give the groups the rates of a step: (groups,), or (groups, 2) with a momentum each."""
+        """Give the groups the rates of a step: (groups,), (groups, 2) with momenta, NaN for none, 3 with decays too."""
         for group, given in zip(self.param_groups, rates.reshape(len(rates), -1), strict=True):
             group["lr"] = float(given[0])
-            if len(given) > 1:
+            if len(given) > 1 and given[1] == given[1]:
                 self.set_momentum(group, float(given[1]))
+            if len(given) > 2 and "weight_decay" in self.defaults:
+                group["weight_decay"] = float(given[2])
 
     def try_out(self, group: Group) -> None:
         """Before its kernels are trusted with these options: TypeError where they reach beyond their arguments."""

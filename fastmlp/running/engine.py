@@ -142,8 +142,8 @@ class Engine(Buffers):
         """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already.
 
         sums: what those have added up. rates: (steps, groups), the learning rate of each step for each parameter
-        group, or (steps, groups, 2) with the momentum, as `Optimizer.set_rates` takes them; None for what stands in the
-        groups.
+        group, (steps, groups, 2) with the momentum, 3 with the weight decay too, as `Optimizer.set_rates` takes them;
+        None for what stands in the groups.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
         if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
@@ -312,7 +312,9 @@ class Engine(Buffers):
         options[:, :, 0] = given[:, :, 0]
         place = self.optimizer.momentum_place()
         if given.shape[2] > 1 and place is not None:
-            options[:, :, place] = given[:, :, 1]
+            options[:, :, place] = np.where(np.isnan(given[:, :, 1]), options[:, :, place], given[:, :, 1])
+        if given.shape[2] > 2 and (place := self.optimizer.place_of("weight_decay")) is not None:
+            options[:, :, place] = given[:, :, 2]
         return options
 
     def _read_optimizer(self) -> None:

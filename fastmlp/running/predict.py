@@ -12,7 +12,7 @@ from .. import check, kernels
 from ..data import Dataset
 from ..data.compressed import is_sparse, sparse_rows
 from ..data.features import as_kept, checked_scale, usual_scale
-from ..data.frames import rows_of
+from ..data.frames import is_frame, library, rows_of
 from ..data.sparse import Sparse
 from ..graph import Array
 from ..kernels import forms, guard, prediction
@@ -40,7 +40,8 @@ class Predictor:
 
     predictor = fastmlp.Predictor(model);  z = predictor(x)
 
-    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes, sparse ones of SciPy among them
+    x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes, sparse ones of SciPy among them; for a
+    model that was trained on a table, a frame of its columns too, which are encoded as those of the training rows
     z: (N, classes) or (classes,), of the model's dtype
     scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
     the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
@@ -99,7 +100,7 @@ class Predictor:
 
     def __call__(self, x: Array) -> Array:
         """The logits of x."""
-        snapshot, x = self._snapshot, x if type(x) is np.ndarray else _rows(x)
+        snapshot, x = self._snapshot, x if type(x) is np.ndarray else _rows(x, self.model.encoding_)
         if x.shape == snapshot.row_shape and (free := snapshot.desks.get(x.dtype)) is not None:  # one row: no detour
             try:
                 desk = free.pop()
@@ -131,12 +132,17 @@ class Predictor:
         return snapshot.logits(data.rows, data.scale, data.row_numbers("evaluate", order), self.threads)
 
 
-def _rows(x: Any) -> Any:
-    """The array, or `Sparse`, that x is or makes. Error: TypeError for a Dataset, ValueError for what makes none."""
+def _rows(x: Any, encoding: Any) -> Any:
+    """The array, or `Sparse`, that x is or makes; of a frame by the encoding of a model.
+
+    Error: TypeError for a Dataset, ValueError for what makes none.
+    """
     if isinstance(x, Dataset):
         raise TypeError("Predictor: x is a Dataset; it must be an array, data.rows; `evaluate` takes a Dataset")
     if is_sparse(x):
         return sparse_rows(x, "Predictor: x")
+    if encoding is not None and library(x) and is_frame(x):
+        return encoding.apply(x, "Predictor: x", 4)
     array = rows_of(x, "Predictor: x")[0]
     if array.dtype.kind not in "fiub":
         given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"

@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from ..data import Encoding
 from ..nn import LOSSES, Loss, Module
 from ..nn.described import described
 
-CLASSES, LOSS, TEMPERATURE = "classes", "loss", "temperature"
+CLASSES, LOSS, TABLE, TEMPERATURE = "classes", "loss", "table", "temperature"
 
 
 def meaning(model: Module) -> dict[str, str]:
-    """JSON by name: `classes_`, and the package's own loss of numbers or labels, by its operation and its arguments.
-
-    Also the temperature, where `calibrate` has found one.
+    """JSON by name: `classes_`, how the columns of a table become inputs, the temperature where `calibrate` has found
+    one, and the package's own loss of numbers or labels, by its operation and its arguments.
     """
     found = {}
     if model.classes_ is not None:
         found[CLASSES] = json.dumps(np.asarray(model.classes_).tolist())
+    if model.encoding_ is not None:
+        found[TABLE] = model.encoding_.to_text()
     loss = model.loss_
     said = described(loss, LOSSES)
     if loss is not None and said is not None and "classes" not in loss.kinds:
@@ -41,6 +43,19 @@ def loss_of(header: Mapping[str, str]) -> Loss | None:
         return made(**arguments)
     except (TypeError, ValueError, KeyError, RecursionError):
         return None
+
+
+def encoding_of(header: Mapping[str, str], path: Any, inputs: int | None) -> Encoding | None:
+    """The encoding of a table in a header that `meaning` wrote; None without. Error: ValueError for a damaged one."""
+    if TABLE not in header:
+        return None
+    try:
+        found = Encoding.from_text(header[TABLE])
+    except ValueError as error:
+        raise ValueError(f"load_model: {path}: {error}") from error
+    if inputs not in (None, found.n_features):
+        raise ValueError(f"load_model: {path} encodes {found.n_features} features of a table; the model takes {inputs}")
+    return found
 
 
 def temperature_of(header: Mapping[str, str]) -> float:

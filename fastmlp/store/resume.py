@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..data import Dataset, load
+from ..data import Dataset
+from ..data.doors import again
 from ..nn import LAYERS, LOSSES, Loss, Module, Sequential
 from ..nn.described import made_layers
 from ..nn.module import undrawn
@@ -147,7 +148,7 @@ class _Place:
         if given is not None and not isinstance(given, Dataset):
             raise TypeError(f"resume: {what} is {type(given).__name__}; it must be a fastmlp.data.Dataset")
         if given is None:
-            given = load(source["path"], source["scale"], source["kind"])[source["set"]]
+            given = again(source)
             if given is None:
                 raise ValueError(f"resume: {source['path']} holds one data set; it held two")
         if found := difference(digest_of(given), then):

@@ -19,7 +19,7 @@ from ..nn import Module
 from ..nn.described import layers_of, made_layers
 from ..nn.module import undrawn
 from ..tensors import as_bytes, read
-from .header import CLASSES, LOSS, classes_of, loss_of, meaning, temperature_of
+from .header import CLASSES, LOSS, classes_of, encoding_of, loss_of, meaning, temperature_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # their names in a run folder
 LAYERS = "layers"  # in the header of a file of weights
@@ -30,7 +30,8 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
 
     metadata: text by name, kept in the file's header. Of a Sequential of declared layers the header also keeps the
     layers, as JSON under "layers": `load_model` then needs nothing else; and what the outputs mean: the values of
-    `classes_` under "classes", a loss of numbers or labels under "loss", `temperature_` under "temperature".
+    `classes_` under "classes", a loss of numbers or labels under "loss", the encoding of a table under "table",
+    `temperature_` under "temperature".
     Error: OSError where the file cannot be written.
     """
     if not isinstance(model, Module):
@@ -80,6 +81,7 @@ def load(model: Module, path: str | os.PathLike[str] | None = None, strict: bool
     if _entries(header) is not None or CLASSES in header or LOSS in header:
         model.classes_ = classes_of(header)
         model.keep_loss(loss_of(header))
+        model.encoding_ = encoding_of(header, path, nn.features_of(model))
     model.temperature_ = temperature_of(header)  # 1 for weights of another program
 
 
@@ -153,6 +155,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
     last = [layer.out_features for layer in model if isinstance(layer, nn.Linear)][-1:]
     model.classes_ = classes_of(header, *last)
     model.keep_loss(loss_of(header))
+    model.encoding_ = encoding_of(header, file, nn.features_of(model))
     model.temperature_ = temperature_of(header)
     return model.eval()
 

@@ -19,7 +19,15 @@ from ..running.rows import dtype_of
 from . import fitting
 from .answers import usual_loss
 from .checkpoint import Checkpoints
-from .checks import batch_sizes, check_callback, check_model_and_data, check_threads, checked_loss, hold_out
+from .checks import (
+    batch_sizes,
+    check_callback,
+    check_encoding,
+    check_model_and_data,
+    check_threads,
+    checked_loss,
+    hold_out,
+)
 from .history import History
 from .loop import Loop, check_free, has_state, is_true, name_of
 from .progress import Progress
@@ -88,6 +96,7 @@ def assembled(
         data.expect_shuffled_reads()
     rows, held_out = hold_out(data, validation, seed)
     if isinstance(validation, Dataset):
+        check_encoding("fit: validation", model if data.encoding is None else data, validation)
         held_out, _ = fitting.as_taken("fit", loss, validation, "validation")
         held_out.check_range("fit: validation", dtype_of(model))
     for callback in callbacks:
@@ -145,6 +154,8 @@ def assembled(
                          if not has_state(c)]  # fmt: skip
     model.classes_, optimizer.epochs = values, done  # here nothing is refused any more
     model.keep_loss(loss)
+    if data.encoding is not None:
+        model.encoding_ = data.encoding
     model.temperature_ = 1.0  # that of the weights before
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     return Loop(

@@ -37,6 +37,11 @@ def hold_out(data: Dataset, validation: float | Dataset | None, seed: int) -> tu
     if isinstance(validation, bool) or not isinstance(validation, int | float | np.integer | np.floating):
         what = shown(validation) if isinstance(validation, bool | str) else type(validation).__name__
         raise TypeError(f"fit: validation is {what}; it must be a Dataset, a fraction of the rows, a count, or None")
+    if data.encoding is not None:
+        raise ValueError(
+            f"fit: validation is {shown(validation)}; the columns of data are scaled by all of its rows, so give it to "
+            "table(..., validation=), and train.validation to fit"
+        )
     if not 0 < validation < len(data):
         bounds = f"a fraction, or a count below {len(data)} rows"
         raise ValueError(f"fit: validation is {shown(validation)}; it must be {bounds}")
@@ -82,6 +87,17 @@ def check_model_and_data(caller: str, model: Any, data: Any) -> None:
     if not isinstance(data, Dataset):
         raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset(features, labels)")
     door.check_rows(caller, data)
+    check_encoding(f"{caller}: data", model, data)
+
+
+def check_encoding(what: str, known: Any, data: Any) -> None:
+    """Refuse rows of a table whose columns were scaled by other rows than those of the model, or of its data."""
+    then = known.encoding if isinstance(known, Dataset) else known.encoding_
+    if then is not None and isinstance(data, Dataset) and data.encoding not in (None, then):
+        raise ValueError(
+            f"{what} is a table whose columns were scaled by other rows than the training's; it must be encoded as "
+            "they are: model.encoding_.dataset(table), or table(..., test=table)"
+        )
 
 
 def check_threads(caller: str, n_threads: Any) -> None:

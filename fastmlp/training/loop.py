@@ -63,6 +63,7 @@ class Loop(door.Pauses):
     lines: list[str]
     checkpoints: Checkpoints | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
 
     def __post_init__(self) -> None:
         self.signals = Signals()
@@ -136,7 +137,7 @@ class Loop(door.Pauses):
     def _epoch(self) -> None:
         """The open epoch, or what is left of it: steps, validation, callbacks."""
         epoch, report, trainer = self.epoch, self.report, self.trainer
-        order = permutation(self.rows, self.seed, epoch)
+        order = permutation(self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
         open_average = self.averaging is not None and self.averaging.inside
         rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
         self.start = perf_counter() - self.seconds

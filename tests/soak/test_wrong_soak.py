@@ -1,6 +1,5 @@
 """Every wrong value in the place of every argument of every public function and class."""
 
-
 import pytest
 from right_calls import CALLS
 from wrong_arguments import WRONG, quiet

@@ -1,0 +1,123 @@
+"""A table becomes a training set, and what is set aside of it: CSV, Parquet, frames of pandas and polars."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from .columns import raw_columns, read_frame
+from .dataset import Dataset, held_rows
+from .encoding import Encoding, learn, made, target_of
+from .frames import is_frame, library, named_columns
+from .targets import KINDS, read, together
+
+_DOOR = "table"
+
+
+def table(
+    data: Any,
+    target: str | Sequence[str],
+    *,
+    test: Any = None,
+    validation: float = 0.0,
+    seed: int = 0,
+    kind: str | None = None,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    max_categories: int = 100,
+) -> tuple[Dataset, Dataset | None]:
+    """`(train, test)` from a table whose column `target` is to be predicted; test is None where none is asked for.
+
+    data        the path of a CSV or Parquet file, read with polars or pandas; or a frame of theirs
+    target      the name of a column, or the names of several
+    test        how many rows are set aside as test set, a fraction or a count; or another table, with the same target
+    validation  the same for a validation set, of the rest: `fit(model, train, validation=train.validation)`
+    seed        of which rows those are
+    kind        of the targets, as `Dataset` has it: "classes", "numbers", "labels". None: as their type says
+    drop        columns that are left out
+    categorical  columns of numbers that are categories, such as codes; texts are anyway
+    missing     what stands for nothing in a CSV, beside an empty place, NA, N/A, NaN and null: ("?",)
+    max_categories  most values of a category; a column of more, a name or an id, is refused
+
+    Numbers are scaled and categories become features as `Encoding` says, by what the training rows are, without those
+    that are set aside. `train.encoding` has it; `fit` hands it to the model, and `save` keeps it.
+
+    Errors: FileNotFoundError; NotInstalledError without polars and pandas; ValueError names a column that is not
+    there, holds dates or other things, has too many categories, and the row in which the target is missing.
+    """
+    names = (target,) if isinstance(target, str) else tuple(target) if check.listed(target) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{_DOOR}: target is {check.shown(target)}; it must be the name of a column, or several")
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"{_DOOR}: kind is {check.shown(kind)}; it must be one of {', '.join(KINDS)}, or None")
+    lists = {"drop": drop, "categorical": categorical, "missing": missing}
+    for word, given in lists.items():
+        if isinstance(given, str):
+            raise TypeError(f"{_DOOR}: {word} is {check.shown(given)}; it must be a list of texts")
+    check.whole(f"{_DOOR}: max_categories", max_categories, 1)
+    texts = [name for name in categorical if name not in names]
+    frame = _frame(data, texts, missing)
+    named = [name for name, _ in named_columns(frame, _DOOR)]
+    for word in ("drop", "categorical"):
+        if lacks := [name for name in lists[word] if name not in named]:
+            has = check.short(", ".join(named), 300)
+            raise ValueError(f"{_DOOR}: {word} has {check.shown(lacks[0])}; the table has {has}")
+    y, columns, categories = target_of(frame, names, _DOOR)
+    t = read(y, kind, None, _DOOR, f"column {check.short(', '.join(names))}", columns, categories)
+    raws = raw_columns(frame, _DOOR, {*names, *drop})
+    if not raws:
+        raise ValueError(f"{_DOOR}: the table has no column beside the target; it must have at least 1")
+    other = test is not None and not isinstance(test, int | float | np.number)
+    train_rows, test_rows = np.arange(len(y)), np.zeros(0, np.int64)
+    if test is not None and not other:
+        train_rows, test_rows = held_rows(len(y), test, seed, f"{_DOOR}: test")
+    held = np.zeros(0, np.int64)
+    if validation:
+        rest, held = held_rows(len(train_rows), validation, seed, f"{_DOOR}: validation")
+        train_rows, held = train_rows[rest], train_rows[held]
+    learned = learn(raws, train_rows, categorical, max_categories, _DOOR)
+    if not learned:
+        raise ValueError(f"{_DOOR}: no column has a value in the training rows")
+    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing))
+
+    def part(rows: np.ndarray, what: str) -> Dataset:
+        some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}
+        x = encoding._features(some, len(rows), f"{_DOOR}: {what} set", 4)
+        return made(x, t._replace(values=t.values[rows]), f"{name} {what}".strip(), encoding)
+
+    name = Path(data).name.split(".")[0] if not library(data) else "table"
+    test_set = None
+    if other:
+        second = encoding.frame(test, _DOOR)
+        y, columns, categories = target_of(second, names, f"{_DOOR}: test set")
+        t_test = read(y, t.kind, None, _DOOR, "the test set's target", columns, categories)
+        if t.kind == "classes":
+            t, t_test = together(t, t_test, _DOOR, "the test set")
+        test_set = made(encoding.apply(second, f"{_DOOR}: test set", 3), t_test, f"{name} test", encoding)
+    elif len(test_rows):
+        test_set = part(test_rows, "test")
+    train = part(train_rows, "train" if test_set is not None or len(held) else "")
+    train.validation = part(held, "validation") if len(held) else None
+    if not library(data) and not (other and library(test)):
+        options = {"target": list(names), "seed": int(seed), "kind": kind, "max_categories": int(max_categories)}
+        options |= {word: list(given) for word, given in lists.items()}
+        options |= {"test": str(Path(test).absolute()) if other else test, "validation": validation}
+        for at, rows in enumerate((train, test_set, train.validation)):
+            if rows is not None:
+                rows.source = {"path": str(Path(data).absolute()), "options": options, "set": at}
+    return train, test_set
+
+
+def _frame(data: Any, texts: Sequence[str], missing: Sequence[str]) -> Any:
+    """The frame that is given, or is in a file. Error: TypeError for neither."""
+    if library(data) and is_frame(data):
+        return data
+    if not isinstance(data, str | os.PathLike):
+        raise TypeError(f"{_DOOR}: data is {type(data).__name__}; it must be a path, or a frame of pandas or polars")
+    return read_frame(data, _DOOR, texts, missing)

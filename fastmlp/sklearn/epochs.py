@@ -1,0 +1,121 @@
+"""What an estimator does after each epoch: note the loss, score the held-out rows, stop where nothing improves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..graph import Array
+from ..training.history import History
+from .net import linears
+from .solver import Solver, penalty
+
+
+class Epochs:
+    """A callback of `fit`, for an estimator: fills loss_curve_, validation_scores_ and their kin.
+
+    loop      the training, which knows its batches
+    times, offset  of the library's mean loss, to be scikit-learn's
+    score     what gives the score of the held-out rows now; None where there are none
+    """
+
+    def __init__(
+        self, estimator: Any, solver: Solver, rows: int, offset: float, times: float,
+        score: Callable[[nn.Module, History], float] | None, once: bool,
+    ) -> None:  # fmt: skip
+        self.est, self.solver, self.rows = estimator, solver, rows
+        self.loop: Any = None
+        self.alone = not estimator.callbacks and estimator.average is None and estimator.schedule is None
+        self.offset, self.times, self.score, self.once = offset, times, score, once
+        self.squares = penalty(estimator._net)
+        self.kept: list[Array] = []
+        self.end = monotonic() + (math.inf if estimator.time_limit is None else float(estimator.time_limit))
+        self.converged = False
+
+    def say(self, line: str) -> None:
+        """Print a line where the estimator is verbose."""
+        if self.est.verbose:
+            print(line)
+
+    def loss(self, model: nn.Module, mean: float) -> float:
+        """Mean loss, and of each batch α / 2M Σ w², by its rows: Σ w² as if it were linear from end to end of an epoch.
+
+        M = Σ of the sample weights of a batch, or its rows
+        """
+        before, self.squares = self.squares, penalty(model)
+        masses, sizes = self.loop.rates.masses(), np.array(self.loop.sizes)
+        share = np.divide(sizes / self.rows, masses, out=np.zeros(len(masses)), where=masses > 0)
+        squares = before + (self.squares - before) * np.arange(len(sizes)) / len(sizes)
+        return mean * self.times + self.offset + 0.5 * float(self.est.alpha) * float(share @ squares)
+
+    def __call__(self, model: nn.Module, history: History) -> bool:
+        """Look at the epoch that has ended; True ends the training."""
+        rate, stop = self.solver.learning_rate, self.enough(model, history)
+        unchanged = self.solver.learning_rate == rate
+        self.loop.trainer.unseen = self.alone and unchanged  # the engine goes on with what it holds
+        return stop
+
+    def enough(self, model: nn.Module, history: History) -> bool:
+        """As `__call__`: what it does to the estimator."""
+        est = self.est
+        est.n_iter_ += 1
+        est.loss_ = self.loss(model, float(history[-1].train_loss))
+        est.t_ += self.rows
+        est.loss_curve_.append(est.loss_)
+        self.say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+        self.look(model, history)
+        self.solver.iteration_ends(est.t_)
+        if est.checkpoint is not None:
+            self.write(model)
+        if est._no_improvement_count > est.n_iter_no_change and not self.once:
+            what = "Validation score" if est.early_stopping else "Training loss"
+            message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+            if self.solver.stops(message, self.say):
+                self.converged = True
+                return True
+            est._no_improvement_count = 0
+        return monotonic() > self.end
+
+    def look(self, model: nn.Module, history: History) -> None:
+        """Count epochs without improvement, of the score of held-out rows or of the loss, and keep the best weights."""
+        est = self.est
+        if self.score is not None:
+            score = self.score(model, history) if math.isfinite(est.loss_) else math.nan  # then the weights went back
+            est.validation_scores_.append(score)
+            self.say(f"Validation score: {score:f}")
+        if est.early_stopping:
+            worse = score < est.best_validation_score_ + est.tol
+            if score > est.best_validation_score_:
+                est.best_validation_score_ = score
+                self.kept = [array.copy() for array in self.arrays(model)]
+        else:
+            worse = est.loss_ > est.best_loss_ - est.tol
+            est.best_loss_ = min(est.best_loss_, est.loss_)
+            if self.score is not None and score > est.best_validation_score_:
+                est.best_validation_score_ = score
+        est._no_improvement_count = est._no_improvement_count + 1 if worse else 0
+
+    def arrays(self, model: nn.Module) -> list[Array]:
+        """All arrays of a net: parameters and buffers."""
+        return [parameter.data for parameter in model.parameters()] + [array for _, array in model.named_buffers()]
+
+    def finish(self, model: nn.Module, history: History) -> None:
+        """Put the best weights back, where there are any."""
+        for array, best in zip(self.arrays(model) if self.kept else (), self.kept, strict=True):
+            array[...] = best
+
+    def write(self, model: nn.Module) -> None:
+        """The net of this epoch into the file `checkpoint`, in one piece."""
+        from ..store.weights import save
+
+        save(model, self.est.checkpoint)
+
+
+def diverged(net: nn.Module) -> bool:
+    """Whether a weight is not finite."""
+    return not all(np.isfinite(array).all() for layer in linears(net) for array in (layer.weight.data, layer.bias.data))

@@ -1,0 +1,136 @@
+"""`MLPRegressor`: scikit-learn's regressor on the engine."""
+
+from __future__ import annotations
+
+import os
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from .. import nn
+from ..graph import Array
+from .base import BaseMLP
+from .losses import LOSSES, regression_loss
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A multi-layer perceptron for numbers, with the parameters and attributes of sklearn.neural_network.MLPRegressor.
+
+    y: (N,) or (N, T) numbers
+    Beyond scikit-learn's, by name alone:
+
+    activation   all names of `nn.ACTIVATIONS` too
+    dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
+    weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
+    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
+                 callbacks, n_threads as `fastmlp.fit` has them
+    monitor      what early_stopping watches on the held-out rows: "score", or "loss"
+    checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
+    time_limit   seconds after which no further epoch begins
+    loss         "huber", "absolute_error" and "quantile" too; delta of the first, quantile of the last
+    Errors: scikit-learn's, of the same kinds; ValueError where the loss is no longer finite.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions(set(LOSSES))],
+        "delta": [Interval(Real, 0, None, closed="neither")],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        norm: str | None = None,
+        weight_decay: float = 0.0,
+        schedule: Any = None,
+        clip_norm: float | None = None,
+        average: Any = None,
+        monitor: str = "score",
+        callbacks: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        n_threads: int | str = "auto",
+        time_limit: float | None = None,
+        delta: float = 1.0,
+        quantile: float = 0.5,
+    ) -> None:
+        self._take(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:  # fmt: skip
+        """Train on X and y. X_val, y_val: rows that are scored after each epoch, in place of a part of X."""
+        validation = None if X_val is None and y_val is None else (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, False, validation)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """One epoch."""
+        return self._fit(X, y, sample_weight, True)
+
+    def predict(self, X: Any) -> Array:
+        """(N,) or (N, T) numbers; of a Poisson loss the expected counts."""
+        said = self._loss().predicted(self._outputs(X))
+        return said[:, 0] if said.shape[1] == 1 else said
+
+    _numeric = True
+
+    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        y = y.reshape(len(y), -1).astype(np.float64)
+        self.n_outputs_, self.out_activation_ = y.shape[1], "exp" if self.loss == "poisson" else "identity"
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"loss='poisson' takes counts; y has {y.min()}, it must be at least 0")
+        return y, "numbers"
+
+    def _loss(self) -> nn.Loss:
+        return regression_loss(self.loss, float(self.delta), float(self.quantile))
+
+    def _times(self) -> float:
+        """Squared errors are a mean over the outputs, in scikit-learn's `loss_` alone; a deviance is a sum."""
+        return 1.0 if self.loss == "poisson" else 1 / self.n_outputs_
+
+    def _offset(self, y: Array, weights: Array | None) -> float:
+        """The deviance has t log t - t, too."""
+        if self.loss != "poisson":
+            return 0.0
+        each = y * np.log(np.where(y > 0, y, 1)) - y
+        return float(np.average(each, axis=0, weights=weights).sum())
+
+    def _scored(self, z: Array, y: Array, sample_weight: Array | None) -> float:
+        return float(r2_score(y, self._loss().predicted(z), sample_weight=sample_weight))
