@@ -279,7 +279,8 @@ def test_every_part_leaves_what_the_report_reads(session, monkeypatch):
     assert titles[:3] == ["Machine", "Ceiling", "Products of matrices, one thread"]
     assert titles[3:12] == [*benchmark.EPOCHS, "graph", "one row", "10,000 rows"]
     beside = [f"{net} beside 3, nice 19" for net in ("small", "tiny")]
-    assert titles[12:] == [*benchmark.NETS, *benchmark.TABLES, "estimator", "grid", "sparse", *beside, "calls", "warm start",
+    assert titles[12:] == [*benchmark.NETS, *benchmark.TABLES, "estimator", "grid", "sparse", *beside, "calls",
+                           "warm start",
                            *(f"Growth of fastmlp's epoch with {group}" for group in measured["growth"]),
                            "Noise", "Floors"]  # fmt: skip
     assert {"small beside 3, nice 19", "tiny beside 3, nice 19", "cold start"} <= measured["cases"].keys()
