@@ -26,7 +26,10 @@ BEYOND = {
     "dropout": 0.0, "norm": None, "weight_decay": 0.0, "schedule": None, "clip_norm": None, "average": None,
     "monitor": "score", "callbacks": None, "checkpoint": None, "n_threads": "auto", "time_limit": None,
 }  # fmt: skip
-OWN = {MLPClassifier: {"class_weight": None, "label_smoothing": 0.0}, MLPRegressor: {"delta": 1.0, "quantile": 0.5}}
+OWN = {
+    MLPClassifier: {"class_weight": None, "label_smoothing": 0.0, "calibrate": False},
+    MLPRegressor: {"delta": 1.0, "quantile": 0.5},
+}
 X, Y = make_classification(60, 6, n_informative=4, n_classes=3, random_state=0)
 T = make_regression(60, 6, random_state=0)[1] / 50
 SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, "n_threads": 1}

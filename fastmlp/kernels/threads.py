@@ -23,8 +23,8 @@ def wait_for_all(gate, threads, turn, patience):
     """Wait until every thread has come to this point for the `turn`-th time; returns the next turn.
 
     A thread that has looked `patience` times in vain asks all to leave, and from then on every thread gives its core
-    away while it waits: the thread it waits for may need that core. The last to arrive writes down whether all will leave, so that all
-    read the same answer after the gate.
+    away while it waits: the thread it waits for may need that core. The last to arrive writes down whether all will
+    leave, so that all read the same answer after the gate.
 
     Error: RuntimeError where gate[BROKEN] is set meanwhile: the thread it waits for will not come.
     """

@@ -15,6 +15,8 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from .. import nn
 from ..graph import Array
+from ..running.predict import Predictor
+from ..training.calibration import best_temperature
 from .base import BaseMLP
 from .labels import as_array, numbered
 from .losses import Labels, SmoothedLabels
@@ -34,8 +36,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
     time_limit   seconds after which no further epoch begins
-    class_weight "balanced", or a dict of weights by class; multiplies sample_weight. Not for labels
+    class_weight "balanced", the same sum of sample_weight for each class, or a dict of weights by class; multiplies
+                 sample_weight. Not for labels
     label_smoothing  ε of the loss: (1 - ε) of a row counts for its class, ε / C for each
+    calibrate    True: probabilities are those of outputs / temperature_, which is found on the held-out rows, those of
+                 early_stopping or X_val; see `fastmlp.calibrate`
     Errors: scikit-learn's, of the same kinds; ValueError where the loss is no longer finite.
     """
 
@@ -43,6 +48,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         **BaseMLP._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "calibrate": ["boolean"],
     }
 
     def __init__(
@@ -84,6 +90,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         time_limit: float | None = None,
         class_weight: Any = None,
         label_smoothing: float = 0.0,
+        calibrate: bool = False,
     ) -> None:
         self._take(locals())
 
@@ -129,6 +136,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _logarithms(self, z: Array) -> Array:
         """log p of the outputs z."""
+        z = z / z.dtype.type(self.temperature_)
         if self._several:
             return -np.logaddexp(0, -z)
         if z.shape[1] == 1:
@@ -191,13 +199,34 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         rows = y.reshape(-1).astype(int)
         given = self.class_weight
         if isinstance(given, str):
-            there = np.unique(rows)
-            table = np.ones(max(len(self.classes_), 1))
-            table[there] = compute_class_weight("balanced", classes=there, y=rows)
+            mass = np.bincount(rows, sample_weight, len(self.classes_))  # of a row, what it counts
+            there = mass > 0
+            table = np.divide(mass.sum(), there.sum() * mass, out=np.ones(len(mass)), where=there)
         else:
             table = compute_class_weight(given, classes=self.classes_, y=self.classes_[rows])
         counts: Array = table[rows]
         return counts if sample_weight is None else counts * sample_weight
+
+    temperature_: float = 1.0
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        if self.calibrate and self.solver == "lbfgs":
+            raise ValueError("calibrate=True needs held-out rows, and solver='lbfgs' holds none out")
+
+    def _before(self, held: Any) -> None:
+        vars(self).pop("temperature_", None)
+        if self.calibrate and held is None:
+            raise ValueError(
+                "calibrate=True needs held-out rows; give X_val and y_val to fit, or set early_stopping=True"
+            )
+
+    def _after(self, held: Any) -> None:
+        if self.calibrate:
+            X, y, weights = held
+            z = Predictor(self._net, self.n_threads)(X)
+            self.temperature_ = best_temperature(z, y if self.out_activation_ == "softmax" else y > 0.5, weights)
+        self._net.temperature_ = self.temperature_
 
     def _stratum(self, y: Array) -> Array | None:
         return None if self._several else y.reshape(-1)
