@@ -318,7 +318,7 @@ def test_callbacks_checkpoint_and_time_limit(tmp_path):
 def test_early_stopping_says_where_a_class_is_too_small():
     y = np.r_[Y[:-1], 7]
     for labels in (y, np.where(y == 7, 1, 0)):
-        with pytest.warns(UserWarning, match="the rarest of . classes has 1 rows and 6 rows are held out of 60"):
+        with pytest.warns(UserWarning, match="the rarest of . classes has 1 of 60 rows, and what is held out has 6"):
             MLPClassifier(**SMALL, early_stopping=True).fit(X, labels)
 
 

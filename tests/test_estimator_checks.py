@@ -34,7 +34,7 @@ SKIPPED = {  # by scikit-learn
 @pytest.mark.parametrize("kind", CHECKS)
 def test_check_estimator(kind, capsys):
     """All of them pass, those of weights and of sparse rows too: none is expected to fail."""
-    found = check_estimator(kind(max_iter=10), on_fail=None, on_skip=None)
+    found = check_estimator(kind(max_iter=40), on_fail=None, on_skip=None)
     counts = Counter(result["status"] for result in found)
     with capsys.disabled():
         print(f"\n{kind.__name__}: check_estimator of scikit-learn {sklearn.__version__}: {dict(counts)}")

@@ -297,8 +297,8 @@ class BaseMLP(BaseEstimator):
             out = math.ceil(self.validation_fraction * n)
             if counts.min() < 2 or min(out, n - out) < len(counts):
                 warnings.warn(
-                    f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} rows and {out} rows are "
-                    f"held out of {n}, too few for a share of each; they are drawn without regard to the classes",
+                    f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} of {n} rows, and "
+                    f"what is held out has {out}, too few for a share of each; its rows are drawn without regard to the classes",
                     stacklevel=5,
                 )
                 stratum = None
