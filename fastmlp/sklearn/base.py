@@ -298,8 +298,8 @@ class BaseMLP(BaseEstimator):
             if counts.min() < 2 or min(out, n - out) < len(counts):
                 warnings.warn(
                     f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} of {n} rows, and "
-                    f"what is held out has {out}, too few for a share of each; its rows are drawn without regard to the "
-                    "classes",
+                    f"what is held out has {out}, too few for a share of each; its rows are drawn without regard to "
+                    "the classes",
                     stacklevel=5,
                 )
                 stratum = None
