@@ -215,7 +215,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError("calibrate=True needs held-out rows, and solver='lbfgs' holds none out")
 
     def _before(self, held: Any) -> None:
-        vars(self).pop("temperature_", None)
+        self.__dict__.pop("temperature_", None)
         if self.calibrate and held is None:
             raise ValueError(
                 "calibrate=True needs held-out rows; give X_val and y_val to fit, or set early_stopping=True"
