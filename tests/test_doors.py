@@ -1,37 +1,22 @@
 """The data door of the command lines: sparse rows from text and from scipy's files, with options that are stated."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scripted import runner
 from trainings import refuses
 
 from fastmlp.data.doors import again, read_sets
 
 scipy_sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
 @pytest.fixture
 def script(monkeypatch, capsys):
     """Runs a script of the repository; returns (exit code, output, errors)."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        path = str(SCRIPTS / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capsys.readouterr())
-
-    return run
+    return runner(monkeypatch, capsys)
 
 
 def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ The scripts run inside this process, from the first line to the last; one of eac
 
 import json
 import re
-import runpy
 import shutil
 import struct
 import subprocess
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
+from scripted import runner
 
 import fastmlp as fm
 
@@ -34,19 +34,8 @@ class Run:
 def script(monkeypatch, capsys):
     """Runs a script with these arguments."""
 
-    def run(name: str, *arguments: object) -> Run:
-        path = str(ROOT / "scripts" / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        return Run(code, *capsys.readouterr())
-
-    return run
+    run = runner(monkeypatch, capsys)
+    return lambda name, *arguments: Run(*run(name, *arguments))
 
 
 def process(name: str, *arguments: object) -> Run:

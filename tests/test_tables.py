@@ -3,8 +3,6 @@
 import datetime
 import json
 import re
-import runpy
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas
 import polars
 import pytest
+from scripted import runner
 from trainings import refuses
 
 import fastmlp as fm
@@ -282,20 +281,7 @@ def test_large_numbers_constants_and_text():
 @pytest.fixture
 def script(monkeypatch, capsys):
     """Runs a script of the repository; returns (exit code, output, errors)."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        path = str(SCRIPTS / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capsys.readouterr())
-
-    return run
+    return runner(monkeypatch, capsys)
 
 
 def test_the_scripts_train_evaluate_predict_and_go_on(tmp_path, script):

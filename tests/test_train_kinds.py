@@ -6,38 +6,23 @@ The first three problems are real: scikit-learn's diabetes (numbers), its wine (
 import csv
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripted import runner
 
 import fastmlp as fm
 from fastmlp.training.losses import LOSS_NAMES, loss_named
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 EVIL = '</script><b>alert(1)</b> & "q" $x$'
 
 
 @pytest.fixture
 def script(monkeypatch, capsys):
     """Runs a script of the repository; returns (exit code, output, errors)."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        path = str(SCRIPTS / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capsys.readouterr())
-
-    return run
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture
