@@ -156,7 +156,7 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
         ("--target", names, "COLUMN", "of a table: the column that is to be predicted, or several"),
         ("--drop", names, "A,B", "of a table: columns that are left out"),
         ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
-        ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside an empty place, NA, N/A, NaN and null"),
+        ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside nothing, NA, N/A, #N/A, NaN and null"),
         ("--targets-file", place, "FILE.npy", "of a .npz of sparse rows: its targets"),
         ("--test-targets-file", place, "FILE.npy", "of a .npz of sparse rows: the targets of --test"),
     ):

@@ -104,10 +104,10 @@ class BaseMLP(BaseEstimator):
         """What scikit-learn's loss has beside the library's, which no weight of the net changes."""
         return 0.0
 
-    def _before(self, held: Any) -> None:
+    def _check_held(self, held: Any) -> None:
         """Refuse what cannot be done with these held-out rows, (X, targets, weights), or with None."""
 
-    def _after(self, held: Any) -> None:
+    def _use_held(self, held: Any) -> None:
         """What else is learned on them, after the training."""
 
     def _stratum(self, y: Array) -> Array | None:
@@ -221,7 +221,7 @@ class BaseMLP(BaseEstimator):
             kept, out = self._split(targets)
             held = X[out], targets[out], None if weights is None else weights[out]
             X, targets, weights = X[kept], targets[kept], None if weights is None else weights[kept]
-        self._before(held)
+        self._check_held(held)
         if held is not None and self.validation_scores_ is None:
             self.validation_scores_, self.best_validation_score_ = [], -math.inf
         n, loss, classes = X.shape[0], self._loss(), self._classes(kind)
@@ -267,7 +267,7 @@ class BaseMLP(BaseEstimator):
             if not look.kept:
                 raise ValueError(f"{FAR} {said.capitalize()}.")
             warnings.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning, stacklevel=4)
-        self._after(held)
+        self._use_held(held)
         if self.n_iter_ == self.max_iter and not look.converged and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "

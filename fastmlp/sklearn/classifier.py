@@ -214,14 +214,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.calibrate and self.solver == "lbfgs":
             raise ValueError("calibrate=True needs held-out rows, and solver='lbfgs' holds none out")
 
-    def _before(self, held: Any) -> None:
+    def _check_held(self, held: Any) -> None:
         self.__dict__.pop("temperature_", None)
         if self.calibrate and held is None:
             raise ValueError(
                 "calibrate=True needs held-out rows; give X_val and y_val to fit, or set early_stopping=True"
             )
 
-    def _after(self, held: Any) -> None:
+    def _use_held(self, held: Any) -> None:
         if self.calibrate:
             X, y, weights = held
             z = Predictor(self._net, self.n_threads)(X)
