@@ -26,6 +26,7 @@ from .training import metrics
 from .training.calibration import calibrate
 from .training.diagnosis import Diagnosis, diagnose
 from .training.evaluation import Evaluation
+from .training.finder import LRFind, lr_find
 from .training.history import Epoch, History
 from .training.multilabel import MultilabelEvaluation
 from .training.regression import RegressionEvaluation
@@ -44,6 +45,7 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "History",
+    "LRFind",
     "MultilabelEvaluation",
     "Node",
     "Parameter",
@@ -66,6 +68,7 @@ __all__ = [
     "is_grad_enabled",
     "load",
     "load_model",
+    "lr_find",
     "manual_seed",
     "metrics",
     "nn",

@@ -64,6 +64,7 @@ class Loop(door.Pauses):
     checkpoints: Checkpoints | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
+    after_step: Callable[[door.Trainer], None] | None = None  # makes each step a chunk, and sees it
 
     def __post_init__(self) -> None:
         self.signals = Signals()
@@ -169,7 +170,9 @@ class Loop(door.Pauses):
     # --- pauses ---
 
     def limit(self, step: int) -> int:
-        """The step of the epoch at which a chunk must end, for a checkpoint there."""
+        """The step of the epoch at which a chunk must end, for a checkpoint there, or for `after_step`."""
+        if self.after_step is not None:
+            return step + 1
         if self.checkpoints is None or not self.checkpoints.steps:
             return sys.maxsize
         return step + self.checkpoints.limit((self.epoch - 1) * len(self.sizes) + step)
@@ -178,6 +181,8 @@ class Loop(door.Pauses):
         """Within an epoch, some steps are done."""
         if self.signals.noted:
             self.signals.look()
+        if self.after_step is not None:
+            self.after_step(trainer)
         step = trainer.runner.step
         done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
         if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False) and trainer.is_good():

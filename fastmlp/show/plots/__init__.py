@@ -6,6 +6,7 @@
     a MultilabelEvaluation     label_scores
     a Dataset, a model         sample_digits, first_layer
     a Watch                    activations, gradients, update_ratio
+    an LRFind                  lr_find
 
     with plots.style(dark=True):
         plots.curves(history).savefig("curves.png")
@@ -17,6 +18,7 @@ from .digits import first_layer, sample_digits, save_wrong_digits, wrong_digits
 from .history import accuracy_curve, curves, loss_curve
 from .inside import activations, gradients, update_ratio
 from .quality import confusion_matrix, reliability
+from .rates import lr_find
 from .style import style
 from .targets import label_scores, predicted_vs_true, residuals
 
@@ -29,6 +31,7 @@ __all__ = [
     "gradients",
     "label_scores",
     "loss_curve",
+    "lr_find",
     "predicted_vs_true",
     "reliability",
     "residuals",

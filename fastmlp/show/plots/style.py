@@ -29,6 +29,7 @@ KINDS = {  # an argument that is annotated so -> what it must have, what it must
     "MultilabelEvaluation": ("f1", "the MultilabelEvaluation that evaluate returned, of targets that are labels"),
     "Dataset": ("features", "a fastmlp.data.Dataset"),
     "Watch": ("epochs", "the Watch that was given to fit(callbacks=[watch])"),
+    "LRFind": ("smoothed", "what lr_find returned"),
     "Module": ("modules", "a fastmlp.nn.Module"),
 }
 
