@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from .check import reason
 from .signals import NAMES, Terminated
 
+OF_A_CALL = ("resume", "open", "no_progress", "lr_find")  # what a run does not have of its own
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
 
 DATA_OPTIONS = {
@@ -170,6 +171,12 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
     return found | {"scale": options.scale, "kind": TASKS.get(options.task)}
 
 
+def shown(path: Path) -> Path:
+    """The path as a person in this folder writes it."""
+    path = path.absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def threads(text: str) -> int | str:
     """A whole number, or auto."""
     return "auto" if text == "auto" else whole(1)(text)
@@ -197,7 +204,7 @@ def options_of_run(
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         config = DATA_OPTIONS | config  # older runs have fewer
-        was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
+        was = {name: config[name] for name in vars(options) if name not in OF_A_CALL}
         paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
         for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
@@ -211,7 +218,7 @@ def options_of_run(
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = {KeyError: f"it has no {error}", TypeError: "a value in it is of another type"}.get(type(error))
         parser.error(f"argument --resume: {file} is not that of a run of train.py: {why or reason(error)}")
-    own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
+    own = {name: getattr(options, name) for name in OF_A_CALL}
     own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
     return argparse.Namespace(**was | own)
 

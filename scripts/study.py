@@ -25,7 +25,7 @@ try:
 except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
-from fastmlp.commandline import complain, make_parser, run_script, whole  # noqa: E402
+from fastmlp.commandline import complain, make_parser, run_script, shown, whole  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 WIDTH = 100
@@ -60,12 +60,6 @@ def write(study: studies.Study, folder: Path, seed: int) -> list[str]:
     text = json.dumps({"seed": seed, **study.to_dict()}, indent=2, allow_nan=False, ensure_ascii=False)
     (folder / "numbers.json").write_text(text + "\n", encoding="utf-8")
     return [*(f"{stem}.png" for stem in study.figures), "numbers.json"]
-
-
-def shown(path: Path) -> Path:
-    """The path as a person in this folder writes it."""
-    path = path.absolute()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def main(arguments: list[str] | None = None) -> None:

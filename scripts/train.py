@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import math
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,21 @@ from fastmlp.commandline import (  # noqa: E402
     place,
     real,
     run_script,
+    shown,
     threads,
     whole,
     widths,
     word,
 )
 from fastmlp.data.doors import read_sets  # noqa: E402
+from fastmlp.files import write  # noqa: E402
+from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
 from fastmlp.store.run import draw_pictures  # noqa: E402
 from fastmlp.training.checkpoint import Checkpoints, files_of  # noqa: E402
 from fastmlp.training.fitting import as_taken  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES, loss_name, loss_named, usual_loss  # noqa: E402
-from fastmlp.training.progress import say  # noqa: E402
+from fastmlp.training.progress import Told, say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
 from fastmlp.training.tables import answered  # noqa: E402
 from fastmlp.words import line  # noqa: E402
@@ -98,6 +102,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="X",
         help=f"learning rate (default: {defaults('lr')})",
     )
+    find_help = "instead of a training: try rates from small to large, suggest one, and draw lr_find.png"
+    add("--lr-find", action="store_true", help=find_help)
     loss_help = (
         f"what is made small: {', '.join(LOSS_NAMES)}, or the first words of one (default: cross_entropy for classes, "
         "mse for numbers, bce_with_logits for labels)"
@@ -168,8 +174,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options.batch_norm = options.norm == "batch"
     if options.name and options.out:
         parser.error("argument --name: --out names the folder already; give one of them")
-    if options.open and options.no_report:
-        parser.error("argument --open: --no-report leaves nothing to open")
+    if options.open and (options.no_report or options.lr_find):
+        parser.error(f"argument --open: {'--no-report' if options.no_report else '--lr-find'} leaves nothing to open")
     options.lr = default_of(options.optimizer, "lr") if options.lr is None else options.lr
     if options.weight_decay is None:
         options.weight_decay = default_of(options.optimizer, "weight_decay")
@@ -194,7 +200,7 @@ def make_run(
     config = vars(options) | {"features": train.n_features, "targets": train.kind}
     config |= {"classes": outputs} if train.classes else {"outputs": outputs}
     config |= {name: path.absolute() for name, path in config.items() if isinstance(path, Path) and name != "out"}
-    del config["resume"]  # a run that went on says what it would have said without
+    del config["resume"], config["lr_find"]  # a run that went on says what it would have said without
     name = options.name or (sizes if len(sizes) <= 60 else f"{len(options.hidden)}-layers")
     what = "--out" if options.resume is None else "--resume"
     try:
@@ -245,26 +251,23 @@ def train_model(
     )
 
 
-class Told:
-    """A callback that tells of the history after each epoch, and when the training ends, also where it had ended."""
-
-    def __init__(self, tell: Callable[[fm.nn.Module, fm.History], Any]) -> None:
-        self.tell = tell
-
-    def __call__(self, model: fm.nn.Module, history: fm.History) -> None:
-        """After an epoch."""
-        self.tell(model, history)
-
-    def finish(self, model: fm.nn.Module, history: fm.History) -> None:
-        """At the end."""
-        self.tell(model, history)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the history is told of again."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The way back."""
+def find_rate(
+    options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, loss: fm.nn.Loss, run: fm.Run
+) -> None:
+    """Say which learning rate the range test suggests, and leave its curve in the run's folder."""
+    try:
+        with announce_compiling(say):
+            found = fm.lr_find(
+                model, train, make_optimizer(options, model), batch_size=options.batch_size, seed=options.seed,
+                n_threads=options.threads, loss=loss, clip_norm=options.clip_norm, clip_value=options.clip_value,
+            )  # fmt: skip
+        say(found.sentence)
+        if not options.no_plots:
+            fm.plots.lr_find(found).savefig(picture := io.BytesIO(), format="png")
+            write(run.folder / "lr_find.png", picture.getvalue())
+            say(f"wrote {shown(run.folder)}/lr_find.png")
+    finally:
+        run.discard()  # the folder, where nothing is in it
 
 
 def write_run(
@@ -310,12 +313,6 @@ def told_of_what_is_missing(run: fm.Run) -> Iterator[None]:
         raise OSError(f"{said} ({error.strerror or error}){way_on}") from error
 
 
-def shown(path: Path) -> Path:
-    """The path as a person in this folder writes it."""
-    path = path.absolute()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Train, evaluate, write."""
     options = parse_arguments(arguments)
@@ -348,11 +345,14 @@ def main(arguments: list[str] | None = None) -> None:
     rows = f"{len(train) - held:,} training rows"
     rows += f", {held or len(own or ()):,} held out" * bool(held or own)
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
-    say(f"{sizes} on {line(options.data.name)}: {rows}, {options.optimizer}, lr {options.lr:g}{measure}")
+    rate = f", lr {options.lr:g}" * (not options.lr_find)
+    say(f"{sizes} on {line(options.data.name)}: {rows}, {options.optimizer}{rate}{measure}")
     if said:
         say(said)
     if tenth:
         say(f"a tenth of the rows is held out for {options.monitor}; --validation sets how many")
+    if options.lr_find:
+        return find_rate(options, model, train, loss, run)
     if options.resume is not None:
         say(f"going on with {shown(run.folder)}" + ", which holds no checkpoint yet: from the start" * (not goes_on))
     history, code, status = fm.History(), 0, "finished"

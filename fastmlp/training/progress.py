@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from ..check import shown
 from ..words import SHARES
 
 if TYPE_CHECKING:
-    from .history import Epoch
+    from ..nn import Module
+    from .history import Epoch, History
 
 
 def say(line: str) -> None:
@@ -110,6 +111,28 @@ class Progress:
             if self.bar is not None:
                 _forget(type(self.bar))
             self.bar = None
+
+
+class Told:
+    """A callback that tells of the history after each epoch, and when the training ends, also where it had ended."""
+
+    def __init__(self, tell: Callable[[Module, History], Any]) -> None:
+        self.tell = tell
+
+    def __call__(self, model: Module, history: History) -> None:
+        """After an epoch."""
+        self.tell(model, history)
+
+    def finish(self, model: Module, history: History) -> None:
+        """At the end."""
+        self.tell(model, history)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the history is told of again."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The way back."""
 
 
 def _bar(rows: int) -> Any:
