@@ -20,8 +20,8 @@ MODULES = {"": fm, "nn": nn, "nn.init": nn.init, "nn.utils": nn.utils, "optim": 
            "metrics": fm.metrics, "plots": fm.plots, "images": fm.images, "report": fm.report}  # fmt: skip
 
 NO_DOORS = {  # -> why nobody passes arguments there
-    **dict.fromkeys(("Diagnosis", "Drawing", "Epoch", "Evaluation", "MultilabelEvaluation", "RegressionEvaluation",
-                     "metrics.Reliability", "metrics.Scores"), "a record that the package fills"),
+    **dict.fromkeys(("Diagnosis", "Drawing", "Epoch", "Evaluation", "LRFind", "MultilabelEvaluation",
+                     "RegressionEvaluation", "metrics.Reliability", "metrics.Scores"), "a record that the package fills"),
     **dict.fromkeys(("AccumulateGrad", "Node", "nn.ElementwiseNode", "nn.LossNode", "nn.Elementwise", "nn.Layer",
                      "nn.Loss",
                      "nn.Module", "nn.Norm", "nn.Score", "optim.Average", "optim.Optimizer", "optim.Schedule"),
@@ -85,6 +85,10 @@ def watched() -> fm.Watch:
     watch = fm.Watch(rows(), rows=4)
     fm.fit(model(), rows(), epochs=1, progress=False, n_threads=1, callbacks=[watch])
     return watch
+
+
+def found() -> fm.LRFind:
+    return fm.LRFind(*np.geomspace((1e-3, 2, 3), (1, 1, 1), 9).T, False, "nats")
 
 
 def drawn(function: Callable[..., Any]) -> Callable[..., None]:
@@ -165,6 +169,10 @@ CALLS: dict[str, Call] = {
     "is_grad_enabled": of(fm.is_grad_enabled),
     "load": of(fm.load, model=model, path=lambda: shelf() / "m.safetensors"),
     "load_model": of(fm.load_model, path=lambda: shelf() / "m.safetensors", activation=lambda: "relu"),
+    "lr_find": of(
+        fm.lr_find, ("n_threads", "batch_size"), model=model, data=rows, steps=lambda: 20, batch_size=lambda: 4,
+        n_threads=lambda: 1,
+    ),
     "manual_seed": of(fm.manual_seed, ("seed",), seed=lambda: 3),
     "no_grad": of(fm.no_grad),
     "predict": of(fm.predict, ("n_threads",), model=model, x=X.copy),
@@ -214,6 +222,7 @@ CALLS: dict[str, Call] = {
     # --- plots
     "plots.accuracy_curve": of(drawn(fm.plots.accuracy_curve), history=history, ax=NOTHING, title=lambda: "t"),
     "plots.loss_curve": of(drawn(fm.plots.loss_curve), history=history, ax=NOTHING, title=lambda: "t"),
+    "plots.lr_find": of(drawn(fm.plots.lr_find), found=found, ax=NOTHING, title=lambda: "t"),
     "plots.curves": of(drawn(fm.plots.curves), history=history),
     "plots.activations": of(drawn(fm.plots.activations), watch=watched),
     "plots.gradients": of(drawn(fm.plots.gradients), watch=watched),

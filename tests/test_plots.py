@@ -116,6 +116,7 @@ ALL = {
     "activations": lambda: plots.activations(WATCH),
     "gradients": lambda: plots.gradients(WATCH),
     "update_ratio": lambda: plots.update_ratio(WATCH),
+    "lr_find": lambda: plots.lr_find(fm.LRFind(*np.geomspace((1e-3, 2, 3), (1, 1, 1), 9).T, False, "nats")),
 }
 
 # --- what all have in common -----------------------------------------------------------------------------------------
@@ -426,6 +427,7 @@ def test_other_data_than_were_evaluated_are_refused():
         ("gradients", (None,), "watch"),
         ("update_ratio", (None,), "watch"),
         ("reliability", (0.9,), "evaluation"),
+        ("lr_find", (0.1,), "found"),
     ],
 )
 def test_a_thing_of_another_kind_is_refused_by_its_name(call, arguments, name):

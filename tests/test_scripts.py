@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "train.py"
 FILES = ["config.json", "history.csv", "metrics.json", "model.safetensors", "test.result"]
 OPTIONS = [
-    "hidden", "epochs", "batch_size", "lr", "loss", "optimizer", "schedule", "schedule_every", "momentum",
+    "hidden", "epochs", "batch_size", "lr", "lr_find", "loss", "optimizer", "schedule", "schedule_every", "momentum",
     "weight_decay", "clip_norm",
     "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "task", "test",
     "prefix", "zero_based", "n_features", "target", "drop", "categorical", "missing", "targets_file",
@@ -199,7 +199,7 @@ def test_the_configuration_holds_every_option(train, idx_folder):
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     run = train(*arguments, "--batch-norm", "--no-progress")
     config = run.config()
-    asked = [name for name in OPTIONS if name != "resume"]  # a run that went on says what it would have said without
+    asked = [name for name in OPTIONS if name not in ("resume", "lr_find")]  # those of a call, not of a run
     assert list(config)[: len(asked)] == asked
     for name, value in given.items():
         read = ",".join(map(str, config[name])) if name == "hidden" else config[name]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...check import shown
 from .style import canvas, palette, styled
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def lr_find(found: LRFind, ax: Any = None, title: str = "Learning rate") -> Any:
 
     ax: a matplotlib Axes, or None for a new figure. The curve leaves the picture at the top where the loss diverges.
     """
+    if not isinstance(title, str):
+        raise TypeError(f"lr_find: title is {shown(title)}; it must be a text")
     figure, ax = canvas(ax)
     colours = palette()
     ax.plot(found.lr, found.loss, "o", color=colours.train, ms=3.5, alpha=0.55, mew=0, label="loss of a batch")
