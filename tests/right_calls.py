@@ -21,7 +21,8 @@ MODULES = {"": fm, "nn": nn, "nn.init": nn.init, "nn.utils": nn.utils, "optim": 
 
 NO_DOORS = {  # -> why nobody passes arguments there
     **dict.fromkeys(("Diagnosis", "Drawing", "Epoch", "Evaluation", "LRFind", "MultilabelEvaluation",
-                     "RegressionEvaluation", "metrics.Reliability", "metrics.Scores"), "a record that the package fills"),
+                     "RegressionEvaluation", "metrics.Reliability", "metrics.Scores"),
+                    "a record that the package fills"),
     **dict.fromkeys(("AccumulateGrad", "Node", "nn.ElementwiseNode", "nn.LossNode", "nn.Elementwise", "nn.Layer",
                      "nn.Loss",
                      "nn.Module", "nn.Norm", "nn.Score", "optim.Average", "optim.Optimizer", "optim.Schedule"),

@@ -84,11 +84,11 @@ def test_a_planted_parabola_has_its_rate():
         assert loss == pytest.approx(w * w, rel=1e-6, abs=1e-15 * sum(result.loss))  # a difference of their sums
         w *= 1 - 2 * lr
     assert result.diverged
-    assert (
-        1.0 < result.lowest < 4.0
-    )  # where it begins to rise: the mean of the last 20 steps, 0.8 decades, sees it late
     assert result.suggestion == result.lowest / 10
-    assert 0.1 < result.suggestion < 0.5
+    assert 0.25 < result.suggestion < 1.0  # half of the best, and less than twice, where nothing converges any more
+    optimizer = optim.SGD(model.parameters(), lr=result.suggestion)
+    history = fm.fit(model, data, optimizer=optimizer, epochs=20, progress=False)
+    assert history[-1].train_loss < 1e-6 * history[0].train_loss
 
 
 def test_a_trained_optimizer_goes_on_from_what_it_remembers():
@@ -98,12 +98,12 @@ def test_a_trained_optimizer_goes_on_from_what_it_remembers():
     fresh, warm = found(model, data), found(model, data, optimizer=optimizer)
     assert fresh.loss[0] == warm.loss[0]
     assert (fresh.loss[:20] != warm.loss[:20]).any()
-    assert fresh.lr.tobytes() == warm.lr.tobytes()
+    assert fresh.lr[:50].tobytes() == warm.lr[:50].tobytes()
 
 
 LOSSES = {
-    "classes": (None, lambda z: np.arange(len(z)) % 3, 3),
-    "smooth": (nn.CrossEntropyLoss(label_smoothing=0.1), lambda z: np.arange(len(z)) % 3, 3),
+    "classes": (None, lambda z: z[:, :3].argmax(axis=1), 3),
+    "smooth": (nn.CrossEntropyLoss(label_smoothing=0.1), lambda z: z[:, :3].argmax(axis=1), 3),
     "labels": (nn.BCEWithLogitsLoss(), lambda z: (z[:, :3] > 0).astype(np.int64), 3),
     "numbers": (None, lambda z: z[:, 0] * 2.0, 1),
     "huber": (nn.HuberLoss(), lambda z: z[:, 0] * 2.0, 1),
@@ -255,7 +255,7 @@ def test_where_the_loss_falls_nowhere_nothing_is_suggested():
     model = mlp()
     result = found(model, optimizer=optim.SGD(model.parameters(), lr=1.0), min_lr=1e3, max_lr=1e6)
     assert (result.lowest, result.suggestion) == (None, None)
-    assert result.sentence.startswith("no learning rate to suggest: from 1e+04 on the smoothed loss is no lower; at ")
+    assert result.sentence.startswith("no learning rate to suggest: from 1e+04 on the smoothed loss falls no more; at ")
     assert [line.get_label() for line in fm.plots.lr_find(result).axes[0].lines] == ["loss of a batch", "smoothed"]
 
 

@@ -48,11 +48,15 @@ class LRFind:
 
     @property
     def lowest(self) -> float | None:
-        """The rate at which the smoothed loss is lowest; None where that is below 10 times the first rate."""
-        if not np.isfinite(self.smoothed).any():
+        """The rate at which the smoothed loss is lowest, from 10 times the first on; None where it falls no more there.
+
+        The steps before show what the loss is without a training: of few batches, the smoothed loss is low by chance.
+        """
+        start = int(np.searchsorted(self.lr, SHARE * self.lr[0]))
+        later = self.smoothed[start:]
+        if not np.isfinite(later).any() or np.nanmin(later) >= self.smoothed[start - 1]:
             return None
-        rate = float(self.lr[np.nanargmin(self.smoothed)])
-        return rate if rate >= SHARE * float(self.lr[0]) else None
+        return float(self.lr[start + int(np.nanargmin(later))])
 
     @property
     def suggestion(self) -> float | None:
@@ -65,7 +69,7 @@ class LRFind:
         last = f"at {self.lr[-1]:.2g}, the last rate, it is {self.smoothed[-1]:.3g}"
         if self.suggestion is None:
             return (
-                f"no learning rate to suggest: from {SHARE * self.lr[0]:.2g} on the smoothed loss is no lower; {last}"
+                f"no learning rate to suggest: from {SHARE * self.lr[0]:.2g} on the smoothed loss falls no more; {last}"
             )
         if self.lowest == self.lr[-1]:
             last = "it falls to the end, so a larger max_lr says more"
@@ -218,7 +222,6 @@ def _set_rates(optimizer: Optimizer, least: float) -> None:
         )
     for group, rate in zip(groups, rates, strict=True):
         group["lr"] = least * (rate / rates[0])
-    optimizer.schedule_rates = []
 
 
 def _arrange(loop: Loop, growing: Growing, losses: _Losses) -> None:

@@ -29,7 +29,7 @@ def lr_find(found: LRFind, ax: Any = None, title: str = "Learning rate") -> Any:
     ax.plot(found.lr, found.smoothed, color=colours.train, lw=2.2, label="smoothed")
     ax.set_xscale("log")
     if found.lowest is not None and found.suggestion is not None:
-        least = float(np.nanmin(found.smoothed))
+        least = float(found.smoothed[found.lr == found.lowest][0])
         ring = {"ms": 12, "mfc": "none", "mec": colours.held_out, "mew": 2}
         ax.plot(found.lowest, least, "o", **ring, label=f"lowest: {found.lowest:.2g}")
         label = f"suggested: {found.suggestion:.2g}"
