@@ -25,6 +25,7 @@ from .checks import check_model_and_data
 from .loop import Loop, check_free
 
 LEAST_STEPS, MOST_STEPS = 20, 100_000
+FALL = 0.9  # of the whole fall of the loss: where the valley begins
 SHARE = 10  # the smoothed loss looks back over a tenth of the steps, and a tenth of a rate is what is suggested
 TIMES = 4.0  # the loss has diverged where it is so many times the least
 
@@ -47,33 +48,34 @@ class LRFind:
     unit: str
 
     @property
-    def lowest(self) -> float | None:
-        """The rate at which the smoothed loss is lowest, from 10 times the first on; None where it falls no more there.
+    def bottom(self) -> float | None:
+        """The first rate by which the smoothed loss has made nine tenths of its fall; None where it has none.
 
-        The steps before show what the loss is without a training: of few batches, the smoothed loss is low by chance.
+        The fall begins at 10 times the first rate: the steps before show the loss without a training. Why not where it
+        is lowest: the valley is flat, and the lowest of its losses lies anywhere in it by chance.
         """
         start = int(np.searchsorted(self.lr, SHARE * self.lr[0]))
-        later = self.smoothed[start:]
-        if not np.isfinite(later).any() or np.nanmin(later) >= self.smoothed[start - 1]:
+        later, before = self.smoothed[start:], self.smoothed[start - 1]
+        if not np.isfinite(later).any() or not np.nanmin(later) < before:
             return None
-        return float(self.lr[start + int(np.nanargmin(later))])
+        level = before - FALL * (before - np.nanmin(later))
+        return float(self.lr[start + int(np.argmax(later <= level))])
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of `lowest`; None where that is."""
-        return None if self.lowest is None else self.lowest / SHARE
+        """A tenth of `bottom`; None where that is."""
+        return None if self.bottom is None else self.bottom / SHARE
 
     @property
     def sentence(self) -> str:
         """What came out, in words."""
         last = f"at {self.lr[-1]:.2g}, the last rate, it is {self.smoothed[-1]:.3g}"
         if self.suggestion is None:
-            return (
-                f"no learning rate to suggest: from {SHARE * self.lr[0]:.2g} on the smoothed loss falls no more; {last}"
-            )
-        if self.lowest == self.lr[-1]:
+            falls = f"from {SHARE * self.lr[0]:.2g} on the smoothed loss falls no more"
+            return f"no learning rate to suggest: {falls}; {last}"
+        if np.nanargmin(self.smoothed) == len(self.lr) - 1:
             last = "it falls to the end, so a larger max_lr says more"
-        where = f"a tenth of {self.lowest:.2g}, where the smoothed loss is lowest"
+        where = f"a tenth of {self.bottom:.2g}, where the smoothed loss has made nine tenths of its fall"
         return f"suggested learning rate {self.suggestion:.2g}: {where}; {last}"
 
 
@@ -97,8 +99,8 @@ def lr_find(
         lr = min_lr (max_lr / min_lr)^(t / (steps - 1))      in step t = 0, 1, ...
 
     A rate that is too small leaves the loss where it is, one that is too large throws it up; in between it falls. A
-    tenth of the rate at which the smoothed loss is lowest is `suggestion`. `fm.plots.lr_find` draws the curve. Why not
-    the rate at which the loss falls fastest: where the loss of batches is noisy, it falls fastest by chance, anywhere.
+    tenth of the rate by which nine tenths of the fall are made is `suggestion`. `fm.plots.lr_find` draws the curve. Why
+    not where the loss falls fastest: where the losses of batches are noisy, they fall fastest anywhere, by chance.
 
     A copy of the model is trained, with a copy of the optimizer: both stay as they are, to the bit, and so does all
     that is random. It ends where the smoothed loss is above 4 times its least.
@@ -110,7 +112,7 @@ def lr_find(
     Errors: ValueError for an argument out of range, and where the first step ends in numbers that are not finite;
     TypeError for a model that cannot be copied.
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2015, arXiv:1506.01186, section 3.3; the tenth
-    of the lowest is that of fastai's first release.
+    is that of fastai's first release, there of the rate with the lowest loss.
     """
     check_model_and_data("lr_find", model, data)
     for name, rate in (("min_lr", min_lr), ("max_lr", max_lr)):

@@ -17,7 +17,7 @@ ABOVE = 0.4  # of the height that the loss falls by: room above it, beyond which
 
 @styled
 def lr_find(found: LRFind, ax: Any = None, title: str = "Learning rate") -> Any:
-    """Loss of each step over its learning rate, as it is and smoothed; lowest and suggestion are marked.
+    """Loss of each step over its learning rate, as it is and smoothed, with the suggestion.
 
     ax: a matplotlib Axes, or None for a new figure. The curve leaves the picture at the top where the loss diverges.
     """
@@ -28,10 +28,10 @@ def lr_find(found: LRFind, ax: Any = None, title: str = "Learning rate") -> Any:
     ax.plot(found.lr, found.loss, "o", color=colours.train, ms=3.5, alpha=0.55, mew=0, label="loss of a batch")
     ax.plot(found.lr, found.smoothed, color=colours.train, lw=2.2, label="smoothed")
     ax.set_xscale("log")
-    if found.lowest is not None and found.suggestion is not None:
-        least = float(found.smoothed[found.lr == found.lowest][0])
+    if found.bottom is not None and found.suggestion is not None:
+        height = float(found.smoothed[found.lr == found.bottom][0])
         ring = {"ms": 12, "mfc": "none", "mec": colours.held_out, "mew": 2}
-        ax.plot(found.lowest, least, "o", **ring, label=f"lowest: {found.lowest:.2g}")
+        ax.plot(found.bottom, height, "o", **ring, label=f"90 % of the fall: {found.bottom:.2g}")
         label = f"suggested: {found.suggestion:.2g}"
         ax.axvline(found.suggestion, color=colours.held_out, lw=2, ls="--", label=label)
     low, high = _heights(found)
