@@ -3,8 +3,10 @@
 import copy
 import math
 import os
+import re
 import signal
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,6 +253,28 @@ def test_what_diverging_is(smoothed, diverged):
     assert finder.has_diverged(smoothed) is diverged
 
 
+def curve(*smoothed: float) -> fm.LRFind:
+    """Rates of 1, 10, 100 and so on."""
+    return fm.LRFind(10.0 ** np.arange(len(smoothed)), np.array(smoothed), np.array(smoothed), False, "")
+
+
+@pytest.mark.parametrize(
+    ("smoothed", "bottom"),
+    [
+        ((2.0, 1.5, 1.05, 1.0, 9.0), 1e2),
+        ((2.0, 1.09, 1.5, 1.05, 1.0, 9.0), 1e3),  # the first is a dip: from 1,000 on the fall is made
+        ((0.5, 1.0, 2.0), None),
+        ((1.0, 1.0, 1.0), None),
+        ((2.0, 1.0, 1.0), 1e1),
+        ((math.nan, 2.0, 1.0), None),  # nobody knows what it was before
+    ],
+)
+def test_where_nine_tenths_of_the_fall_are_made(smoothed, bottom):
+    result = curve(*smoothed)
+    assert result.bottom == bottom
+    assert result.suggestion == (None if bottom is None else bottom / 10)
+
+
 def test_where_the_loss_falls_nowhere_nothing_is_suggested():
     model = mlp()
     result = found(model, optimizer=optim.SGD(model.parameters(), lr=1.0), min_lr=1e3, max_lr=1e6)
@@ -291,6 +315,15 @@ def test_an_argument_out_of_range_is_refused_in_a_sentence(name):
         found(**options)
     assert str(error.value).startswith(words)
     assert "\n" not in str(error.value)
+
+
+def test_the_page_runs(capsys):
+    page = (Path(__file__).resolve().parent.parent / "docs" / "rates.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "docs/rates.md", "exec"), {"__name__": "page"})
+    sentence, *rest = capsys.readouterr().out.splitlines()
+    assert sentence in page
+    assert not rest
 
 
 def test_a_first_group_with_the_rate_0_is_refused():

@@ -49,17 +49,18 @@ class LRFind:
 
     @property
     def bottom(self) -> float | None:
-        """The first rate by which the smoothed loss has made nine tenths of its fall; None where it has none.
+        """The rate from which on the smoothed loss has made nine tenths of its fall, on its way to the lowest; or None.
 
-        The fall begins at 10 times the first rate: the steps before show the loss without a training. Why not where it
-        is lowest: the valley is flat, and the lowest of its losses lies anywhere in it by chance.
+        None where it does not fall. The fall begins at 10 times the first rate: the steps before show the loss without
+        a training. Why not where it is lowest: in a flat valley that is anywhere, by chance.
         """
         start = int(np.searchsorted(self.lr, SHARE * self.lr[0]))
         later, before = self.smoothed[start:], self.smoothed[start - 1]
         if not np.isfinite(later).any() or not np.nanmin(later) < before:
             return None
         level = before - FALL * (before - np.nanmin(later))
-        return float(self.lr[start + int(np.argmax(later <= level))])
+        above = np.flatnonzero(later[: np.nanargmin(later)] > level)
+        return float(self.lr[start + (above[-1] + 1 if len(above) else 0)])
 
     @property
     def suggestion(self) -> float | None:
