@@ -396,3 +396,21 @@ def test_the_command_line_suggests_and_draws_in_place_of_a_training(train, idx_f
     result = fm.lr_find(model, data, optim.SGD(model.parameters(), lr=0.1), batch_size=16)
     assert result.sentence in run.out
     assert "epoch" not in run.out
+
+
+def test_the_command_line_leaves_nothing_where_nothing_is_drawn(train):  # noqa: F811
+    run = train("--lr-find", "--hidden", "8")  # the fixture says --no-plots
+    assert (run.code, run.err, run.folder.exists()) == (0, "", False)
+    assert "suggested learning rate 0.0" in run.out
+
+
+def test_the_command_line_touches_no_other_run(train):  # noqa: F811
+    before = train("--hidden", "8")
+    files = {path: path.read_bytes() for path in before.folder.iterdir()}
+    options = ("--lr-find", "--hidden", "8", "--out", str(before.folder))
+    refused = train(*options)
+    assert (refused.code, "is not empty" in refused.err) == (2, True)
+    assert train(*options, "--force", pictures=True).code == 0
+    assert {path: path.read_bytes() for path in before.folder.iterdir() if path.name != "lr_find.png"} == files
+    opened = train("--lr-find", "--open", pictures=True)
+    assert (opened.code, "--lr-find leaves nothing to open" in opened.err) == (2, True)
