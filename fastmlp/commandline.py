@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from .check import reason
 from .signals import NAMES, Terminated
 
-GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
+OWN = ("resume", "open", "no_progress", "time_limit")  # of a call of a script, not of the run
+GO_ON_WITH = ("threads", "epochs", *OWN)  # what may stand beside --resume
 
 DATA_OPTIONS = {
     **dict.fromkeys(
@@ -191,13 +192,13 @@ def options_of_run(
     for name in [name for name, value in vars(given).items() if value is not left_out and name not in GO_ON_WITH]:
         parser.error(
             f"argument --{name.replace('_', '-')}: the run of --resume has its own; beside it may stand --threads, "
-            "--epochs, --open and --no-progress"
+            "--epochs, --time-limit, --open and --no-progress"
         )
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         config = DATA_OPTIONS | config  # older runs have fewer
-        was = {name: config[name] for name in vars(options) if name not in ("resume", "open", "no_progress")}
+        was = {name: config[name] for name in vars(options) if name not in OWN}
         paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
         for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
@@ -211,7 +212,7 @@ def options_of_run(
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = {KeyError: f"it has no {error}", TypeError: "a value in it is of another type"}.get(type(error))
         parser.error(f"argument --resume: {file} is not that of a run of train.py: {why or reason(error)}")
-    own = {name: getattr(options, name) for name in ("resume", "open", "no_progress")}
+    own = {name: getattr(options, name) for name in OWN}
     own |= {name: getattr(given, name) for name in ("threads", "epochs") if getattr(given, name) is not left_out}
     return argparse.Namespace(**was | own)
 
