@@ -247,7 +247,7 @@ class Trainer:
     def leave(self, kind: type[BaseException] | None, *exception: object, hurry: bool = False) -> None:
         """Give the model its average, also where an epoch was not whole; called with what has ended the training.
 
-        Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C, and in a hurry,
+        Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C and in a hurry
         it is measured on the first of them, so that nobody waits.
         """
         if self.averaging is not None:

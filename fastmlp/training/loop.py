@@ -216,8 +216,8 @@ class Loop(door.Pauses):
             self.epoch, step, len(self.sizes), rows, len(self.rows), loss, score, perf_counter() - self.start
         )  # fmt: skip
         with self.signals.held(patience=1):
-            if any([is_true(look(chunk)) for look in self.lookers]):
-                self.wanted = "stopped"
+            answers = [look(chunk) for look in self.lookers]  # all of them are told
+            self.wanted = "stopped" if any(map(is_true, answers)) else ""
         self._train_again()
         self.signals.look()
 
