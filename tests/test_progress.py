@@ -84,11 +84,12 @@ def cell(monkeypatch):
 
 def half(clock) -> None:
     progress = Progress(True, 2, 2000)
-    progress.batch(200, 0.7, 0.5)  # too early to be shown
+    progress.batch(200, 0.7, 0.5)
+    progress.bar.refresh()  # too early to be shown
     clock[0] += 1
     for n in range(8):
-        progress.bar.last_print_t -= 1
         progress.batch(100, 0.5, 0.8 + n / 100)
+        progress.bar.refresh()
         clock[0] += 0.11 if n != 3 else 0.0  # a fifth text comes too soon after the fourth
     progress.row(Epoch(1, 0.4, 0.9, math.nan, math.nan, 1.0, 2000.0))
     progress.close()

@@ -29,7 +29,7 @@ from .checks import (
     hold_out,
 )
 from .history import History
-from .loop import Loop, check_free, has_state, is_true, name_of
+from .loop import Loop, check_free, deadline_of, has_state, is_true, name_of
 from .progress import Progress
 from .saved import as_saved
 
@@ -67,6 +67,8 @@ def assembled(
         whole("fit: start_epoch", start_epoch, 0, ", or None")
     if time_limit is not None:
         above("fit: time_limit", time_limit)
+        time_limit = float(time_limit)
+    deadline = deadline_of(time_limit)
     if seed >= 2**63:
         raise ValueError(f"fit: seed is {shown(seed)}; it must be below 2**63")
     check_threads("fit", n_threads)
@@ -164,5 +166,5 @@ def assembled(
     return Loop(
         model, optimizer, loss, data, rows, held_out, sizes, seed, done, done + epochs, n_threads, report, callbacks,
         rates, weights, clip, rule, history, [said for said in lines if said], checkpoint, arguments,
-        None if time_limit is None else float(time_limit),
+        time_limit, deadline,
     )  # fmt: skip

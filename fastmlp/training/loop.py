@@ -39,7 +39,7 @@ class Loop(door.Pauses):
     """One training. What `fit` was given, as it is taken; `done` epochs are made, and `epochs` there are to be in all.
 
     rows: numbers of those to train on, in their order; sizes: of the batches of an epoch. weights: what rows count.
-    arguments: what `resume` gives to `fit` again, as a checkpoint holds it. time_limit: seconds from `run` on.
+    arguments: what `resume` gives to `fit` again, as a checkpoint holds it. deadline: by `deadline_of(time_limit)`.
     """
 
     model: Module
@@ -64,6 +64,7 @@ class Loop(door.Pauses):
     checkpoints: Checkpoints | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     time_limit: float | None = None
+    deadline: float = math.inf
     order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Loop(door.Pauses):
 
     def run(self, saved: dict[str, Any] | None = None) -> History:
         """Train, from where `saved`, a checkpoint's state, says; returns the history."""
-        self.process, self.deadline = os.getpid(), monotonic() + (self.time_limit or math.inf)
+        self.process = os.getpid()
         with _alone(self.model, self.optimizer), self.signals, ExitStack() as stack:
             if self.rule is not None:
                 self.averaging = Averaging(self.model, self.optimizer, self.rule, self.done, self.epochs)
@@ -317,6 +318,11 @@ class Loop(door.Pauses):
                 self.optimizer.averaged = {
                     "kind": averaging.kind, "count": averaging.count, "raw": averaging.raw, "shown": averaging.shown
                 }  # fmt: skip
+
+
+def deadline_of(time_limit: float | None) -> float:
+    """When a limit of so many seconds from now on will have passed."""
+    return monotonic() + (time_limit or math.inf)
 
 
 class _EndedWithinError(Exception):
