@@ -8,7 +8,7 @@ import pytest
 from trainings import Own, bits, clusters, measured, mlp, refuses, trained
 
 import fastmlp as fm
-from fastmlp.running import engine, nodes
+from fastmlp.running import averaging, engine, nodes
 from fastmlp.training import loop
 
 STEPS = 5  # of an epoch of 300 rows
@@ -167,6 +167,16 @@ def test_each_call_of_resume_has_its_own_limit(step_by_step, clock, tmp_path):
         assert again.history.ended == "time limit"
     assert calls > 3
     assert bits(again.model) == bits(whole)
+
+
+@pytest.mark.parametrize(("limit", "hurry"), [(None, False), (8.5, True)])
+def test_norms_of_an_average_are_measured_in_a_hurry_where_time_has_passed(
+    limit, hurry, step_by_step, clock, monkeypatch
+):
+    seen, measure = [], averaging.measure_statistics
+    monkeypatch.setattr(averaging, "measure_statistics", lambda *a: (seen.append(a[-1] < math.inf), measure(*a)))
+    trained(clusters(), mlp(norm="batch"), average="ema", time_limit=limit, **ROOM)
+    assert seen[-1] is hurry
 
 
 @pytest.mark.parametrize("limit", [0, -1, math.nan, math.inf, True, "60"])

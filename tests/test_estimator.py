@@ -328,7 +328,7 @@ def test_an_epoch_that_is_cut_short_counts(more, monkeypatch, capsys):
         def on_chunk_end(self, chunk):
             return True
 
-    options = {**SMALL, **more, "batch_size": 20, "shuffle": False, "alpha": 0.0}
+    options = {**SMALL, **more, "batch_size": 20, "shuffle": False, "alpha": 0.5}
     limited = MLPClassifier(**options, time_limit=1e-9, verbose=True).fit(X, Y)
     assert capsys.readouterr().out.splitlines()[-1] == "The time limit of 1e-09 s has passed. Stopping."
     stopped = MLPClassifier(**options, callbacks=[Stop()]).fit(X, Y)

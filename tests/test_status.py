@@ -270,7 +270,9 @@ def test_after_the_time_limit_the_folder_says_so_and_resume_goes_on(
     assert f"--resume {out} goes on" in lines
     assert (said[-1]["weights_of_epoch"], said[-1]["weights_of_step"]) == (epoch, step)
     assert (out / "report.html").exists() == (epoch > 0)
-    script.main(["--resume", str(out), "--no-progress"])  # without a limit, as the one before was of that call
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "monotonic", lambda: next(ticks))
+        script.main(["--resume", str(out), "--no-progress"])  # without a limit, as the one before was of that call
     ours, theirs = fm.read_run(out), fm.read_run(tmp_path / "whole")
     assert ours.status == "finished"
     for name, array in theirs.model.state_dict().items():
