@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from .check import reason
 from .signals import NAMES, Terminated
 
-OF_A_CALL = ("resume", "open", "no_progress", "lr_find")  # what a run does not have of its own
-GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress")  # what may stand beside --resume
+OF_A_CALL = ("resume", "open", "no_progress", "time_limit", "lr_find")  # what a run does not have of its own
+GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress", "time_limit")  # what may stand beside --resume
 
 DATA_OPTIONS = {
     **dict.fromkeys(
@@ -198,7 +198,7 @@ def options_of_run(
     for name in [name for name, value in vars(given).items() if value is not left_out and name not in GO_ON_WITH]:
         parser.error(
             f"argument --{name.replace('_', '-')}: the run of --resume has its own; beside it may stand --threads, "
-            "--epochs, --open and --no-progress"
+            "--epochs, --time-limit, --open and --no-progress"
         )
     file = options.resume / "config.json"
     try:

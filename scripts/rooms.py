@@ -62,7 +62,7 @@ ROOMS = {
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
         "check machine files tensors signals words kernels data graph nn optim running",
-        called="tqdm tensorboardX",
+        called="tqdm tensorboardX IPython",
     ),
     "show": Room(
         "for people: the graph in words and as a picture, plots, the report, the gradient check; what a function draws "

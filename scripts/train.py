@@ -95,13 +95,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--hidden", type=widths, default="128,64", metavar="W,W,...", help="widths of the hidden layers")
     add("--epochs", type=whole(1), default=10, metavar="N", help="passes over the training set")
     add("--batch-size", type=whole(1), default=64, metavar="N", help="rows a step")
-    add(
-        "--lr",
-        type=real(0, above=True),
-        default=None,
-        metavar="X",
-        help=f"learning rate (default: {defaults('lr')})",
-    )
+    lr_help = f"learning rate (default: {defaults('lr')})"
+    add("--lr", type=real(0, above=True), default=None, metavar="X", help=lr_help)
     find_help = "instead of a training: try rates from small to large, suggest one, and draw lr_find.png"
     add("--lr-find", action="store_true", help=find_help)
     loss_help = (
@@ -145,9 +140,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
     every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
     add("--checkpoint-every", type=moment, default=None, metavar="WHEN", help=every_help)
+    limit_help = "end the training after so many seconds, within an epoch too; --resume goes on (default: no limit)"
+    add("--time-limit", type=real(0, above=True), default=None, metavar="SECONDS", help=limit_help)
     resume_help = (
-        "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --open and "
-        "--no-progress (default: a new run)"
+        "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --time-limit, "
+        "--open and --no-progress (default: a new run)"
     )
     add("--resume", type=place, default=None, metavar="RUN", help=resume_help)
     add("--out", type=place, default=None, metavar="DIR", help="run folder (default: runs/<date>-<name>)")
@@ -225,30 +222,20 @@ def train_model(
     if goes_on:
         fm.resume(
             run.folder, train, own, model=model, callbacks=callbacks, epochs=options.epochs, n_threads=options.threads,
-            progress=progress,
+            progress=progress, time_limit=options.time_limit,
         )  # fmt: skip
         return
-    fm.fit(
-        model,
-        train,
-        validation=options.validation if own is None else own,
-        optimizer=make_optimizer(options, model),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        n_threads=options.threads,
-        progress=progress,
-        callbacks=callbacks,
-        loss=loss,
-        schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
-        schedule_every=options.schedule_every,
-        clip_norm=options.clip_norm,
-        clip_value=options.clip_value,
-        average=options.average,
-        checkpoint=Checkpoints(
-            run.folder, options.checkpoint_every, replace=True, first=lambda: run.write_config("running")
-        ),
+    checkpoints = Checkpoints(
+        run.folder, options.checkpoint_every, replace=True, first=lambda: run.write_config("running")
     )
+    fm.fit(
+        model, train, validation=options.validation if own is None else own, optimizer=make_optimizer(options, model),
+        epochs=options.epochs, batch_size=options.batch_size, seed=options.seed, n_threads=options.threads,
+        progress=progress, callbacks=callbacks, loss=loss, checkpoint=checkpoints, time_limit=options.time_limit,
+        schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
+        schedule_every=options.schedule_every, clip_norm=options.clip_norm, clip_value=options.clip_value,
+        average=options.average,
+    )  # fmt: skip
 
 
 def find_rate(
@@ -376,6 +363,9 @@ def main(arguments: list[str] | None = None) -> None:
         end = f"{ended}the weights are those of epoch {epoch}, {options.monitor} {stopper.best:.4f}"
     if len(history) and not math.isfinite(history[-1].train_loss):
         code, status = 1, "diverged"
+    if history.ended == "time limit":
+        status = history.ended
+        say(f"--resume {shown(run.folder)} goes on")
     run.config |= {"weights_of_epoch": epoch, "weights_of_step": step}
     with told_of_what_is_missing(run):
         if len(history):
@@ -383,7 +373,7 @@ def main(arguments: list[str] | None = None) -> None:
             run.write_model(model, epoch, step)
         if end:
             say(end)
-        if status == "interrupted" and (code != 128 + signal.SIGINT or not len(history)):
+        if not len(history) or (status == "interrupted" and code != 128 + signal.SIGINT):
             run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
             sys.exit(code)
         write_run(options, run, model, history, status, loss, train, own, test, watch)

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import pickle
 import warnings
 
@@ -313,6 +314,36 @@ def test_callbacks_checkpoint_and_time_limit(tmp_path):
     assert (seen, model.n_iter_) == ([1, 2, 3], 3)
     np.testing.assert_array_equal(fm.Predictor(fm.load_model(file))(X).argmax(1), model.predict(X))
     assert MLPClassifier(**SMALL, time_limit=1e-9).fit(X, Y).n_iter_ == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"early_stopping": True, "monitor": "loss"}])
+def test_an_epoch_that_is_cut_short_counts(more, monkeypatch, capsys):
+    """By the limit, or by a callback's True within it: all attributes are those of its steps."""
+    monkeypatch.setattr(fm.running.engine, "CHUNK_SECONDS", 0)  # a step a chunk
+
+    class Stop:
+        def __call__(self, model, history):
+            return False
+
+        def on_chunk_end(self, chunk):
+            return True
+
+    options = {**SMALL, **more, "batch_size": 20, "shuffle": False, "alpha": 0.5}
+    limited = MLPClassifier(**options, time_limit=1e-9, verbose=True).fit(X, Y)
+    assert capsys.readouterr().out.splitlines()[-1] == "The time limit of 1e-09 s has passed. Stopping."
+    stopped = MLPClassifier(**options, callbacks=[Stop()]).fit(X, Y)
+    for model in (limited, stopped):
+        assert (model.n_iter_, model.t_, len(model.loss_curve_)) == (1, 20, 1)
+        assert math.isfinite(model.loss_)
+        if more:
+            (score,) = model.validation_scores_
+            assert model.best_validation_score_ == score
+            assert math.isfinite(score)
+    np.testing.assert_array_equal(limited.coefs_[0], stopped.coefs_[0])
+    if not more:
+        step = MLPClassifier(**(options | {"max_iter": 1})).partial_fit(X[:20], Y[:20], classes=np.unique(Y))
+        np.testing.assert_array_equal(limited.coefs_[0], step.coefs_[0])
+        assert limited.loss_ == step.loss_
 
 
 def test_early_stopping_says_where_a_class_is_too_small():

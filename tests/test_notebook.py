@@ -5,6 +5,7 @@ Outputs are not stored: they would be stale after the next change of a plot, and
 
 import re
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_it_runs_and_shows_what_it_says(tmp_path):
     assert sum("image/svg+xml" in data for data in pictures) == 1  # the graph
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_a_training_shows_its_bar_in_one_output_that_is_empty_in_the_end(tmp_path):
+    code = """
+        import time
+        from fastmlp.training.progress import Progress
+        progress = Progress(True, 1, 1000)
+        time.sleep(0.3)
+        progress.batch(500, 0.5, 0.8)
+        progress.close()
+    """
+    (cell,) = run(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(textwrap.dedent(code))]), tmp_path).cells
+    (output,) = cell.outputs  # of a standard error there is nothing
+    assert (output.output_type, output.data) == ("display_data", {"text/plain": ""})
 
 
 def test_a_cell_that_fails_is_noticed(tmp_path):

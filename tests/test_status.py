@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from killing import LIMIT, data_file
 
 import fastmlp as fm
 from fastmlp.running import engine
+from fastmlp.training import loop
 from fastmlp.training.checkpoint import Checkpoints, files_of
 from fastmlp.training.progress import Progress
 
@@ -247,6 +249,34 @@ def test_after_a_signal_the_folder_names_the_step_of_its_weights(train, tmp_path
         fm.fit(model, data, epochs=4, progress="table")
     for name, array in model.state_dict().items():
         assert np.array_equal(array, saved.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("limit", [2, STEPS + 3])
+def test_after_the_time_limit_the_folder_says_so_and_resume_goes_on(
+    script, train, tmp_path, monkeypatch, capsys, limit
+):
+    """Within the first epoch, of which there is nothing to evaluate yet, and within the second."""
+    train("--epochs", 3, "--out", tmp_path / "whole", "--time-limit", 1000)
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0)  # a step a call
+    ticks = count()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "monotonic", lambda: next(ticks))
+        code, said = train("--epochs", 3, "--time-limit", limit)
+    out = tmp_path / "run"
+    (epoch, step), lines = divmod(newest(out), STEPS), capsys.readouterr().out
+    assert (code, statuses(said)[-1], epoch) == (0, "time limit", limit // STEPS)
+    assert step
+    assert f"ended in epoch {epoch + 1}, after {step} of its {STEPS} steps: the time limit of {limit} s has" in lines
+    assert f"--resume {out} goes on" in lines
+    assert (said[-1]["weights_of_epoch"], said[-1]["weights_of_step"]) == (epoch, step)
+    assert (out / "report.html").exists() == (epoch > 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "monotonic", lambda: next(ticks))
+        script.main(["--resume", str(out), "--no-progress"])  # without a limit, as the one before was of that call
+    ours, theirs = fm.read_run(out), fm.read_run(tmp_path / "whole")
+    assert ours.status == "finished"
+    for name, array in theirs.model.state_dict().items():
+        assert np.array_equal(array, ours.model.state_dict()[name]), name
 
 
 def test_after_early_stopping_the_folder_names_the_best_epoch(train, tmp_path):

@@ -244,16 +244,17 @@ class Trainer:
             self.averaging.show(self.data, order, sizes)
         return mean
 
-    def leave(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def leave(self, kind: type[BaseException] | None, *exception: object, hurry: bool = False) -> None:
         """Give the model its average, also where an epoch was not whole; called with what has ended the training.
 
-        Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C it is measured
-        on the first of them, so that nobody waits.
+        Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C and in a hurry
+        it is measured on the first of them, so that nobody waits.
         """
         if self.averaging is not None:
             order, sizes = self.rows
             interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-            self.averaging.show(self.data, order, sizes if kind is None or interrupted else [], hurry=interrupted)
+            sizes = sizes if kind is None or interrupted else []
+            self.averaging.show(self.data, order, sizes, hurry=hurry or interrupted)
 
     def _epoch(
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,

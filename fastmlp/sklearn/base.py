@@ -24,7 +24,6 @@ from ..optim import Average, Schedule
 from ..optim.averaging import AVERAGES
 from ..running.predict import Predictor
 from ..training.assembly import assembled
-from ..training.history import History
 from . import lbfgs
 from .epochs import Epochs, diverged
 from .net import ACTIVATIONS, build, draw, others, put, put_others, views
@@ -150,8 +149,10 @@ class BaseMLP(BaseEstimator):
 
     def _check_together(self) -> None:
         """Refuse parameters that say two things at once."""
-        if self.solver == "lbfgs" and (self.dropout or self.average is not None or self.schedule is not None):
-            raise ValueError("solver='lbfgs' makes no steps of batches; dropout, average and schedule must be left out")
+        needs_batches = "dropout", "average", "schedule", "callbacks", "checkpoint", "time_limit"
+        given = [name for name in needs_batches if getattr(self, name)]
+        if self.solver == "lbfgs" and given:
+            raise ValueError(f"solver='lbfgs' makes no steps of batches; {' and '.join(given)} must be left out")
         if self.schedule is not None and self.learning_rate != "constant":
             raise ValueError(
                 f"schedule is given and learning_rate is {self.learning_rate!r}; one of them must be left out"
@@ -241,13 +242,14 @@ class BaseMLP(BaseEstimator):
         epochs = 1 if incremental else self.max_iter
         schedule = copy.deepcopy(self.schedule)  # one that watches has a state
         look = Epochs(
-            self, self._optimizer, n, self._offset(targets, weights), self._times(),
+            self, self._optimizer, self._offset(targets, weights), self._times(),
             None if held is None else self._score_of(held), incremental,
         )  # fmt: skip
         calls = [self.callbacks] if callable(self.callbacks) else list(self.callbacks or ())
         loop = assembled(
             self._net, data, outside, self._optimizer.rule, epochs, batch_size, seed, self.n_threads, False,
             [look, *calls], loss, schedule, None, None, None, self.clip_norm, None, self.average, None, None,
+            self.time_limit,
         )  # fmt: skip
         rates = DecayingRates(
             loop.rates, self._optimizer, float(self.alpha), float(self.weight_decay), n, loop.sizes
@@ -326,9 +328,9 @@ class BaseMLP(BaseEstimator):
         """What gives the score of held-out rows after an epoch; with monitor="loss" minus their loss."""
         X, y, weights = held
 
-        def score(model: nn.Module, history: History) -> float:
+        def score(model: nn.Module, loss: float) -> float:
             if self.monitor == "loss":
-                return -float(history[-1].validation_loss)
+                return -float(loss)
             z = Predictor(model, self.n_threads)(X)
             return self._scored(z, y, weights) if np.isfinite(z).all() else math.nan
 

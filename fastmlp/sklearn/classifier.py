@@ -35,7 +35,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                  callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
-    time_limit   seconds after which no further epoch begins
+    time_limit   seconds after which fit ends, within an epoch too, which then counts as one
     class_weight "balanced", the same sum of sample_weight for each class, or a dict of weights by class; multiplies
                  sample_weight. Not for labels
     label_smoothing  ε of the loss: (1 - ε) of a row counts for its class, ε / C for each

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from .. import nn
 from ..graph import Array
 from ..training.history import History
+from ..training.measuring import measure
 from .net import linears
 from .solver import Solver, penalty
 
@@ -21,20 +21,19 @@ class Epochs:
 
     loop      the training, which knows its batches
     times, offset  of the library's mean loss, to be scikit-learn's
-    score     what gives the score of the held-out rows now; None where there are none
+    score     what gives the score of the held-out rows now, of which the loss is given; None where there are none
     """
 
     def __init__(
-        self, estimator: Any, solver: Solver, rows: int, offset: float, times: float,
-        score: Callable[[nn.Module, History], float] | None, once: bool,
+        self, estimator: Any, solver: Solver, offset: float, times: float,
+        score: Callable[[nn.Module, float], float] | None, once: bool,
     ) -> None:  # fmt: skip
-        self.est, self.solver, self.rows = estimator, solver, rows
+        self.est, self.solver = estimator, solver
         self.loop: Any = None
         self.alone = not estimator.callbacks and estimator.average is None and estimator.schedule is None
         self.offset, self.times, self.score, self.once = offset, times, score, once
         self.squares = penalty(estimator._net)
         self.kept: list[Array] = []
-        self.end = monotonic() + (math.inf if estimator.time_limit is None else float(estimator.time_limit))
         self.converged = False
 
     def say(self, line: str) -> None:
@@ -42,36 +41,42 @@ class Epochs:
         if self.est.verbose:
             print(line)
 
-    def loss(self, model: nn.Module, mean: float) -> float:
+    def loss(self, model: nn.Module, mean: float, steps: int) -> float:
         """Mean loss, and of each batch α / 2M Σ w², by its rows: Σ w² as if it were linear from end to end of an epoch.
 
-        M = Σ of the sample weights of a batch, or its rows
+        M = Σ of the sample weights of a batch, or its rows; steps: of the epoch, which may have been cut short
         """
         before, self.squares = self.squares, penalty(model)
-        masses, sizes = self.loop.rates.masses(), np.array(self.loop.sizes)
-        share = np.divide(sizes / self.rows, masses, out=np.zeros(len(masses)), where=masses > 0)
+        masses, sizes = self.loop.rates.masses()[:steps], np.array(self.loop.sizes[:steps])
+        share = np.divide(sizes / sizes.sum(), masses, out=np.zeros(len(masses)), where=masses > 0)
         squares = before + (self.squares - before) * np.arange(len(sizes)) / len(sizes)
         return mean * self.times + self.offset + 0.5 * float(self.est.alpha) * float(share @ squares)
 
     def __call__(self, model: nn.Module, history: History) -> bool:
         """Look at the epoch that has ended; True ends the training."""
-        rate, stop = self.solver.learning_rate, self.enough(model, history)
+        rate, epoch = self.solver.learning_rate, history[-1]
+        self.note(model, epoch.train_loss, epoch.validation_loss, len(self.loop.sizes))
+        stop = self.enough()
         unchanged = self.solver.learning_rate == rate
         self.loop.trainer.unseen = self.alone and unchanged  # the engine goes on with what it holds
         return stop
 
-    def enough(self, model: nn.Module, history: History) -> bool:
-        """As `__call__`: what it does to the estimator."""
+    def note(self, model: nn.Module, mean: float, held: float, steps: int) -> None:
+        """Tell the estimator of an epoch of so many steps, its mean loss and that of the held-out rows."""
         est = self.est
         est.n_iter_ += 1
-        est.loss_ = self.loss(model, float(history[-1].train_loss))
-        est.t_ += self.rows
+        est.loss_ = self.loss(model, float(mean), steps)
+        est.t_ += sum(self.loop.sizes[:steps])
         est.loss_curve_.append(est.loss_)
         self.say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
-        self.look(model, history)
+        self.look(model, held)
         self.solver.iteration_ends(est.t_)
         if est.checkpoint is not None:
             self.write(model)
+
+    def enough(self) -> bool:
+        """Whether the epochs without improvement are too many."""
+        est = self.est
         if est._no_improvement_count > est.n_iter_no_change and not self.once:
             what = "Validation score" if est.early_stopping else "Training loss"
             message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
@@ -79,13 +84,13 @@ class Epochs:
                 self.converged = True
                 return True
             est._no_improvement_count = 0
-        return monotonic() > self.end
+        return False
 
-    def look(self, model: nn.Module, history: History) -> None:
+    def look(self, model: nn.Module, held: float) -> None:
         """Count epochs without improvement, of the score of held-out rows or of the loss, and keep the best weights."""
         est = self.est
         if self.score is not None:
-            score = self.score(model, history) if math.isfinite(est.loss_) else math.nan  # then the weights went back
+            score = self.score(model, held) if math.isfinite(est.loss_) else math.nan  # then the weights went back
             est.validation_scores_.append(score)
             self.say(f"Validation score: {score:f}")
         if est.early_stopping:
@@ -105,7 +110,14 @@ class Epochs:
         return [parameter.data for parameter in model.parameters()] + [array for _, array in model.named_buffers()]
 
     def finish(self, model: nn.Module, history: History) -> None:
-        """Put the best weights back, where there are any."""
+        """Put the best weights back, where there are any. An epoch that was cut short, by True or the limit, counts."""
+        loop = self.loop
+        if loop.ended and loop.trainer.opened == loop.epoch:
+            out = loop.held_out
+            held = math.nan if out is None else measure(model, out, loop.loss, n_threads=loop.n_threads)[0]
+            self.note(model, loop.trainer.runner.mean()[0], held, loop.trainer.step)
+        if loop.ended == "time limit":
+            self.say(f"The time limit of {self.est.time_limit:g} s has passed. Stopping.")
         for array, best in zip(self.arrays(model) if self.kept else (), self.kept, strict=True):
             array[...] = best
 

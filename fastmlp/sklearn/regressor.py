@@ -32,7 +32,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
                  callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
-    time_limit   seconds after which no further epoch begins
+    time_limit   seconds after which fit ends, within an epoch too, which then counts as one
     loss         "huber", "absolute_error" and "quantile" too; delta of the first, quantile of the last
     Errors: scikit-learn's, of the same kinds; ValueError where the loss is no longer finite.
     """

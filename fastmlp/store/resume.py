@@ -37,6 +37,7 @@ def resume(
     epochs: int | None = None,
     n_threads: int | str | None = None,
     progress: bool | str = True,
+    time_limit: float | None = None,
     optimizer: Optimizer | None = None,
     loss: Loss | None = None,
     schedule: Schedule | None = None,
@@ -50,6 +51,7 @@ def resume(
 
     epochs     as many as `fit` is to make in all, where they are to be others than before
     n_threads  as for `fit`; the result does not hang on it
+    time_limit  seconds, of this call alone
     optimizer, loss, schedule, average  where the training had one of your own class: it is handed in again, the
                optimizer as it is made with the model's parameters
 
@@ -99,7 +101,8 @@ def resume(
     loop = assembled(
         model, data, held, optimizer, epochs, arguments["batch_size"], arguments["seed"], threads, progress, callbacks,
         loss, schedule, arguments["schedule_every"], saved["done"], arguments["class_weight"], arguments["clip_norm"],
-        arguments["clip_value"], average, checkpoints, None, saved,
+        arguments["clip_value"], average, checkpoints, None, time_limit,
+        saved,
     )  # fmt: skip
     return Resumed(model, optimizer, loop.run(saved))
 

@@ -168,7 +168,7 @@ class Run:
         config.json, 30 seconds or less, to a kill.
 
         status: "running" or "evaluating", with the number of the process that does it; "finished", "stopped early",
-        "interrupted", "diverged", or "incomplete" where files could not be written.
+        "time limit", "interrupted", "diverged", or "incomplete" where files could not be written.
         """
         config = _plain(self.config)
         config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}

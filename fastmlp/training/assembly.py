@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import kernels
-from ..check import listed, shown, whole
+from ..check import above, listed, shown, whole
 from ..data import Dataset
 from ..machine import WORTH_ASKING, available_memory
 from ..nn import Layer, Loss, Module
@@ -29,7 +29,7 @@ from .checks import (
     hold_out,
 )
 from .history import History
-from .loop import Loop, check_free, has_state, is_true, name_of
+from .loop import Loop, check_free, deadline_of, has_state, is_true, name_of
 from .progress import Progress
 from .saved import as_saved
 
@@ -55,6 +55,7 @@ def assembled(
     average: str | Average | None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None,
     checkpoint_every: str | int | None,
+    time_limit: float | None = None,
     saved: dict[str, Any] | None = None,
 ) -> Loop:
     """The training that these arguments of `fit` are; saved: the state of a checkpoint that it goes on from."""
@@ -64,6 +65,10 @@ def assembled(
     whole("fit: seed", seed, 0)
     if start_epoch is not None:
         whole("fit: start_epoch", start_epoch, 0, ", or None")
+    if time_limit is not None:
+        above("fit: time_limit", time_limit)
+        time_limit = float(time_limit)
+    deadline = deadline_of(time_limit)
     if seed >= 2**63:
         raise ValueError(f"fit: seed is {shown(seed)}; it must be below 2**63")
     check_threads("fit", n_threads)
@@ -161,4 +166,5 @@ def assembled(
     return Loop(
         model, optimizer, loss, data, rows, held_out, sizes, seed, done, done + epochs, n_threads, report, callbacks,
         rates, weights, clip, rule, history, [said for said in lines if said], checkpoint, arguments,
+        time_limit, deadline,
     )  # fmt: skip

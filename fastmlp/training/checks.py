@@ -68,8 +68,9 @@ def check_callback(callback: Any) -> None:
     for method, argument in (("start", "optimizer"), ("finish", "history")):
         if hasattr(callback, method):
             takes(f"fit: {method} of the callback {name}", getattr(callback, method), "model", argument)
-    if hasattr(callback, "use_loss"):
-        takes(f"fit: use_loss of the callback {name}", callback.use_loss, "loss")
+    for method, argument in (("use_loss", "loss"), ("on_chunk_end", "chunk")):
+        if hasattr(callback, method):
+            takes(f"fit: {method} of the callback {name}", getattr(callback, method), argument)
 
 
 def batch_sizes(rows: int, batch_size: int, batch_norm: bool = False) -> list[int]:

@@ -48,6 +48,24 @@ class Epoch:
 NUMBERS = tuple(f.name for f in fields(Epoch) if f.name != "ran_on")  # the columns that can be compared
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Where an epoch is between two chunks of its steps, for a callback's `on_chunk_end`.
+
+    epoch: its number, from 1; step of steps are done, row of rows. train_loss, train_score: means over these rows, as
+    the epoch's are over all; seconds: since the epoch began.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    row: int
+    rows: int
+    train_loss: float
+    train_score: float
+    seconds: float
+
+
 @dataclass
 class History:
     """The epochs of a run, in order. `history.column("train_loss")` is one number an epoch.
@@ -59,6 +77,8 @@ class History:
     them costs log(classes) nats, which `diagnose` compares the losses with.
     weights_of  (epoch, step): the model that `fit` left has the weights after so many whole epochs, and after so many
                 steps of the next where Ctrl-C or a divergence ended it within one
+    ended       why `fit` ended: "finished", the last epoch; "stopped", a callback's True; "time limit"; "diverged"; an
+                empty text where it has not, or by Ctrl-C or an error
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -68,6 +88,7 @@ class History:
     unit: str = "nats"
     classes: int = 0
     weights_of: tuple[int, int] = field(default=(0, 0), compare=False)
+    ended: str = field(default="", compare=False)
 
     def rises(self, name: str) -> bool:
         """Whether more of a column is better; a score's declaration says it of the score."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..running.averaging import Averaging
 from ..running.clip import Clip
 from ..signals import Signals
 from .checkpoint import Checkpoints
-from .history import Epoch, History
+from .history import Chunk, Epoch, History
 from .measuring import measure
 from .progress import Progress
 
@@ -39,7 +39,7 @@ class Loop(door.Pauses):
     """One training. What `fit` was given, as it is taken; `done` epochs are made, and `epochs` there are to be in all.
 
     rows: numbers of those to train on, in their order; sizes: of the batches of an epoch. weights: what rows count.
-    arguments: what `resume` gives to `fit` again, as a checkpoint holds it.
+    arguments: what `resume` gives to `fit` again, as a checkpoint holds it. deadline: by `deadline_of(time_limit)`.
     """
 
     model: Module
@@ -63,6 +63,8 @@ class Loop(door.Pauses):
     lines: list[str]
     checkpoints: Checkpoints | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    time_limit: float | None = None
+    deadline: float = math.inf
     order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
     after_step: Callable[[door.Trainer], None] | None = None  # makes each step a chunk, and sees it
 
@@ -72,6 +74,7 @@ class Loop(door.Pauses):
         self.trainer: door.Trainer
         self.epoch, self.steps, self.sums = self.done + 1, 0, np.zeros(5)  # where it is: the open epoch, its steps
         self.ended, self.seconds = "", 0.0
+        self.lookers = [callback.on_chunk_end for callback in self.callbacks if hasattr(callback, "on_chunk_end")]
         self.uncalled: dict[str, Any] | None = None  # what callbacks and rates knew before they saw the epoch that ends
         self.modes, self.process = _modes(self.model), 0
 
@@ -86,12 +89,13 @@ class Loop(door.Pauses):
             stack.callback(lambda: restore(self.modes))
             if not self.model.training:
                 self.model.train()
-            training = _modes(self.model)
+            self.training = _modes(self.model)
             stack.callback(self.report.close)
             if saved is not None:
                 self._load(saved)
-                training = [(module, mode) for (module, _), mode in zip(training, saved["training"], strict=True)]
-                restore(training)
+                modes = zip(self.training, saved["training"], strict=True)
+                self.training = [(module, mode) for (module, _), mode in modes]
+                restore(self.training)
             if self.checkpoints is not None:
                 self.checkpoints.begin("fit: checkpoint" if saved is None else "resume: folder")
                 stack.callback(self.checkpoints.end)
@@ -102,13 +106,12 @@ class Loop(door.Pauses):
             for callback in reversed(self.callbacks):  # a stack is left from its top: the first callback finishes first
                 if hasattr(callback, "finish"):
                     stack.callback(self._whole, callback.finish, self.model, self.history)
-            stack.push(lambda *error: self._whole(self.trainer.leave, *error))  # before: who finishes sees the average
+            stack.push(lambda *error: self._whole(self._leave, *error))  # before: who finishes sees the average
             stack.enter_context(self._kept_at_the_end())
             while self.epoch <= self.epochs and not self.ended:
-                if not self.model.training:  # a callback that evaluated the model has left it so
-                    restore(training)
+                self._train_again()
                 self._epoch()
-            self.ended = self.ended or "finished"
+            self.ended = self.history.ended = self.ended or "finished"
         return self.history
 
     def _start(self, stack: ExitStack, saved: dict[str, Any] | None) -> None:
@@ -130,10 +133,18 @@ class Loop(door.Pauses):
             if state["state"] is not None:
                 callback.load_state_dict(state["state"])
 
+    def _leave(self, *error: Any) -> None:
+        self.trainer.leave(*error, hurry=self.ended == "time limit")
+
     def _whole(self, action: Callable[..., Any], *arguments: Any) -> None:
         """Do what ends a training as a whole: Ctrl-C waits, but a third does not."""
         with self.signals.held(patience=2):
             action(*arguments)
+
+    def _train_again(self) -> None:
+        """Set the modes for training: a callback that evaluated the model may have left it in the other one."""
+        if not self.model.training:
+            restore(self.training)
 
     def _epoch(self) -> None:
         """The open epoch, or what is left of it: steps, validation, callbacks."""
@@ -141,9 +152,15 @@ class Loop(door.Pauses):
         order = permutation(self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
         open_average = self.averaging is not None and self.averaging.inside
         rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
+        self.wanted, self.seen_at = "", self.steps  # what `ended` is to be; the step that callbacks were told of last
         self.start = perf_counter() - self.seconds
-        with self.signals.held(), self.signals.heard_by(trainer.stop):
-            mean, score = trainer.epoch(order, self.sizes, report.batch, rates, done, self, epoch)
+        try:
+            with self.signals.held(), self.signals.heard_by(trainer.stop):
+                mean, score = trainer.epoch(order, self.sizes, report.batch, rates, done, self, epoch)
+        except _EndedWithinError as end:
+            self.ended = str(end)
+            self._say_limit(f"in epoch {epoch}, after {trainer.step:,} of its {len(self.sizes):,} steps")
+            return
         self.signals.look()
         seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
         held = math.nan, math.nan
@@ -161,7 +178,10 @@ class Loop(door.Pauses):
             stop = [is_true(callback(self.model, self.history)) for callback in self.callbacks]
             if found is not None:
                 report.say(found.sentence)
-            self.ended = "diverged" if found is not None else "stopped" if any(stop) else ""
+            self.ended = "diverged" if found is not None else "stopped" if any(stop) else self.wanted
+            if not self.ended and epoch < self.epochs and monotonic() >= self.deadline:
+                self.ended = "time limit"
+            self._say_limit(f"after epoch {epoch}")
             self.epoch, self.steps, self.sums, self.seconds, self.uncalled = epoch + 1, 0, np.zeros(5), 0.0, None
             if self.checkpoints is not None and self.checkpoints.is_due(epoch * len(self.sizes), True):
                 self._keep()
@@ -185,9 +205,32 @@ class Loop(door.Pauses):
             self.after_step(trainer)
         step = trainer.runner.step
         done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
+        if self.lookers and step > self.seen_at:
+            self._tell(step, *trainer.runner.mean())
+        if not last and monotonic() >= self.deadline:
+            self.wanted = self.wanted or "time limit"
+        if self.wanted and not last and trainer.is_good():  # after the last step the epoch is brought to its end
+            raise _EndedWithinError(self.wanted)
         if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False) and trainer.is_good():
             trainer.give()
             self._keep()
+
+    def _tell(self, step: int, loss: float, score: float) -> None:
+        """Tell callbacks of a chunk that has ended. A second Ctrl-C does not wait for them."""
+        self.seen_at, rows = step, sum(self.sizes[:step])
+        chunk = Chunk(
+            self.epoch, step, len(self.sizes), rows, len(self.rows), loss, score, perf_counter() - self.start
+        )  # fmt: skip
+        with self.signals.held(patience=1):
+            answers = [look(chunk) for look in self.lookers]  # all of them are told
+            self.wanted = "stopped" if any(map(is_true, answers)) else ""
+        self._train_again()
+        self.signals.look()
+
+    def _say_limit(self, where: str) -> None:
+        """A line where the limit has ended the training."""
+        if self.ended == "time limit":
+            self.report.say(f"ended {where}: the time limit of {self.time_limit:g} s has passed")
 
     @contextmanager
     def _kept_at_the_end(self) -> Iterator[None]:
@@ -265,8 +308,8 @@ class Loop(door.Pauses):
         """Be where a checkpoint was written; the model and the optimizer are there already."""
         self.epoch, self.steps, self.sums = int(saved["epoch"]), int(saved["step"]), saved["sums"]
         self.seconds, self.ended = float(saved["seconds"]), saved["ended"]
-        if self.ended == "finished":
-            self.ended = ""  # there may be more epochs now
+        if self.ended in ("finished", "time limit"):
+            self.ended = ""  # there may be more epochs, and more time, now
         self.optimizer.epochs = self.epoch - 1
         self.history.epochs = [Epoch(*values) for values in saved["history"]]
         self.modes = [(module, mode) for (module, _), mode in zip(self.modes, saved["modes"], strict=True)]
@@ -280,6 +323,15 @@ class Loop(door.Pauses):
                 self.optimizer.averaged = {
                     "kind": averaging.kind, "count": averaging.count, "raw": averaging.raw, "shown": averaging.shown
                 }  # fmt: skip
+
+
+def deadline_of(time_limit: float | None) -> float:
+    """When a limit of so many seconds from now on will have passed."""
+    return monotonic() + (time_limit or math.inf)
+
+
+class _EndedWithinError(Exception):
+    """A callback or the time limit ends the training within an epoch; its text is what `ended` will be."""
 
 
 def has_state(callback: Any) -> bool:

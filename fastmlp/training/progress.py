@@ -5,6 +5,7 @@ Nothing here ends a training: where nobody can be shown anything, it goes on wit
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..check import shown
 from ..words import SHARES
+from .notebook import Cell, in_notebook
 
 if TYPE_CHECKING:
     from ..nn import Module
@@ -35,7 +37,7 @@ class Progress:
 
     held_out  whether rows are held out: the table then has a validation loss and score, whatever they are
     progress  True: a bar with loss, accuracy and rows a second, and a table row an epoch; where the standard error
-              is no terminal, the rows alone. "table": the rows alone. False: nothing
+              is no terminal, and there is no notebook, the rows alone. "table": the rows alone. False: nothing
     Error: ValueError for another progress.
     """
 
@@ -53,7 +55,7 @@ class Progress:
         self.visible, self.epochs, self.header_due, self.score = bool(progress), epochs, True, score
         self.held_out = held_out
         self.bar: Any = None
-        if progress is True and sys.stderr is not None:
+        if progress is True and (sys.stderr is not None or in_notebook()):
             with self._bar_or_none():
                 self.bar = _bar(rows)
                 self.bar.set_description_str(f"epoch {first}/{epochs}")
@@ -83,8 +85,8 @@ class Progress:
         if self.bar is not None and epoch.epoch < self.epochs:
             with self._bar_or_none():
                 self.bar.postfix = ""
+                self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}", refresh=False)
                 self.bar.reset()
-                self.bar.set_description_str(f"epoch {epoch.epoch + 1}/{self.epochs}")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -100,6 +102,7 @@ class Progress:
         """Take the bar away."""
         if self.bar is not None:
             with self._bar_or_none():
+                self.bar.delay = 0  # else one that was drawn by a line above it, and not by time, stays
                 self.bar.close()
 
     @contextmanager
@@ -136,25 +139,32 @@ class Told:
 
 
 def _bar(rows: int) -> Any:
-    """A bar of tqdm's, without the thread that it starts, and with a lock for threads alone.
+    """A bar of tqdm's, without the thread that it starts, and with a lock for threads alone; in a notebook, in a cell.
 
     The lock that tqdm makes is one for processes too: to make it settles multiprocessing's start method for the whole
     program, and starts a process where that is not "fork". Where the program has made it, it is used.
     """
     from tqdm import tqdm
 
-    lock = getattr(tqdm, "_lock", None) or threading.RLock()
-    bar: Any = type("Bar", (tqdm,), {"monitor_interval": 0, "_lock": lock})
+    members = {"monitor_interval": 0, "_lock": getattr(tqdm, "_lock", None) or threading.RLock()}
+    place: dict[str, Any] = {"disable": None, "dynamic_ncols": True}
+    if in_notebook():
+        cell, place = Cell(), {"file": io.StringIO(), "ncols": 100, "ascii": False}
+
+        def display(bar: Any, msg: str | None = None, pos: int | None = None) -> None:
+            cell.show(str(bar) if msg is None else msg)
+
+        members["display"] = display
+    bar: Any = type("Bar", (tqdm,), members)
     try:
         return bar(
             total=rows,
             unit=" samples",
             unit_scale=True,
             leave=False,
-            disable=None,
-            dynamic_ncols=True,
             delay=0.2,
             bar_format="{desc}  {percentage:3.0f}% |{bar}| {rate_fmt}{postfix}, {remaining} left",
+            **place,
         )
     except Exception:
         _forget(bar)

@@ -42,6 +42,7 @@ def fit(
     average: str | Average | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     checkpoint_every: str | int | None = None,
+    time_limit: float | None = None,
 ) -> History:
     """Train `model` on `data`; the model's arrays change in place.
 
@@ -65,7 +66,11 @@ def fit(
                 called when the training ends, for whatever reason: the last epoch, an answer of True, a loss that is
                 not finite, Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused
                 where nothing is held out, one whose attribute `needs_accuracy` is True where the loss has another
-                score. All are refused before the first step where they do not take these arguments
+                score. All are refused before the first step where they do not take these arguments. Where one has a
+                method `on_chunk_end`, on_chunk_end(chunk) is called within epochs too, each time that some steps are
+                done, about every 50 ms: a `training.history.Chunk` with the epoch, the steps and the rows that are done
+                and their loss and score so far. True as an answer stops the training there. The model's arrays are
+                brought up to date at the end of the epoch, and what is to be changed is changed then
     loss        one of `nn`, which says the targets that it takes; where None, cross-entropy for classes and
                 probabilities, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. Floats that are all whole become
                 classes where it takes those alone, with a line that says so
@@ -92,6 +97,9 @@ def fit(
                 `resume(folder)` goes on from it to the same bits. The two newest files stay
     checkpoint_every  "epoch"; a number of steps; "30s", seconds; None: at an epoch's end 10 seconds after the last one,
                 within an epoch after 30. At the end of the training too, and where Ctrl-C, SIGTERM or an error ends it
+    time_limit  seconds after which the training ends, compiling and validation counted: at the next step where all is
+                whole, within an epoch too. A line says so, `history.ended` is "time limit", the epoch that is open
+                leaves no row in the history, and `resume` goes on from its checkpoint to the same bits
 
     Ctrl-C, SIGTERM and SIGHUP are noted, and end the training where model, optimizer, counters and statistics are those
     of whole steps: a step that has changed nothing yet is given up. They wait for callbacks, but a second one does not.
@@ -109,6 +117,7 @@ def fit(
     return assembled(
         model, data, validation, optimizer, epochs, batch_size, seed, n_threads, progress, callbacks, loss, schedule,
         schedule_every, start_epoch, class_weight, clip_norm, clip_value, average, checkpoint, checkpoint_every,
+        time_limit,
     ).run()  # fmt: skip
 
 
