@@ -96,7 +96,6 @@ class Loop(door.Pauses):
                 stack.callback(self.checkpoints.end)
             for line in self.lines:
                 self.report.say(line)
-            seed_dropout(self.model, self.seed, (self.epoch - 1) * len(self.sizes) + self.steps)
             self._start(stack, saved)
             for callback in reversed(self.callbacks):  # a stack is left from its top: the first callback finishes first
                 if hasattr(callback, "finish"):
@@ -137,6 +136,7 @@ class Loop(door.Pauses):
     def _epoch(self) -> None:
         """The open epoch, or what is left of it: steps, validation, callbacks."""
         epoch, report, trainer = self.epoch, self.report, self.trainer
+        seed_dropout(self.model, self.seed, (epoch - 1) * len(self.sizes) + self.steps)
         order = permutation(self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
         open_average = self.averaging is not None and self.averaging.inside
         rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
@@ -152,7 +152,8 @@ class Loop(door.Pauses):
             self.uncalled = self._seen() if self.checkpoints is not None else None
             if found is None:
                 self.optimizer.epochs = epoch
-            rows = len(self.rows) if found is None else sum(self.sizes[: found.step])
+            made = trainer.rows[1]  # the sizes of the batches that count
+            rows = sum(made if found is None else made[: found.step])
             self.history.add(epoch, (mean, score), held, seconds, rows, trainer.ran_on)
             report.row(self.history[-1])
             if found is None and (line := self.rates.after(epoch, self.history[-1])):
@@ -179,7 +180,7 @@ class Loop(door.Pauses):
         if self.signals.noted:
             self.signals.look()
         step = trainer.runner.step
-        done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
+        done, last = (self.epoch - 1) * len(self.sizes) + step, step == trainer.steps
         if self.checkpoints is not None and not last and self.checkpoints.is_due(done, False) and trainer.is_good():
             trainer.give()
             self._keep()
@@ -210,7 +211,7 @@ class Loop(door.Pauses):
             self.history.weights_of = (found.epoch - 1, found.kept) if found.kept >= 0 else (found.epoch - 2, 0)
         else:
             step = self.trainer.step if self.trainer.opened == self.epoch else self.steps
-            whole = step == len(self.sizes)
+            whole = step > 0 and step == self.trainer.steps
             self.history.weights_of = (self.epoch, 0) if whole else (self.epoch - 1, step)
 
     def _keep(self) -> None:
@@ -232,7 +233,8 @@ class Loop(door.Pauses):
         steps, sums = (self.trainer.step, self.trainer.tally()) if within else (self.steps, self.sums)
         return {
             **self.arguments,
-            "epoch": self.epoch, "step": steps, "steps": len(self.sizes), "sums": sums, "ended": self.ended,
+            "epoch": self.epoch, "step": steps, "steps": self.trainer.steps or len(self.sizes), "sums": sums,
+            "ended": self.ended,
             "seconds": perf_counter() - self.start if within else self.seconds,
             "done": self.done,
             "weights": dict(self.averaging.numbers() if self.averaging is not None else model.state_dict()),
