@@ -251,10 +251,11 @@ class BaseMLP(BaseEstimator):
             None if held is None else self._score_of(held), incremental,
         )  # fmt: skip
         calls = [self.callbacks] if callable(self.callbacks) else list(self.callbacks or ())
+        watched = outside if self.monitor == "loss" else None
         loop = assembled(
-            self._net, data, outside if self.monitor == "loss" else None, self._optimizer.rule, epochs, batch_size, seed,
-            self.n_threads, False, [look, *calls], loss, schedule, None, place.done, None, self.clip_norm, None,
-            self.average, place.checkpoints, None, place.saved,
+            self._net, data, watched, self._optimizer.rule, epochs, batch_size, seed, self.n_threads, False,
+            [look, *calls], loss, schedule, None, place.done, None, self.clip_norm, None, self.average,
+            place.checkpoints, None, place.saved,
         )  # fmt: skip
         rates = DecayingRates(
             loop.rates, self._optimizer, float(self.alpha), float(self.weight_decay), n, loop.sizes
