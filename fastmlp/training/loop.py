@@ -96,6 +96,7 @@ class Loop(door.Pauses):
                 stack.callback(self.checkpoints.end)
             for line in self.lines:
                 self.report.say(line)
+            seed_dropout(self.model, self.seed, (self.epoch - 1) * len(self.sizes) + self.steps)
             self._start(stack, saved)
             for callback in reversed(self.callbacks):  # a stack is left from its top: the first callback finishes first
                 if hasattr(callback, "finish"):
@@ -136,13 +137,14 @@ class Loop(door.Pauses):
     def _epoch(self) -> None:
         """The open epoch, or what is left of it: steps, validation, callbacks."""
         epoch, report, trainer = self.epoch, self.report, self.trainer
-        seed_dropout(self.model, self.seed, (epoch - 1) * len(self.sizes) + self.steps)
         order = permutation(self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
         open_average = self.averaging is not None and self.averaging.inside
         rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
         self.start = perf_counter() - self.seconds
         with self.signals.held(), self.signals.heard_by(trainer.stop):
             mean, score = trainer.epoch(order, self.sizes, report.batch, rates, done, self, epoch)
+        for layer in drawing(self.model):  # an epoch begins at its own masks, also where batches were left out
+            layer.step += (len(self.sizes) - trainer.steps) * layer.training
         self.signals.look()
         seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
         held = math.nan, math.nan
@@ -297,9 +299,13 @@ def name_of(callback: Any) -> str:
 
 def seed_dropout(model: Module, seed: int, steps: int) -> None:
     """Number the layers that draw, and set their counters: the masks are a function of `seed` and the step alone."""
-    drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.form == "random"]
-    for layer, module in enumerate(drawing):
+    for layer, module in enumerate(drawing(model)):
         module.seed, module.layer, module.step = seed, layer, steps
+
+
+def drawing(model: Module) -> list[Any]:
+    """The layers that draw masks."""
+    return [module for module in model.modules() if isinstance(module, Layer) and module.form == "random"]
 
 
 def restore(modes: list[tuple[Module, bool]]) -> None:
