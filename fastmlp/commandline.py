@@ -23,12 +23,18 @@ from .signals import NAMES, Terminated
 OF_A_CALL = ("resume", "open", "no_progress", "time_limit", "lr_find")  # what a run does not have of its own
 GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress", "time_limit")  # what may stand beside --resume
 
-DATA_OPTIONS = {
-    **dict.fromkeys(
-        ("task", "test", "prefix", "target", "targets_file", "test_targets_file", "zero_based", "n_features")
-    ),
-    **dict.fromkeys(("drop", "categorical", "missing"), ()),
-}
+_SINGLE = (
+    "task",
+    "test",
+    "prefix",
+    "transpose",
+    "target",
+    "targets_file",
+    "test_targets_file",
+    "zero_based",
+    "n_features",
+)
+DATA_OPTIONS = {**dict.fromkeys(_SINGLE), **dict.fromkeys(("drop", "categorical", "missing"), ())}
 TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
 
 
@@ -152,6 +158,7 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
     for option, kind, metavar, what in (
         ("--test", rest, "X", "test set, where --data is one set: a file like it, a fraction or a number of rows"),
         ("--prefix", str, "WORD", "of a folder with several sets: how the names of one begin, as emnist-letters"),
+        ("--transpose", yes_or_no, "yes|no", "whether images are turned over: EMNIST's files have them on their side"),
         ("--zero-based", yes_or_no, "yes|no", "of SVMlight's format: whether indices begin at 0, and not at 1"),
         ("--n-features", whole(1), "N", "of SVMlight's format: how many columns there are"),
         ("--target", names, "COLUMN", "of a table: the column that is to be predicted, or several"),

@@ -4,14 +4,18 @@ import re
 import tomllib
 from pathlib import Path
 
+EXTRAS = ("sklearn",)  # whose releases the package follows: parameters, tags, checks
+
 
 def pins(project: str) -> list[str]:
-    """`name==release` for each `name>=release` among the dependencies in the text of a pyproject.toml.
+    """`name==release` for each `name>=release` among the dependencies in the text of a pyproject.toml, and of EXTRAS.
 
     Error: ValueError for a dependency without a lower bound.
     """
     found = []
-    for line in tomllib.loads(project)["project"]["dependencies"]:
+    told = tomllib.loads(project)["project"]
+    extras = told.get("optional-dependencies", {})
+    for line in [*told["dependencies"], *(line for name in EXTRAS for line in extras.get(name, ()))]:
         match = re.fullmatch(r"([\w.-]+)>=([\d.]+)", line)
         if not match:
             raise ValueError(f"oldest: {line!r} has no lower bound; it must be name>=release")

@@ -81,7 +81,7 @@ ROOMS = {
     ),
     "sklearn": Room(
         "scikit-learn's estimators on `fit`, loaded when it is used; nothing imports it",
-        "check data graph nn optim running training store",
+        "check data graph nn optim running training",
         outside="sklearn",
         called="scipy",
     ),

@@ -302,17 +302,15 @@ def test_given_rows_are_scored_in_place_of_a_part():
         model.fit(X, Y, X_val=X)
 
 
-def test_callbacks_checkpoint_and_time_limit(tmp_path):
+def test_callbacks_and_time_limit():
     seen = []
-    file = tmp_path / "net.safetensors"
 
     def stop(model, history):
         seen.append(history[-1].epoch)
         return len(seen) == 3
 
-    model = MLPClassifier(**SMALL, callbacks=[stop], checkpoint=file).fit(X, Y)
+    model = MLPClassifier(**SMALL, callbacks=[stop]).fit(X, Y)
     assert (seen, model.n_iter_) == ([1, 2, 3], 3)
-    np.testing.assert_array_equal(fm.Predictor(fm.load_model(file))(X).argmax(1), model.predict(X))
     assert MLPClassifier(**SMALL, time_limit=1e-9).fit(X, Y).n_iter_ == 1
 
 

@@ -118,6 +118,22 @@ def test_a_folder_of_several_sets_takes_a_prefix(tmp_path):
     refuses(ValueError, lambda: fm.data.load(tmp_path / "a", prefix="a"), "it goes with a folder of several sets")
 
 
+def test_images_that_lie_on_their_side_are_turned_over(tmp_path):
+    """As EMNIST's do: pixel (row, column) of a file is (column, row) of the image."""
+    there = np.stack([image.T for image in images(6, (3, 4))])
+    (tmp_path / "emnist-digits-train-images-idx3-ubyte").write_bytes(idx_bytes(there))
+    (tmp_path / "emnist-digits-train-labels-idx1-ubyte").write_bytes(idx_bytes(classes(6)))
+    for rows in (fm.data.load(tmp_path, transpose=True)[0], read_sets(tmp_path, transpose=True)[0]):
+        for found in (rows, again(json.loads(json.dumps(rows.source)))):
+            np.testing.assert_array_equal(found.features, images(6, (3, 4)))
+            assert found.rows.base is found.features
+    np.testing.assert_array_equal(fm.data.load(tmp_path)[0].features, there)
+    np.testing.assert_array_equal(read_sets(tmp_path, transpose=False)[0].features, there)
+    np.savez(tmp_path / "flat.npz", x=np.zeros((3, 4)), y=[0, 1, 0])
+    refuses(ValueError, lambda: fm.data.load(tmp_path / "flat.npz", transpose=True), "features are (3, 4)")
+    refuses(TypeError, lambda: fm.data.load(tmp_path, transpose=2), "transpose is 2")
+
+
 def test_qmnists_digit_is_the_first_of_eight_numbers(tmp_path):
     for part, n in (("train", 6), ("test", 4)):
         labels = np.full((n, 8), 77, np.int32)

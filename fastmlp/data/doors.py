@@ -34,7 +34,7 @@ _OWN = {  # the options of each format, beside those of all
     TABLE: ("target", "drop", "categorical", "missing"),
     LINES: ("zero_based", "n_features"),
     SPARSE: ("targets_file", "test_targets_file"),
-    ARRAYS: ("prefix",),
+    ARRAYS: ("prefix", "transpose"),
 }
 
 
@@ -67,7 +67,7 @@ def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
 def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     """`(train, test)` from a path; test is None where there is none. None is an option that is not given.
 
-    scale, kind, prefix  as `load` has them
+    scale, kind, prefix, transpose  as `load` has them
     test         another file of the same format, the test set; or how much of a file's rows is set aside as one: a
                  fraction, or a count. seed: of those rows
     zero_based, n_features  of SVMlight's format, both to be given
@@ -97,7 +97,9 @@ def again(source: Mapping[str, Any]) -> Dataset | None:
     if "options" in source:
         train, test = read_sets(source["path"], **source["options"])
         return (train, test, train.validation)[source["set"]]
-    train, test = load(source["path"], source["scale"], source["kind"], source.get("prefix"))
+    train, test = load(
+        source["path"], source["scale"], source["kind"], source.get("prefix"), source.get("transpose", False)
+    )
     return (train, test, train.validation)[source["set"]]
 
 
@@ -124,7 +126,8 @@ def is_file(test: Any) -> bool:
 def _arrays(path: Path, options: dict[str, Any]) -> Sets:
     if is_file(options.get("test")):
         raise ValueError(f"argument --test: {path} names its test set itself; --test is a fraction or a number of rows")
-    found = load(path, options.get("scale"), options.get("kind"), options.get("prefix"))
+    names = "scale", "kind", "prefix", "transpose"
+    found = load(path, **{name: options[name] for name in names if name in options})
     if options.get("validation") and found[0].validation is not None:
         raise ValueError(f"argument --validation: {path} has a validation set of its own; leave --validation away")
     return _set_aside(path, *found, options)

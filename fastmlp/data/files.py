@@ -27,7 +27,11 @@ _QMNIST_COLUMNS = 8  # of its labels: the digit, its writer, ... (Yadav and Bott
 
 
 def load(
-    path: str | os.PathLike[str], scale: float | None = None, kind: str | None = None, prefix: str | None = None
+    path: str | os.PathLike[str],
+    scale: float | None = None,
+    kind: str | None = None,
+    prefix: str | None = None,
+    transpose: bool = False,
 ) -> tuple[Dataset, Dataset | None]:
     """Return `(train, test)` from a folder of IDX files, from a `.npz` file, or from Kaggle's CSV of digits.
 
@@ -53,17 +57,23 @@ def load(
 
     kind: of the targets, as `Dataset` has it; it says more than the file does.
     prefix: which set of a folder that holds several, as EMNIST's does: "emnist-letters".
+    transpose: True turns images (N, H, W) over to (N, W, H). EMNIST's files have each image column by column: as they
+    come they lie on their side, and a model trained on them knows no digit of MNIST. No file says so.
     scale: what features are multiplied by. None: 1/255 for bytes, and 1 for all else. Bytes in IDX files of images
     are pixels; for those in a `.npz` a warning says so where none is above 31, as in `Dataset`.
 
     Raises FileNotFoundError if the path or one of the files is missing, ValueError if one is damaged, MemoryError where
     the arrays together take more memory than there is; they are not read then.
     """
+    check.flag("load: transpose", transpose)
     train, test = _load(check.path("load: path", path), scale, kind, prefix)
     source = {"path": str(Path(path).absolute()), "scale": scale, "kind": kind}
-    source |= {} if prefix is None else {"prefix": prefix}
+    source |= ({} if prefix is None else {"prefix": prefix}) | ({"transpose": True} if transpose else {})
     for at, rows in enumerate((train, test, train.validation)):
         if rows is not None:
+            if transpose and rows.features.ndim != 3:
+                raise ValueError(f"load: transpose is True; features are {rows.features.shape}, they must be (N, H, W)")
+            rows.features = np.ascontiguousarray(rows.features.swapaxes(1, 2)) if transpose else rows.features
             rows.source = source | {"set": at}
     return train, test
 

@@ -213,6 +213,11 @@ class Trainer:
         """The steps of this epoch that the model and the optimizer hold."""
         return self.runner.given
 
+    @property
+    def steps(self) -> int:
+        """How many steps the last epoch has: one for each batch that counts."""
+        return len(self.rows[1])
+
     def tally(self) -> Array:
         """(5,) what the steps of this epoch have added up so far."""
         return self.runner.tally()
@@ -233,7 +238,12 @@ class Trainer:
         those of `Engine.begin`. done: `tally()` where some steps of this epoch are done already; its number is for
         sentences. The loss is that of the weights that are trained; where they are averaged, the model holds their
         average after. Where it is not finite, `divergence` is set, and the model holds the last good weights.
+        A batch whose rows all have the weight 0 is left out: no step is made, so weights, moments, statistics and masks
+        are as if its rows were not there. The other steps have the rates of their places; `rows` says which there are.
         """
+        weights, _ = weights_of("fit", self.data, self.weights)
+        if weights is not None:
+            order, sizes, rates = _with_weight(weights, order, sizes, rates)
         self.rows = order, sizes
         if self.averaging is not None and done is None:
             self.averaging.begin()
@@ -262,9 +272,6 @@ class Trainer:
     ) -> tuple[float, float]:  # fmt: skip
         if not (self.unseen and self.engine is not None):
             self.prepare()
-        weights, _ = weights_of("fit", self.data, self.weights)
-        if weights is not None and not weights[order].any():
-            raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
         runner, first = self.runner, 0 if done is None else int(done[2])
         runner.begin(self.data, order, sizes, rates, first, done)
         self.opened = number
@@ -322,6 +329,22 @@ class Trainer:
             return measure(x, targets, None if weights is None else weights[rows])
         except Exception:  # of somebody else's code: what is said is then shorter
             return None
+
+
+def _with_weight(
+    weights: Array, order: Array, sizes: list[int], rates: Array | None
+) -> tuple[Array, list[int], Array | None]:
+    """(order, sizes, rates) of the batches in which a row has a weight.    weights: (N,) of all rows
+
+    Error: ValueError where there are none.
+    """
+    counts = np.logical_or.reduceat(weights[order] != 0, np.cumsum([0, *sizes[:-1]]))
+    if not counts.any():
+        raise ValueError("fit: all rows to train on have the weight 0; one at least must count")
+    if counts.all():
+        return order, sizes, rates
+    kept = [size for size, there in zip(sizes, counts, strict=True) if there]
+    return order[np.repeat(counts, sizes)], kept, None if rates is None else rates[counts]
 
 
 def outputs(

@@ -27,6 +27,7 @@ from ..training.assembly import assembled
 from . import lbfgs
 from .epochs import Epochs, diverged
 from .net import ACTIVATIONS, build, draw, others, put, put_others, views
+from .place import Orders, Place
 from .solver import DecayingRates, Solver
 
 STOCHASTIC = ("sgd", "adam")
@@ -132,6 +133,8 @@ class BaseMLP(BaseEstimator):
         )  # fmt: skip
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not sample_weight.any():  # not every release of scikit-learn looks
+                raise ValueError("Sample weights must contain at least one non-zero number.")
         targets, kind = self._targets(y, first, incremental)
         weights = self._weights(targets, sample_weight)
         self._random_state = check_random_state(self.random_state)
@@ -211,6 +214,7 @@ class BaseMLP(BaseEstimator):
         self, X: Any, targets: Array, kind: str, weights: Array | None, incremental: bool,
         validation: tuple[Any, Any, Any] | None,
     ) -> None:  # fmt: skip
+        place = Place(self, None if incremental else self.checkpoint)
         if self._optimizer is None or self._optimizer.kind != self.solver:
             self._optimizer = Solver(self._net, self.get_params(deep=False))
         elif not incremental:
@@ -235,9 +239,8 @@ class BaseMLP(BaseEstimator):
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
                 )
         data = Dataset(X, targets, classes, kind=kind, sample_weight=weights)
-        outside = None
-        if held is not None and self.monitor == "loss":
-            outside = Dataset(held[0], held[1], classes, kind=kind, sample_weight=held[2])
+        outside = None if held is None else Dataset(held[0], held[1], classes, kind=kind, sample_weight=held[2])
+        place.load(data, outside)
         seed = int(self._random_state.randint(2**31 - 1)) if self.dropout else 0
         epochs = 1 if incremental else self.max_iter
         schedule = copy.deepcopy(self.schedule)  # one that watches has a state
@@ -246,19 +249,21 @@ class BaseMLP(BaseEstimator):
             None if held is None else self._score_of(held), incremental,
         )  # fmt: skip
         calls = [self.callbacks] if callable(self.callbacks) else list(self.callbacks or ())
+        watched = outside if self.monitor == "loss" else None
         loop = assembled(
-            self._net, data, outside, self._optimizer.rule, epochs, batch_size, seed, self.n_threads, False,
-            [look, *calls], loss, schedule, None, None, None, self.clip_norm, None, self.average, None, None,
-            self.time_limit,
+            self._net, data, watched, self._optimizer.rule, epochs, batch_size, seed, self.n_threads, False,
+            [look, *calls], loss, schedule, None, place.done, None, self.clip_norm, None, self.average,
+            place.checkpoints, None, self.time_limit, place.saved,
         )  # fmt: skip
         rates = DecayingRates(
             loop.rates, self._optimizer, float(self.alpha), float(self.weight_decay), n, loop.sizes
         )  # fmt: skip
         rates.weights, look.loop = weights, loop
-        loop.rates, loop.order = rates, self._orders(n, rates)  # type: ignore[assignment]
+        loop.rates, loop.order = rates, Orders(self, rates)  # type: ignore[assignment]
+        place.note(loop)
         self.n_iter_ = 0
         try:
-            history = loop.run()
+            history = loop.run(place.saved)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
             return
@@ -277,18 +282,6 @@ class BaseMLP(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-
-    def _orders(self, n: int, rates: DecayingRates) -> Any:
-        """The rows of each epoch: those of the last one shuffled by random_state, as scikit-learn does it."""
-
-        def order(epoch: int) -> Array:
-            if self.shuffle:
-                drawn = np.arange(n)
-                self._random_state.shuffle(drawn)
-                rates.order = rates.order[drawn]
-            return rates.order
-
-        return order
 
     def _split(self, targets: Array) -> tuple[Array, Array]:
         """(rows to train on, rows held out): of each class as many, where each has enough."""

@@ -15,6 +15,9 @@ from ..training.measuring import measure
 from .net import linears
 from .solver import Solver, penalty
 
+NUMBERS = "n_iter_", "t_", "loss_", "best_loss_", "best_validation_score_", "_no_improvement_count"
+LISTS = "loss_curve_", "validation_scores_"
+
 
 class Epochs:
     """A callback of `fit`, for an estimator: fills loss_curve_, validation_scores_ and their kin.
@@ -71,8 +74,6 @@ class Epochs:
         self.say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         self.look(model, held)
         self.solver.iteration_ends(est.t_)
-        if est.checkpoint is not None:
-            self.write(model)
 
     def enough(self) -> bool:
         """Whether the epochs without improvement are too many."""
@@ -121,11 +122,19 @@ class Epochs:
         for array, best in zip(self.arrays(model) if self.kept else (), self.kept, strict=True):
             array[...] = best
 
-    def write(self, model: nn.Module) -> None:
-        """The net of this epoch into the file `checkpoint`, in one piece."""
-        from ..store.weights import save
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen, and what the order of the epoch that is open is drawn by."""
+        numbers = {name: getattr(self.est, name, None) for name in NUMBERS}
+        lists = {name: None if (kept := getattr(self.est, name)) is None else list(kept) for name in LISTS}
+        drawn = self.loop.order.state_dict(self.loop.epoch)
+        return {"numbers": numbers | lists, "squares": self.squares, "kept": list(self.kept), "drawn": drawn}
 
-        save(model, self.est.checkpoint)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name, value in state["numbers"].items():
+            setattr(self.est, name, value)
+        self.squares, self.kept = state["squares"], state["kept"]
+        self.loop.order.load_state_dict(state["drawn"])
 
 
 def diverged(net: nn.Module) -> bool:

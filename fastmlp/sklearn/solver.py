@@ -116,8 +116,8 @@ class DecayingRates:
         """(steps, groups, 3): rate, momentum, decay; None where one decay is that of all steps."""
         rates, rule = self.rates.of_epoch(epoch), self.solver.rule
         masses = self.masses()
-        decays = np.divide(self.alpha, masses, out=np.zeros(len(masses)), where=masses > 0)
-        decays = decays + np.where(masses > 0, self.decay, 0)
+        decays = np.divide(self.alpha, masses, out=np.zeros(len(masses)), where=masses > 0)  # no step where none weighs
+        decays += self.decay
         rule.moves_decay = bool((decays != decays[0]).any())
         if rates is None and not rule.moves_decay and self.weights is None:
             rule.param_groups[0]["weight_decay"] = float(decays[0])

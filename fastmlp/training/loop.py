@@ -159,8 +159,10 @@ class Loop(door.Pauses):
                 mean, score = trainer.epoch(order, self.sizes, report.batch, rates, done, self, epoch)
         except _EndedWithinError as end:
             self.ended = str(end)
-            self._say_limit(f"in epoch {epoch}, after {trainer.step:,} of its {len(self.sizes):,} steps")
+            self._say_limit(f"in epoch {epoch}, after {trainer.step:,} of its {trainer.steps:,} steps")
             return
+        for layer in drawing(self.model):  # an epoch begins at its own masks, also where batches were left out
+            layer.step += (len(self.sizes) - trainer.steps) * layer.training
         self.signals.look()
         seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
         held = math.nan, math.nan
@@ -170,7 +172,8 @@ class Loop(door.Pauses):
             self.uncalled = self._seen() if self.checkpoints is not None else None
             if found is None:
                 self.optimizer.epochs = epoch
-            rows = len(self.rows) if found is None else sum(self.sizes[: found.step])
+            made = trainer.rows[1]  # the sizes of the batches that count
+            rows = sum(made if found is None else made[: found.step])
             self.history.add(epoch, (mean, score), held, seconds, rows, trainer.ran_on)
             report.row(self.history[-1])
             if found is None and (line := self.rates.after(epoch, self.history[-1])):
@@ -204,7 +207,7 @@ class Loop(door.Pauses):
         if self.after_step is not None:
             self.after_step(trainer)
         step = trainer.runner.step
-        done, last = (self.epoch - 1) * len(self.sizes) + step, step == len(self.sizes)
+        done, last = (self.epoch - 1) * len(self.sizes) + step, step == trainer.steps
         if self.lookers and step > self.seen_at:
             self._tell(step, *trainer.runner.mean())
         if not last and monotonic() >= self.deadline:
@@ -217,9 +220,9 @@ class Loop(door.Pauses):
 
     def _tell(self, step: int, loss: float, score: float) -> None:
         """Tell callbacks of a chunk that has ended. A second Ctrl-C does not wait for them."""
-        self.seen_at, rows = step, sum(self.sizes[:step])
+        self.seen_at, made = step, self.trainer.rows[1]  # the sizes of the batches that count
         chunk = Chunk(
-            self.epoch, step, len(self.sizes), rows, len(self.rows), loss, score, perf_counter() - self.start
+            self.epoch, step, len(made), sum(made[:step]), sum(made), loss, score, perf_counter() - self.start
         )  # fmt: skip
         with self.signals.held(patience=1):
             answers = [look(chunk) for look in self.lookers]  # all of them are told
@@ -258,7 +261,7 @@ class Loop(door.Pauses):
             self.history.weights_of = (found.epoch - 1, found.kept) if found.kept >= 0 else (found.epoch - 2, 0)
         else:
             step = self.trainer.step if self.trainer.opened == self.epoch else self.steps
-            whole = step == len(self.sizes)
+            whole = step > 0 and step == self.trainer.steps
             self.history.weights_of = (self.epoch, 0) if whole else (self.epoch - 1, step)
 
     def _keep(self) -> None:
@@ -280,7 +283,8 @@ class Loop(door.Pauses):
         steps, sums = (self.trainer.step, self.trainer.tally()) if within else (self.steps, self.sums)
         return {
             **self.arguments,
-            "epoch": self.epoch, "step": steps, "steps": len(self.sizes), "sums": sums, "ended": self.ended,
+            "epoch": self.epoch, "step": steps, "steps": self.trainer.steps or len(self.sizes), "sums": sums,
+            "ended": self.ended,
             "seconds": perf_counter() - self.start if within else self.seconds,
             "done": self.done,
             "weights": dict(self.averaging.numbers() if self.averaging is not None else model.state_dict()),
@@ -352,9 +356,13 @@ def name_of(callback: Any) -> str:
 
 def seed_dropout(model: Module, seed: int, steps: int) -> None:
     """Number the layers that draw, and set their counters: the masks are a function of `seed` and the step alone."""
-    drawing: list[Any] = [m for m in model.modules() if isinstance(m, Layer) and m.form == "random"]
-    for layer, module in enumerate(drawing):
+    for layer, module in enumerate(drawing(model)):
         module.seed, module.layer, module.step = seed, layer, steps
+
+
+def drawing(model: Module) -> list[Any]:
+    """The layers that draw masks."""
+    return [module for module in model.modules() if isinstance(module, Layer) and module.form == "random"]
 
 
 def restore(modes: list[tuple[Module, bool]]) -> None:

@@ -103,6 +103,8 @@ def fit(
 
     Ctrl-C, SIGTERM and SIGHUP are noted, and end the training where model, optimizer, counters and statistics are those
     of whole steps: a step that has changed nothing yet is given up. They wait for callbacks, but a second one does not.
+    A batch whose rows all have the weight 0 is left out: no step is made, and nothing of model, optimizer or average
+    changes. A schedule of steps counts it.
     The model's outputs are the classes of the data in their order, and `model.classes_` says so afterwards where they
     are others than 0 .. C - 1. The classes of `validation` are looked up among them.
     A Sequential of layers that declare kernels, with an optimizer that does, runs on the engine; anything else on
