@@ -9,6 +9,7 @@ measure for two classes that matter alike; accuracy hides what happens.
 
 import warnings
 
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -27,10 +28,10 @@ def main() -> None:
     X, X_test, y, y_test = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=0)
     print(f"{len(y):,} rows to learn from, {y.sum()} of them rare; {len(y_test):,} to test on, {y_test.sum()} rare")
 
-    net = {"hidden_layer_sizes": (32,), "batch_size": 64, "max_iter": 30, "random_state": 0}
+    net = MLPClassifier((32,), batch_size=64, max_iter=30, random_state=0)
     warnings.simplefilter("ignore", ConvergenceWarning)  # thirty epochs are what is asked for
-    plain = MLPClassifier(**net).fit(X, y)
-    balanced = MLPClassifier(class_weight="balanced", **net).fit(X, y)
+    plain = clone(net).fit(X, y)
+    balanced = clone(net).set_params(class_weight="balanced").fit(X, y)
 
     answers = {
         "never": DummyClassifier().fit(X, y).predict(X_test),

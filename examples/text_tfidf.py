@@ -15,14 +15,14 @@ from time import perf_counter
 import numpy as np
 from sklearn import neural_network
 from sklearn.dummy import DummyClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.svm import LinearSVC
 
 from fastmlp.sklearn import MLPClassifier
 
-MODULES = ("cluster", "decomposition", "ensemble", "linear_model", "metrics", "preprocessing")
+MODULES = ("cluster", "decomposition", "linear_model", "metrics", "preprocessing")
 
 
 def paragraphs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,13 +52,14 @@ def main() -> None:
     X, X_test = words.fit_transform(texts[train]), words.transform(texts[test])
     y, y_test = modules[train], modules[test]
     share = X.nnz / np.prod(X.shape)
-    print(f"{X.shape[0]:,} paragraphs to learn from, {len(test):,} to test on, {X.shape[1]:,} words and pairs, {share:.2%} not 0")
+    print(f"{len(train):,} paragraphs to learn from, {len(test):,} to test on, ", end="")
+    print(f"{X.shape[1]:,} words and pairs, {share:.2%} not 0")
 
-    options = {"hidden_layer_sizes": (64,), "batch_size": 64, "random_state": 0, "tol": 0.0}
+    options = {"hidden_layer_sizes": (32,), "batch_size": 64, "random_state": 0, "tol": 0.0}
     models = {
         "most frequent module": DummyClassifier(),
         "LinearSVC": LinearSVC(),  # hard to beat on text: with so many columns, classes are nearly separable
-        "fastmlp, 10 epochs": MLPClassifier(max_iter=10, dropout=0.5, **options),
+        "fastmlp, 10 epochs": MLPClassifier(max_iter=10, dropout=0.2, **options),
         "scikit-learn's MLP, 1 epoch": neural_network.MLPClassifier(max_iter=1, **options),
     }
     warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs are what is asked for
