@@ -62,6 +62,7 @@ def main() -> None:
 
     most = max(y_test.mean(), 1 - y_test.mean())
     print(f"accuracy on {len(test):,} new rows: pipeline {search.score(X_test, y_test):.1%}, ", end="")
+    assert test_set is not None  # there is one, as it was asked for
     print(f"fm.data.table {fm.evaluate(model, test_set).accuracy:.1%}")
     print(f"always the same answer {most:.1%}, the true probabilities {np.mean((p_test > 0.5) == y_test):.1%}")
 
