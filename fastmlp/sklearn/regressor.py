@@ -30,7 +30,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
     schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
                  callbacks, n_threads as `fastmlp.fit` has them
-    monitor      what early_stopping watches on the held-out rows: "score", or "loss"
+    monitor      what early_stopping watches on the held-out rows: "score", which is R² for every loss and best for the
+                 mean, or "loss", which is what a quantile wants
     checkpoint   a file that holds the net after each epoch, for `fastmlp.load_model`
     time_limit   seconds after which no further epoch begins
     loss         "huber", "absolute_error" and "quantile" too; delta of the first, quantile of the last
