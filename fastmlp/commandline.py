@@ -155,21 +155,34 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
         help=f"what features are multiplied by ({scale})",
     )
     add("--task", choices=TASKS, default=None, help="what the targets are (default: as their type says)")
+    given = "none, it must be given there"
+    known = "default: that of a model that was trained on one; else it must be given"
     for option, kind, metavar, what in (
         ("--test", rest, "X", "test set, where --data is one set: a file like it, a fraction or a number of rows"),
         ("--prefix", str, "WORD", "of a folder with several sets: how the names of one begin, as emnist-letters"),
         ("--transpose", yes_or_no, "yes|no", "whether images are turned over: EMNIST's files have them on their side"),
-        ("--zero-based", yes_or_no, "yes|no", "of SVMlight's format: whether indices begin at 0, and not at 1"),
-        ("--n-features", whole(1), "N", "of SVMlight's format: how many columns there are"),
-        ("--target", names, "COLUMN", "of a table: the column that is to be predicted, or several"),
+        (
+            "--zero-based",
+            yes_or_no,
+            "yes|no",
+            f"of SVMlight's format: whether indices begin at 0, and not at 1 (default: {given})",
+        ),
+        ("--n-features", whole(1), "N", f"of SVMlight's format: how many columns there are (default: {given})"),
+        ("--target", names, "COLUMN", f"of a table: the column that is to be predicted, or several ({known})"),
         ("--drop", names, "A,B", "of a table: columns that are left out"),
         ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
         ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside nothing, NA, N/A, #N/A, NaN and null"),
-        ("--targets-file", place, "FILE.npy", "of a .npz of sparse rows: its targets"),
-        ("--test-targets-file", place, "FILE.npy", "of a .npz of sparse rows: the targets of --test"),
+        ("--targets-file", place, "FILE.npy", f"of a .npz of sparse rows: its targets (default: {given})"),
+        (
+            "--test-targets-file",
+            place,
+            "FILE.npy",
+            f"of a .npz of sparse rows: the targets of --test (default: {given})",
+        ),
     ):
         usual = DATA_OPTIONS[option[2:].replace("-", "_")]
-        add(option, type=kind, default=usual, metavar=metavar, help=f"{what} (default: none)")
+        what += "" if "default: " in what else " (default: none)"
+        add(option, type=kind, default=usual, metavar=metavar, help=what)
 
 
 def data_options(options: argparse.Namespace) -> dict[str, Any]:

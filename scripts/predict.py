@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
                 answers = ask(model.encoding_.apply(path, str(path)))
             for number, logits in enumerate(answers):
                 names = words.names([] if model.classes_ is None else model.classes_.tolist(), len(logits))
-                print(f"{path} {number}  {answer(logits, kind, names, loss)}", flush=True)
+                print(f"{path} {number}  {answer(logits, kind, names, loss, model.temperature_)}", flush=True)
             continue
         try:
             row = read_image(path, shape, options.invert, options.centre).reshape(1, -1)

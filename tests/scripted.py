@@ -4,14 +4,15 @@ import runpy
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS, EXAMPLES = ROOT / "scripts", ROOT / "examples"
 
 
-def runner(monkeypatch, capsys):
-    """What runs a script with arguments, and gives (exit code, output, errors)."""
+def runner(monkeypatch, capsys, folder=SCRIPTS):
+    """What runs a script of a folder with arguments, and gives (exit code, output, errors)."""
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        path = str(SCRIPTS / f"{name}.py")
+        path = str(folder / f"{name}.py")
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()

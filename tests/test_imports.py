@@ -307,7 +307,7 @@ def script_faults(source: str) -> list[str]:
     return found
 
 
-SCRIPTS = sorted((ROOT / "scripts").glob("**/*.py"))
+SCRIPTS = sorted(path for folder in ("scripts", "examples") for path in (ROOT / folder).glob("**/*.py"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -698,3 +698,5 @@ def test_help_lists_every_option_with_one_default(train):
         "with --patience",
     ):
         assert text in " ".join(run.out.split())
+    for name in ("--zero-based", "--n-features", "--target", "--targets-file", "--test-targets-file"):
+        assert "it must be given" in " ".join(entries[name].split()), name  # where the data are of its kind

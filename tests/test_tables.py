@@ -305,6 +305,13 @@ def test_the_scripts_train_evaluate_predict_and_go_on(tmp_path, script):
     said = fm.predict(fm.load_model(run), many().head(3))
     assert [line.split()[:3] for line in out.splitlines()][::2] == [[str(new), str(n), said[n]] for n in (0, 2)]
     assert err == f"predict.py: {new}: column colour has 'mauve' in 1 row, and in no training row; no category counts\n"
+    surest = max(float(share) for share in re.findall(r"([\d.]+) %", out))
+    model = fm.load_model(run)
+    model.temperature_ = 10.0  # as of a net that was ten times too sure
+    fm.save(model, calibrated := tmp_path / "calibrated.safetensors")
+    code, out, err = script("predict", "--model", calibrated, new)
+    assert code == 0
+    assert 50 < max(float(share) for share in re.findall(r"([\d.]+) %", out)) < surest
     code, out, err = script("train", "--resume", run, "--epochs", 21)
     assert (code, err) == (0, "")
     regression = ("--data", path, "--target", "x", "--task", "regression", "--patience", 2, "--epochs", 3)

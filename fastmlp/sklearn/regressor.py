@@ -30,7 +30,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
     schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
                  callbacks, n_threads as `fastmlp.fit` has them
-    monitor      what early_stopping watches on the held-out rows: "score", or "loss"
+    monitor      what early_stopping watches on the held-out rows: "score", which is R² for every loss and best for the
+                 mean, or "loss", which is what a quantile wants
     checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended goes on where it was when it is made
                  again with the same rows and parameters, to the same bits; where it came to its end, a new one begins
     time_limit   seconds after which fit ends, within an epoch too, which then counts as one
