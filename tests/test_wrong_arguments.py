@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from right_calls import CALLS, MODULES, NO_DOORS, public
+from right_calls import BARE, CALLS, MODULES, NO_DOORS, public
 from wrong_arguments import WRONG, blame, quiet
 from wrong_arguments import elsewhere as elsewhere
 
@@ -21,20 +21,6 @@ import fastmlp as fm
 EXAMPLES = int(
     os.environ.get("FASTMLP_EXAMPLES", 12)
 )  # of each call; tests/soak tries every value in the place of every argument
-
-
-# what takes no argument
-BARE = (
-    "is_grad_enabled",
-    "no_grad",
-    "nn.generator",
-    "nn.ReLU",
-    "nn.Tanh",
-    "nn.Sigmoid",
-    "nn.SELU",
-    "nn.SiLU",
-    "nn.Mish",
-)
 
 
 def test_every_public_name_has_a_right_call_or_a_reason():
