@@ -10,13 +10,24 @@ import page_checks
 import pytest
 from page_checks import docs
 
-from fastmlp import studies
+from fastmlp import machine, studies
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within this, a training that names no number of threads has one: it gives the same bits, and processes that share
+    the tests take no core from each other by waiting for their second thread.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(machine.OURS, "1")
+        yield
 
 
 @cache
 def measured(name: str) -> Any:
     """What the study's `measure` gives for the seed 0."""
-    return _MEASURE[name](0)
+    with one_thread():
+        return _MEASURE[name](0)
 
 
 _MEASURE = {name: import_module(f"fastmlp.studies.{name}").measure for name in studies.NAMES}
@@ -47,7 +58,7 @@ def pages_hold(source: str) -> None:
     stored = {key: entry for key, entry in numbers.items() if key.startswith(f"{source}.")}
     figures = {stem for stem in docs.shown() if stem.startswith(source)}
     assert stored, f"no page quotes {source}"
-    with taken(source) if source in studies.NAMES else nullcontext():
+    with one_thread(), taken(source) if source in studies.NAMES else nullcontext():
         fresh = docs.sources()[source]()
     assert page_checks.number_faults(stored, fresh.numbers) == []
     assert figures <= fresh.figures.keys()

@@ -382,3 +382,16 @@ def _loss_call(kind: Any) -> Call:
 
 
 CALLS |= {f"nn.{kind.__name__}()": _loss_call(kind) for kind in nn.LOSSES.values()}
+
+# Those that take no argument: to ask for arguments is to train and to save, too much for when tests are collected.
+BARE = (
+    "is_grad_enabled",
+    "no_grad",
+    "nn.generator",
+    "nn.ReLU",
+    "nn.Tanh",
+    "nn.Sigmoid",
+    "nn.SELU",
+    "nn.SiLU",
+    "nn.Mish",
+)

@@ -83,7 +83,8 @@ def test_a_study_is_held_to_what_the_pages_quote(study):
 def test_a_known_result_is_still_what_the_pages_quote():
     """The first of the slow study's nets, with one seed; all of them take up to half an hour."""
     stored = {"known.relu_accuracy": NUMBERS["known.relu_accuracy"]}
-    accuracy = known.train_one("relu", *fm.data.mnist(), seed=0)[-1][1]
+    with once.one_thread():
+        accuracy = known.train_one("relu", *fm.data.mnist(), seed=0)[-1][1]
     fresh = {"value": accuracy, "tolerance": known.tolerance("relu_accuracy", accuracy)}
     assert page_checks.number_faults(stored, {"known.relu_accuracy": fresh}) == []
 

@@ -219,14 +219,14 @@ MISMATCHES = {  # what is refused -> (targets, arguments, words)
     "counts with one output": (K, {"outputs": 1}, 'labels are 0 .. 0: Dataset(..., kind="numbers") takes them'),
     "booleans with one output": (K > 0, {"outputs": 1}, 'they must be as many; kind="labels" takes them as one label'),
     "probabilities of another width": (np.full((120, 4), 0.25), {"kind": "probabilities"}, "4 targets a row"),
-    "a watch of numbers": (K, {"callbacks": [fm.Watch(Dataset(X, K + 0.5))]}, "Watch: data has numbers as targets"),
+    "a watch of numbers": (K, lambda: {"callbacks": [fm.Watch(Dataset(X, K + 0.5))]}, "Watch: data has numbers as"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", MISMATCHES)
 def test_a_mismatch_is_refused_before_the_first_step(case):
     targets, arguments, words = MISMATCHES[case]
-    arguments = dict(arguments)
+    arguments = dict(arguments() if callable(arguments) else arguments)
     fm.manual_seed(0)
     model = nn.MLP(8, (16,), arguments.pop("outputs", 3))
     before = bits(model)

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import matplotlib
@@ -82,6 +83,7 @@ def history(train, held_out=None, accuracy=None) -> History:
     return History([Epoch(i, t, 0.9, h, a if math.isfinite(h) else NAN, 1, 1) for i, (t, h, a) in enumerate(rows, 1)])
 
 
+@cache
 def watched(epochs: int = 3) -> fm.Watch:
     fm.manual_seed(0)
     model, data = nn.MLP(30, (8, 6), 10), images(answers(), (30,))
@@ -100,7 +102,6 @@ def lines(ax) -> dict[str, tuple[list[float], list[float]]]:
     return {line.get_label().split(",")[0]: (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
 
 
-WATCH = watched()
 ANSWERS = answers()
 MODEL = nn.MLP(784, (12,), 10)
 HISTORY = history([0.9, 0.5, 0.3], [0.8, 0.6, 0.7], [0.7, 0.8, 0.85])
@@ -113,9 +114,9 @@ ALL = {
     "confusion_matrix": lambda: plots.confusion_matrix(ANSWERS),
     "reliability": lambda: plots.reliability(ANSWERS),
     "first_layer": lambda: plots.first_layer(MODEL),
-    "activations": lambda: plots.activations(WATCH),
-    "gradients": lambda: plots.gradients(WATCH),
-    "update_ratio": lambda: plots.update_ratio(WATCH),
+    "activations": lambda: plots.activations(watched()),
+    "gradients": lambda: plots.gradients(watched()),
+    "update_ratio": lambda: plots.update_ratio(watched()),
     "lr_find": lambda: plots.lr_find(fm.LRFind(*np.geomspace((1e-3, 2, 3), (1, 1, 1), 9).T, False, "nats")),
 }
 
@@ -173,7 +174,7 @@ def test_a_given_axes_is_drawn_on_and_keeps_its_colours(name):
     figure = Figure()
     ax = figure.subplots()
     ax.xaxis.label.set_color("#123456")
-    argument = {"confusion_matrix": ANSWERS, "reliability": ANSWERS, "update_ratio": WATCH}.get(name, HISTORY)
+    argument = {"confusion_matrix": ANSWERS, "reliability": ANSWERS, "update_ratio": watched()}.get(name, HISTORY)
     assert getattr(plots, name)(argument, ax=ax) is figure
     assert ax.has_data()
     assert ax.xaxis.label.get_color() == "#123456"
@@ -537,9 +538,9 @@ def test_weights_that_are_no_images_are_refused(model, shape, words):
 
 @pytest.mark.parametrize("name", ["activations", "gradients"])
 def test_a_heat_map_is_the_watchs_histogram(name):
-    figure = getattr(plots, name)(WATCH)
+    figure = getattr(plots, name)(watched())
     assert len(figure.axes) == 3
-    for ax, layer in zip(figure.axes, WATCH.layers, strict=True):
+    for ax, layer in zip(figure.axes, watched().layers, strict=True):
         histogram = getattr(layer, name)
         (mesh,) = ax.collections
         shares = histogram.counts / histogram.counts.max(axis=1, keepdims=True)
@@ -569,10 +570,10 @@ def test_the_line_is_the_median():
 
 
 def test_ratios_are_on_a_logarithmic_axis_with_the_rule_named():
-    figure = plots.update_ratio(WATCH)
+    figure = plots.update_ratio(watched())
     ax = figure.axes[0]
     assert ax.get_yscale() == "log"
-    for layer in WATCH.layers:
+    for layer in watched().layers:
         line = next(line for line in ax.lines if line.get_label() == layer.title)
         np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2, 3])
         np.testing.assert_array_equal(line.get_ydata(), layer.ratios)
@@ -580,7 +581,7 @@ def test_ratios_are_on_a_logarithmic_axis_with_the_rule_named():
     assert list(rule.get_ydata()) == [1e-3, 1e-3]
     assert "rule of thumb" in words(figure)
     low, high = ax.get_ylim()
-    assert all(low < ratio < high for layer in WATCH.layers for ratio in (*layer.ratios, 1e-3))
+    assert all(low < ratio < high for layer in watched().layers for ratio in (*layer.ratios, 1e-3))
 
 
 def test_one_look_a_diverged_net_and_no_optimizer():

@@ -129,11 +129,12 @@ def test_a_line_for_each_wrong_row_by_its_index(whole):
 
 def test_pictures_are_drawn_for_what_there_is():
     model, history = trained()
-    assert set(rooms.draw_pictures(model, history)) == {"curves", "loss_curve"}
+    pictures = rooms.draw_pictures(model, history)
+    assert set(pictures) == {"curves", "loss_curve"}
     plain = fm.Dataset(data().rows, data().labels)
     without = set(rooms.draw_pictures(model, history, fm.evaluate(model, plain), plain))
     assert without == {"curves", "loss_curve", "confusion_matrix", "reliability"}
-    for title, light, dark in rooms.draw_pictures(model, history).values():
+    for title, light, dark in pictures.values():
         assert title
         assert light[:4] == dark[:4] == b"\x89PNG"
 

@@ -189,18 +189,15 @@ def test_train_without_streams(place):
     assert fm.read_run(place / "without").config["status"] == "finished"
 
 
-def write_much() -> None:
-    print("x" * 100_000)  # more than a buffer holds
-
-
 @pytest.mark.parametrize(
     ("main", "code"),
-    [("write_much", 141), ("lambda: print(1)", 141), ("lambda: print(1) or sys.exit(3)", 141),
+    [("lambda: print('x' * 100_000)", 141),  # more than a buffer holds
+     ("lambda: print(1)", 141), ("lambda: print(1) or sys.exit(3)", 141),
      ("lambda: sys.exit(3)", 3), ("lambda: 1", 0), ("lambda: int('x')", 2)],
 )  # fmt: skip
 def test_the_exit_code_of_a_script_whose_output_nobody_reads(main, code):
-    program = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}; from test_streams import write_much; "
-    end, err = into_nothing("-c", program + f"from fastmlp.commandline import run_script; run_script({main})")
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fastmlp.commandline import run_script; "
+    end, err = into_nothing("-c", program + f"run_script({main})")
     assert end == code
     assert err.count("\n") == (code == 2)
     assert "Traceback" not in err
