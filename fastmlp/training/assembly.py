@@ -29,9 +29,10 @@ from .checks import (
     hold_out,
 )
 from .history import History
-from .loop import Loop, check_free, deadline_of, has_state, is_true, name_of
+from .loop import Loop, deadline_of, has_state, is_true, name_of
 from .progress import Progress
 from .saved import as_saved
+from .taken import check_free
 
 
 def assembled(

@@ -22,7 +22,8 @@ from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
 from .assembly import assembled
 from .checks import check_model_and_data
-from .loop import Loop, check_free
+from .loop import Loop
+from .taken import check_free
 
 LEAST_STEPS, MOST_STEPS = 20, 100_000
 FALL = 0.9  # of the whole fall of the loss: where the valley begins

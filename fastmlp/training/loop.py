@@ -28,10 +28,7 @@ from .checkpoint import Checkpoints
 from .history import Chunk, Epoch, History
 from .measuring import measure
 from .progress import Progress
-
-_at_work: dict[int, object] = {}  # what is being trained now: id -> by whom
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_at_work.clear)  # the copy that the child has is trained by nobody
+from .taken import alone
 
 
 @dataclass
@@ -81,7 +78,7 @@ class Loop(door.Pauses):
     def run(self, saved: dict[str, Any] | None = None) -> History:
         """Train, from where `saved`, a checkpoint's state, says; returns the history."""
         self.process = os.getpid()
-        with _alone(self.model, self.optimizer), self.signals, ExitStack() as stack:
+        with alone(self.model, self.optimizer), self.signals, ExitStack() as stack:
             if self.rule is not None:
                 self.averaging = Averaging(self.model, self.optimizer, self.rule, self.done, self.epochs)
             else:
@@ -379,31 +376,6 @@ def _modes(model: Module) -> list[tuple[Module, bool]]:
 def is_true(answer: Any) -> bool:
     """True of Python or NumPy; not a number, and not an object that counts as true."""
     return isinstance(answer, bool | np.bool_) and bool(answer)
-
-
-def check_free(model: Module, optimizer: Optimizer, me: object = None) -> dict[int, Any]:
-    """RuntimeError where another training of this process has a parameter or the optimizer; `me` takes what is free."""
-    things = {id(thing): thing for thing in (*model.parameters(), *optimizer.parameters(), optimizer)}
-    for one in things:
-        if (_at_work.get(one, me) if me is None else _at_work.setdefault(one, me)) is not me:  # one step: of two, one
-            raise RuntimeError(
-                "fit: the model or the optimizer is being trained by another call of fit; it must end first, as both "
-                "would change the same arrays"
-            )
-    return things
-
-
-@contextmanager
-def _alone(model: Module, optimizer: Optimizer) -> Iterator[None]:
-    """Within this no other training of this process may have the model's parameters or the optimizer."""
-    me, things = object(), {}
-    try:
-        things = check_free(model, optimizer, me)  # held until the end: the number of one that is gone may come again
-        yield
-    finally:
-        del things
-        for one in [one for one, who in list(_at_work.items()) if who is me]:
-            del _at_work[one]
 
 
 Callback = Callable[[Module, History], Any]
