@@ -45,6 +45,13 @@ class _Parser(argparse.ArgumentParser):
         """Print the line and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help that cannot be written is an error: argparse passes over it where a text is longer than the buffer."""
+        if file is None or file is sys.stderr:
+            super()._print_message(message, file)
+        else:
+            file.write(message)
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds to each option its default, unless the option's text names it."""

@@ -140,11 +140,21 @@ def test_engine_and_graph_and_every_number_of_threads_measure_the_same(options):
     assert graph.suggestion == one.suggestion
 
 
-def test_a_batch_whose_rows_do_not_count_has_no_loss():
+def test_a_batch_whose_rows_do_not_count_is_no_step():
+    """Two rows of 40 count, one or two batches of ten: all 100 rates are tried all the same, on those."""
     data = clusters(40)
     weights = np.zeros(40)
     weights[:2] = 1.0
-    result = found(mlp(), Dataset(data.features, data.labels, sample_weight=weights), batch_size=4)
+    result = found(mlp(), Dataset(data.features, data.labels, sample_weight=weights), batch_size=4, max_lr=0.1)
+    assert len(result.lr) == 100
+    assert np.isfinite([result.loss, result.smoothed]).all()
+
+
+def test_a_batch_that_the_loss_does_not_count_has_none():
+    """Its one row is of a class that has the weight 0 in the loss."""
+    data = clusters(40)
+    loss = nn.CrossEntropyLoss(weight=[0.0, *[1.0] * (data.classes - 1)])
+    result = found(mlp(), data, batch_size=1, loss=loss)
     empty = np.isnan(result.loss)
     assert 0 < empty.sum() < len(empty)
     after = np.flatnonzero(empty[1:]) + 1

@@ -28,7 +28,7 @@ OPTIONS = [
     "hidden", "epochs", "batch_size", "lr", "lr_find", "loss", "optimizer", "schedule", "schedule_every", "momentum",
     "weight_decay", "clip_norm",
     "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "task", "test",
-    "prefix", "zero_based", "n_features", "target", "drop", "categorical", "missing", "targets_file",
+    "prefix", "transpose", "zero_based", "n_features", "target", "drop", "categorical", "missing", "targets_file",
     "test_targets_file", "validation", "patience", "monitor",
     "seed", "threads", "checkpoint_every", "time_limit", "resume", "out", "name",
     "force", "no_plots", "no_report", "open", "save_wrong_digits",

@@ -243,7 +243,7 @@ class Trainer:
         """
         weights, _ = weights_of("fit", self.data, self.weights)
         if weights is not None:
-            order, sizes, rates = _with_weight(weights, order, sizes, rates)
+            order, sizes, rates = with_weight(weights, order, sizes, rates)
         self.rows = order, sizes
         if self.averaging is not None and done is None:
             self.averaging.begin()
@@ -331,7 +331,7 @@ class Trainer:
             return None
 
 
-def _with_weight(
+def with_weight(
     weights: Array, order: Array, sizes: list[int], rates: Array | None
 ) -> tuple[Array, list[int], Array | None]:
     """(order, sizes, rates) of the batches in which a row has a weight.    weights: (N,) of all rows

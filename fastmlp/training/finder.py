@@ -20,6 +20,7 @@ from ..machine import check_memory
 from ..nn import Loss, Module
 from ..optim import Adam, Optimizer, Rates, Schedule
 from ..running import door
+from ..running.trust import weights_of
 from .assembly import assembled
 from .checks import check_model_and_data
 from .loop import Loop
@@ -36,7 +37,7 @@ class LRFind:
     """What `lr_find` measured, a number a step; the arrays end where the loss diverged, or with the last step.
 
     lr        rate of the step; where there are several parameter groups, of the first
-    loss      mean loss of the step's batch, before its update; NaN where all rows of the batch have the weight 0
+    loss      mean loss of the step's batch, before its update; a batch whose rows all have the weight 0 is no step
     smoothed  s / (1 - bᵗ) after t steps,  s ← b s + (1 - b) loss,  s = 0 before the first,  b = 1 - 10 / steps
     diverged  whether the loss left its scale before the last step
     unit      of the losses, as the loss declares it: "nats", or an empty text
@@ -179,7 +180,7 @@ class _Losses:
         before, self.sums = self.sums, trainer.runner.sums.copy()
         total, counted = self.sums[0] - before[0], self.sums[3] - before[3]
         self.loss.append(float(total / counted) if counted else math.nan)
-        if counted:
+        if counted:  # a class may have the weight 0 in the loss
             self.mean = self.memory * self.mean + (1 - self.memory) * self.loss[-1]
             self.mass = self.memory * self.mass + (1 - self.memory)
         self.smoothed.append(self.mean / self.mass if self.mass else math.nan)
@@ -230,12 +231,19 @@ def _set_rates(optimizer: Optimizer, least: float) -> None:
 
 def _arrange(loop: Loop, growing: Growing, losses: _Losses) -> None:
     """Make of the training of one epoch one of so many steps, through the data again and again."""
-    steps = losses.steps
+    steps, weights = losses.steps, weights_of("fit", loop.data, loop.weights)[0]
     passes = -(-steps // len(loop.sizes))
-    loop.sizes = (loop.sizes * passes)[:steps]
-    rows = sum(loop.sizes)
     check_memory("lr_find: the numbers of the rows of all steps", 8 * passes * len(loop.rows), "give fewer steps")
-    order = np.concatenate([permutation(loop.rows, loop.seed, number) for number in range(1, passes + 1)])[:rows]
+    parts: list[Array] = []
+    sizes: list[int] = []
+    while len(sizes) < steps:
+        part, made = permutation(loop.rows, loop.seed, len(parts) + 1), loop.sizes
+        if weights is not None:
+            part, made, _ = door.with_weight(weights, part, made, None)
+        parts.append(part)
+        sizes += made
+    loop.sizes = sizes[:steps]
+    order = np.concatenate(parts)[: sum(loop.sizes)]
     loop.order, loop.after_step = (lambda epoch: order), losses
     loop.rates = Rates(loop.optimizer, growing, "step", 1, steps)
 
