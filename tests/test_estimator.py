@@ -342,6 +342,10 @@ def test_an_epoch_that_is_cut_short_counts(more, monkeypatch, capsys):
         step = MLPClassifier(**(options | {"max_iter": 1})).partial_fit(X[:20], Y[:20], classes=np.unique(Y))
         np.testing.assert_array_equal(limited.coefs_[0], step.coefs_[0])
         assert limited.loss_ == step.loss_
+        without = MLPClassifier(**options, time_limit=1e-9).fit(X, Y, np.arange(len(X)) >= 20)  # no step for 20 rows
+        assert (without.t_, math.isfinite(without.loss_)) == (40, True)
+        step = MLPClassifier(**(options | {"max_iter": 1})).partial_fit(X[20:40], Y[20:40], classes=np.unique(Y))
+        np.testing.assert_array_equal(without.coefs_[0], step.coefs_[0])
 
 
 def test_early_stopping_says_where_a_class_is_too_small():

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from test_without_weight import EndedError
 
 from fastmlp import optim
+from fastmlp.running import engine
 from fastmlp.sklearn import MLPClassifier, MLPRegressor
 from fastmlp.training.checkpoint import Checkpoints, files_of
 
@@ -104,6 +105,18 @@ def test_after_its_end_fit_begins_anew(tmp_path):
     whole = small(tmp_path).fit(X, Y)
     assert_same(clone(whole).fit(X, Y), whole)
     assert_same(clone(whole).set_params(alpha=1.0).fit(X, Y), small(alpha=1.0).fit(X, Y))
+
+
+@pytest.mark.parametrize("case", ["adam", "stopped early", "all beyond"])
+def test_what_the_time_limit_ended_goes_on(case, tmp_path, monkeypatch):
+    """Twice, after a step each: the epoch that was cut counts in what they show, and not in what goes on."""
+    whole = small(**CASES[case]).fit(X, Y)
+    with monkeypatch.context() as planted:
+        planted.setattr(engine, "CHUNK_SECONDS", 0)  # a step a chunk
+        cut = [small(tmp_path, time_limit=1e-9, **CASES[case]).fit(X, Y) for _ in range(2)]
+    rows = [12 * (step + 1) for step in range(2)]
+    assert [(model.n_iter_, model.t_) for model in cut] == [(1, many) for many in rows]
+    assert_same(small(tmp_path, **CASES[case]).fit(X, Y), whole)
 
 
 def test_one_sentence_where_another_training_lies(tmp_path, ended):

@@ -34,8 +34,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
                  callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
-    checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended goes on where it was when it is made
-                 again with the same rows and parameters, to the same bits; where it came to its end, a new one begins
+    checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
+                 where it was when it is made again with the same rows and parameters, to the same bits; where it came
+                 to its end, a new one begins
     time_limit   seconds after which fit ends, within an epoch too, which then counts as one
     class_weight "balanced", the same sum of sample_weight for each class, or a dict of weights by class; multiplies
                  sample_weight. Not for labels

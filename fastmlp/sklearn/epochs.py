@@ -116,7 +116,8 @@ class Epochs:
         if loop.ended and loop.trainer.opened == loop.epoch:
             out = loop.held_out
             held = math.nan if out is None else measure(model, out, loop.loss, n_threads=loop.n_threads)[0]
-            self.note(model, loop.trainer.runner.mean()[0], held, loop.trainer.step)
+            made = np.flatnonzero(loop.rates.masses())[: loop.trainer.step]  # the other batches were left out
+            self.note(model, loop.trainer.runner.mean()[0], held, int(made[-1]) + 1)
         if loop.ended == "time limit":
             self.say(f"The time limit of {self.est.time_limit:g} s has passed. Stopping.")
         for array, best in zip(self.arrays(model) if self.kept else (), self.kept, strict=True):

@@ -34,7 +34,7 @@ class Place:
         self.folder, own = Path(folder), []  # type: Path, list[Path]
         if self.folder.is_dir() and files_of(self.folder):
             path, saved = read_newest(self.folder, "fit", lambda line: warnings.warn(line, stacklevel=6))
-            if not saved["ended"]:
+            if saved["ended"] in ("", "time limit"):
                 self.saved, own = saved, [other for other in files_of(self.folder) if other <= path][1::-1]
         self.checkpoints = Checkpoints(self.folder, replace=True)
         self.checkpoints.own = own

@@ -32,8 +32,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
                  callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", which is R² for every loss and best for the
                  mean, or "loss", which is what a quantile wants
-    checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended goes on where it was when it is made
-                 again with the same rows and parameters, to the same bits; where it came to its end, a new one begins
+    checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
+                 where it was when it is made again with the same rows and parameters, to the same bits; where it came
+                 to its end, a new one begins
     time_limit   seconds after which fit ends, within an epoch too, which then counts as one
     loss         "huber", "absolute_error" and "quantile" too; delta of the first, quantile of the last
     Errors: scikit-learn's, of the same kinds; ValueError where the loss is no longer finite.
