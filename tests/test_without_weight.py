@@ -7,6 +7,7 @@ from test_goes_on import RULES, Own, bits
 
 import fastmlp as fm
 from fastmlp import nn, optim
+from fastmlp.running import engine
 from fastmlp.store.resume import resume
 from fastmlp.training.checkpoint import Checkpoints
 
@@ -150,3 +151,20 @@ def test_what_is_counted_are_the_rows_of_the_batches_that_count():
     with pytest.raises(EndedError):
         trained("SGD", callbacks=[ends])
     assert seen[0].weights_of == (1, 0)
+
+
+def test_a_callback_within_the_epoch_counts_the_batches_that_are_made(monkeypatch):
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0)  # a step a chunk
+    told = []
+
+    class Look:
+        def __call__(self, model, history):
+            return False
+
+        def on_chunk_end(self, chunk):
+            told.append((chunk.step, chunk.steps, chunk.row, chunk.rows))
+
+    trained(optim.Adam, epochs=1, callbacks=[Look()])
+    made = [len(rows) for rows in batches(1) if W[rows].any()]
+    assert len(made) < len(SIZES)
+    assert told == [(n, len(made), sum(made[:n]), sum(made)) for n in range(1, len(made) + 1)]
