@@ -20,20 +20,13 @@ from typing import Any, NoReturn
 from .check import reason
 from .signals import NAMES, Terminated
 
-OF_A_CALL = ("resume", "open", "no_progress", "time_limit", "lr_find")  # what a run does not have of its own
-GO_ON_WITH = ("resume", "threads", "epochs", "open", "no_progress", "time_limit")  # what may stand beside --resume
+_EACH_TIME = ("resume", "open", "no_progress", "time_limit")
+OF_A_CALL = (*_EACH_TIME, "lr_find")  # what a run does not have of its own
+GO_ON_WITH = (*_EACH_TIME, "threads", "epochs")  # what may stand beside --resume
 
 _SINGLE = (
-    "task",
-    "test",
-    "prefix",
-    "transpose",
-    "target",
-    "targets_file",
-    "test_targets_file",
-    "zero_based",
-    "n_features",
-)
+    "task", "test", "prefix", "transpose", "target", "targets_file", "test_targets_file", "zero_based", "n_features",
+)  # fmt: skip
 DATA_OPTIONS = {**dict.fromkeys(_SINGLE), **dict.fromkeys(("drop", "categorical", "missing"), ())}
 TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
 
@@ -46,7 +39,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Help that cannot be written is an error: argparse passes over it where a text is longer than the buffer."""
+        """Help that cannot be written is an error.
+
+        argparse, of Python 3.11.7, passes over it: seen where a text is longer than the buffer, or there is none.
+        """
         if file is None or file is sys.stderr:
             super()._print_message(message, file)
         else:
@@ -168,24 +164,14 @@ def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str)
         ("--test", rest, "X", "test set, where --data is one set: a file like it, a fraction or a number of rows"),
         ("--prefix", str, "WORD", "of a folder with several sets: how the names of one begin, as emnist-letters"),
         ("--transpose", yes_or_no, "yes|no", "whether images are turned over: EMNIST's files have them on their side"),
-        (
-            "--zero-based",
-            yes_or_no,
-            "yes|no",
-            f"of SVMlight's format: whether indices begin at 0, and not at 1 (default: {given})",
-        ),
+        ("--zero-based", yes_or_no, "yes|no", f"of SVMlight's format: whether indices begin at 0 (default: {given})"),
         ("--n-features", whole(1), "N", f"of SVMlight's format: how many columns there are (default: {given})"),
         ("--target", names, "COLUMN", f"of a table: the column that is to be predicted, or several ({known})"),
         ("--drop", names, "A,B", "of a table: columns that are left out"),
         ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
         ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside nothing, NA, N/A, #N/A, NaN and null"),
         ("--targets-file", place, "FILE.npy", f"of a .npz of sparse rows: its targets (default: {given})"),
-        (
-            "--test-targets-file",
-            place,
-            "FILE.npy",
-            f"of a .npz of sparse rows: the targets of --test (default: {given})",
-        ),
+        ("--test-targets-file", place, "FILE.npy", f"of a .npz of sparse rows: those of --test (default: {given})"),
     ):
         usual = DATA_OPTIONS[option[2:].replace("-", "_")]
         what += "" if "default: " in what else " (default: none)"
@@ -198,7 +184,7 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
     return found | {"scale": options.scale, "kind": TASKS.get(options.task)}
 
 
-def shown(path: Path) -> Path:
+def from_here(path: Path) -> Path:
     """The path as a person in this folder writes it."""
     path = path.absolute()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

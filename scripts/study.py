@@ -25,7 +25,7 @@ try:
 except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
-from fastmlp.commandline import complain, make_parser, run_script, shown, whole  # noqa: E402
+from fastmlp.commandline import complain, from_here, make_parser, run_script, whole  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 
 WIDTH = 100
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if not own and not any(folder.iterdir()):
             folder.rmdir()  # nothing came of it
-    print(f"\nwrote {shown(folder)}/: {', '.join(names)} ({perf_counter() - start:.1f} s)")
+    print(f"\nwrote {from_here(folder)}/: {', '.join(names)} ({perf_counter() - start:.1f} s)")
 
 
 if __name__ == "__main__":

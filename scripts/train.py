@@ -31,6 +31,7 @@ from fastmlp.commandline import (  # noqa: E402
     add_data_options,
     complain,
     data_options,
+    from_here,
     held_out,
     make_parser,
     moment,
@@ -38,7 +39,6 @@ from fastmlp.commandline import (  # noqa: E402
     place,
     real,
     run_script,
-    shown,
     threads,
     whole,
     widths,
@@ -252,7 +252,7 @@ def find_rate(
         if not options.no_plots:
             fm.plots.lr_find(found).savefig(picture := io.BytesIO(), format="png")
             write(run.folder / "lr_find.png", picture.getvalue())
-            say(f"wrote {shown(run.folder)}/lr_find.png")
+            say(f"wrote {from_here(run.folder)}/lr_find.png")
     finally:
         run.discard()  # the folder, where nothing is in it
 
@@ -285,7 +285,7 @@ def write_run(
     if not options.no_report:
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
     run.write_config(status)
-    say(f"wrote {shown(run.folder)}/: {', '.join(run.files)}")
+    say(f"wrote {from_here(run.folder)}/: {', '.join(run.files)}")
 
 
 @contextmanager
@@ -295,8 +295,8 @@ def told_of_what_is_missing(run: fm.Run) -> Iterator[None]:
         yield
     except OSError as error:
         run.end_incomplete()
-        said = f"{shown(run.folder)} is incomplete, as not all of its files could be written"
-        way_on = f"; with room, --resume {shown(run.folder)} writes all of it" * bool(files_of(run.folder))
+        said = f"{from_here(run.folder)} is incomplete, as not all of its files could be written"
+        way_on = f"; with room, --resume {from_here(run.folder)} writes all of it" * bool(files_of(run.folder))
         raise OSError(f"{said} ({error.strerror or error}){way_on}") from error
 
 
@@ -341,7 +341,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.lr_find:
         return find_rate(options, model, train, loss, run)
     if options.resume is not None:
-        say(f"going on with {shown(run.folder)}" + ", which holds no checkpoint yet: from the start" * (not goes_on))
+        say(
+            f"going on with {from_here(run.folder)}" + ", which holds no checkpoint yet: from the start" * (not goes_on)
+        )
     history, code, status = fm.History(), 0, "finished"
     try:
         kept = [c for c in (run, stopper, watch, board) if c is not None]
@@ -351,7 +353,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not len(history) and not resumable:
             raise
         code, status = 128 + getattr(interrupt, "number", signal.SIGINT), "interrupted"
-        way_on = f"; --resume {shown(run.folder)} goes on" if resumable else ""
+        way_on = f"; --resume {from_here(run.folder)} goes on" if resumable else ""
         complain(f"train.py: interrupted after {len(history)} epochs{way_on}")
     finally:
         if not len(history) and not files_of(run.folder):
@@ -365,7 +367,7 @@ def main(arguments: list[str] | None = None) -> None:
         code, status = 1, "diverged"
     if history.ended == "time limit":
         status = history.ended
-        say(f"--resume {shown(run.folder)} goes on")
+        say(f"--resume {from_here(run.folder)} goes on")
     run.config |= {"weights_of_epoch": epoch, "weights_of_step": step}
     with told_of_what_is_missing(run):
         if len(history):
@@ -381,7 +383,7 @@ def main(arguments: list[str] | None = None) -> None:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):
             complain("train.py: no browser was found; open the report yourself")
-        say(f"report: {shown(report)}")
+        say(f"report: {from_here(report)}")
     if code:
         sys.exit(code)
 

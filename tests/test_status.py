@@ -144,7 +144,7 @@ def test_a_disk_that_is_full_after_the_training_leaves_incomplete(script, train,
         with pytest.raises(OSError, match="is incomplete, as not all of its files could be written") as raised:
             train("--epochs", 2, "--checkpoint-every", 40)  # the one at the end alone
     assert str(raised.value).endswith(
-        f"(No space left on device); with room, --resume {script.shown(out)} writes all of it"
+        f"(No space left on device); with room, --resume {script.from_here(out)} writes all of it"
     )
     config = json.loads((out / "config.json").read_text())
     assert (config["status"], config.get("process")) == ("incomplete", None)

@@ -162,7 +162,9 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_for_nobody(script):
-    assert into_nothing(ROOT / "scripts" / f"{script}.py", "--help") == (141, "")
+    """Whether or not it is longer than a buffer: without one each text is."""
+    for unbuffered in (False, True):
+        assert into_nothing(ROOT / "scripts" / f"{script}.py", "--help", unbuffered=unbuffered) == (141, "")
 
 
 def test_evaluate_for_nobody(place):

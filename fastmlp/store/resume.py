@@ -101,8 +101,7 @@ def resume(
     loop = assembled(
         model, data, held, optimizer, epochs, arguments["batch_size"], arguments["seed"], threads, progress, callbacks,
         loss, schedule, arguments["schedule_every"], saved["done"], arguments["class_weight"], arguments["clip_norm"],
-        arguments["clip_value"], average, checkpoints, None, time_limit,
-        saved,
+        arguments["clip_value"], average, checkpoints, None, time_limit, saved,
     )  # fmt: skip
     return Resumed(model, optimizer, loop.run(saved))
 
