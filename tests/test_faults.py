@@ -22,7 +22,6 @@ import fastmlp as fm
 from fastmlp import files, optim
 from fastmlp.kernels import jit
 from fastmlp.running import nodes
-from fastmlp.training import taken
 from fastmlp.training.checkpoint import files_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no users, limits and forks of this kind")
@@ -408,38 +407,6 @@ def test_a_callback_that_trains_the_model_is_refused_and_the_model_trains_again(
     with pytest.raises(ZeroDivisionError):
         interruptions.train(model, optimizer, callbacks=[lambda m, h: 1 / 0])
     assert len(interruptions.train(model, optimizer)) == interruptions.EPOCHS
-
-
-def test_ctrl_c_where_a_training_takes_or_lets_go_leaves_the_model_free():
-    """At each line of it: a second Ctrl-C may come there."""
-    model, optimizer = interruptions.make()
-    counted, target = 0, -1
-
-    def line(frame, event, argument):
-        nonlocal counted
-        if event == "line":
-            counted += 1
-            if counted == target:
-                raise KeyboardInterrupt
-        return line
-
-    def interrupted(at):
-        nonlocal counted, target
-        counted, target = 0, at
-        sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == taken.__file__ else None)
-        try:
-            with suppress(KeyboardInterrupt), taken.alone(model, optimizer):
-                pass
-        finally:
-            sys.settrace(None)
-        return counted
-
-    lines = interrupted(-1)
-    for at in range(1, lines + 1):
-        interrupted(at)
-        with taken.alone(model, optimizer):  # RuntimeError where somebody still has it
-            pass
-    assert lines > 20
 
 
 def test_of_many_that_begin_at_once_one_trains():
