@@ -18,7 +18,7 @@ from ..graph import Array, Parameter, Tensor
 from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
 from ..kernels import trial
 from . import declared
-from .formula import fault
+from . import formula as formulas
 from .module import Module
 
 Kernel = Callable[..., Any]
@@ -61,6 +61,9 @@ class Layer(Module):
                where they take as many rows as there are
     least_rows the fewest rows that it can be trained on at once
     arguments  names of its constructor's arguments, as they stand in files
+    formula    what it makes of a number v of a row in prediction, as JavaScript of v, Math, erf, the `mean` and the
+               biased `variance` of the row, and of its numbers, weights and buffers as l.<name>; an array stands for
+               its entry of v's column: "v > 0 ? v : l.weight * v". The exports and `page` are written from it
     page       what it computes in prediction, as JavaScript: a property of an object, (layer, x) => y
     """
 
@@ -74,6 +77,8 @@ class Layer(Module):
     absent: ClassVar[tuple[float, ...]] = ()
     least_rows: ClassVar[int] = 1
     arguments: ClassVar[tuple[str, ...]] = ()
+    formula: ClassVar[str] = ""
+    tree: ClassVar[formulas.Tree]
     page: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -89,6 +94,41 @@ class Layer(Module):
         if cls.tied and "weights" in cls.kernels:
             what = "the gradient of one number for all columns is a sum of what backward makes for each of them"
             raise TypeError(f"{cls.__name__}: tied is True, and kernels has weights; it must have none: {what}")
+        if "formula" in cls.__dict__:
+            cls._read_formula()
+
+    @classmethod
+    def _read_formula(cls) -> None:
+        """`tree` and `page` from `formula`. Error: TypeError says what is wrong with it."""
+        given = (*cls.numbers, *cls.weights, *cls.state)
+        try:
+            cls.tree = formulas.parse(cls.formula, given)
+        except ValueError as error:
+            may = ", ".join(("v", *(f"l.{name}" for name in given)))
+            raise TypeError(
+                f"{cls.__name__}: formula is {shown(cls.formula)} and {error}; it must be JavaScript of {may}, "
+                "numbers, Math and erf"
+            ) from None
+        absent = dict(zip(cls.weights, cls.absent, strict=False))
+        arrays = {f"l.{name}": f"at(l.{name}, i, {absent.get(name, 0):g})" for name in (*cls.weights, *cls.state)}
+        text = formulas.infix(cls.tree, lambda name: arrays.get(name, name))
+        if formulas.of_row(cls.tree):
+            cls.page = f"{cls.__name__}(l, x) {{\n    const {{ mean, variance }} = moments(x);\n"
+            cls.page += f"    return x.map((v, i) => {text});\n  }}"
+        else:
+            cls.page = f"{cls.__name__}: (l, x) => x.map((v{', i' if 'at(' in text else ''}) => {text})"
+
+    @property
+    def passes(self) -> bool:
+        """Whether rows come out as they went in, in prediction."""
+        return self.form == "nothing" or ("evaluate" in self.kernels and self.kernels["evaluate"] is None)
+
+    def formula_arrays(self) -> dict[str, Array]:
+        """The arrays that `formula` names, each (columns,) or, of one number for all columns, (1,) or ()."""
+        there, used = self.page_arrays(), set(formulas.names(self.tree))
+        there |= {name: np.array(number) for name, number in zip(self.weights, self.absent, strict=False)
+                  if name not in there}  # fmt: skip
+        return {name: array for name, array in there.items() if f"l.{name}" in used}
 
     def runs_on_engine(self) -> bool:
         """Whether its kernels say what its `forward` does: not where a subclass has another forward, or a hook."""
@@ -206,14 +246,12 @@ class Elementwise(Layer):
     """Base of the activations: y = f(x), number by number.
 
     A subclass has `node`, its class of nodes, and `function`, its operation, which takes x and the `arguments`: the
-    `numbers`, unless the class names others that its numbers are made from. `formula` is f in JavaScript, of v and of
-    the numbers by their names in `l`: "v > 0 ? v : l.negative_slope * v".
+    `numbers`, unless the class names others that its numbers are made from. `formula` is f.
     """
 
     form = "elementwise"
     node: ClassVar[type[ElementwiseNode]]
     function: ClassVar[Callable[..., Tensor]]
-    formula: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         if "node" in cls.__dict__:
@@ -225,14 +263,6 @@ class Elementwise(Layer):
             cls.kernels = {"forward": forward, "evaluate": forward, "backward": backward}
             cls.arguments = cls.__dict__.get("arguments", cls.numbers)
         super().__init_subclass__(**options)
-        if "formula" in cls.__dict__:
-            if wrong := fault(cls.formula, cls.numbers):
-                may = ", ".join(("v", *(f"l.{name}" for name in cls.numbers)))
-                raise TypeError(
-                    f"{cls.__name__}: formula is {shown(cls.formula)} and {wrong}; it must be JavaScript of {may}, "
-                    "numbers, Math and erf"
-                )
-            cls.page = f"{cls.__name__}: (l, x) => x.map((v) => {cls.formula})"
 
     def __init__(self) -> None:
         super().__init__()

@@ -188,11 +188,7 @@ class BatchNorm1d(Norm):
     least_rows = 2  # one row has no spread
     weights, state = ("weight", "bias"), ("running_mean", "running_var", "mean", "rstd")
     absent = (1.0, 0.0)
-    page = """
-  // y = weight (x - mean) / √(variance + eps) + bias, with the running mean and variance
-  BatchNorm1d: ({ weight, bias, running_mean, running_var, eps }, x) =>
-    x.map((v, i) =>
-      ((weight ? weight[i] : 1) * (v - running_mean[i])) / Math.sqrt(running_var[i] + eps) + (bias ? bias[i] : 0))"""
+    formula = "l.weight * (v - l.running_mean) / Math.sqrt(l.running_var + l.eps) + l.bias"
 
     def __init__(
         self,
@@ -343,14 +339,7 @@ class LayerNorm(Norm):
     }
     numbers, arguments = ("eps",), ("normalized_shape", "eps", "elementwise_affine", "bias")
     weights, state, absent = ("weight", "bias"), ("mean", "rstd"), (1.0, 0.0)
-    page = """
-  // y = weight (x - mean) / √(variance + eps) + bias, with the mean and variance of the row
-  LayerNorm({ weight, bias, eps }, x) {
-    const mean = x.reduce((a, b) => a + b, 0) / x.length;
-    const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
-    const w = (i) => (weight ? weight[i] : 1), b = (i) => (bias ? bias[i] : 0);
-    return x.map((v, i) => (w(i) * (v - mean)) / Math.sqrt(variance + eps) + b(i));
-  }"""
+    formula = "l.weight * (v - mean) / Math.sqrt(variance + l.eps) + l.bias"
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class PReLU(Layer):
     form = "norm"  # of its kernels: they take weights
     kernels = {"forward": prelu_forward, "evaluate": prelu_forward, "backward": prelu_backward}
     weights, arguments, tied = ("weight",), ("num_parameters", "init"), True
-    page = "PReLU: ({ weight }, x) => x.map((v, i) => (v > 0 ? v : weight[weight.length > 1 ? i : 0] * v))"
+    formula = "v > 0 ? v : l.weight * v"
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: DTypeLike = np.float32) -> None:
         super().__init__()

@@ -20,6 +20,17 @@ function erf(v) {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-v * v) * sum;
 }
 
+/** The entry of an array for column i; an array of one number stands for all columns, and `absent` for no array. */
+function at(array, i, absent) {
+  return array ? array[array.length > 1 ? i : 0] : absent;
+}
+
+/** {mean, variance} of a row, the variance biased: Σ (x - mean)² / C */
+function moments(x) {
+  const mean = x.reduce((a, b) => a + b, 0) / x.length;
+  return { mean, variance: x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length };
+}
+
 // FORWARD: the kind of a layer -> what it makes of a row, (layer, x) => y; written from the layers' declarations.
 
 /** The layers with their arrays, views into one buffer of float32. */
