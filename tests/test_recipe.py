@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import fastmlp as fm
 from fastmlp.nn import formula, recipe
+from fastmlp.store.export import source
 
 I, H, O = 7, 5, 4
 CASES = contract.cases(contract.LAYERS)
@@ -173,3 +174,52 @@ def test_a_layer_without_a_formula_is_named():
     model = fm.nn.Sequential(fm.nn.Linear(I, H), Unsaid(), fm.nn.Linear(H, O))
     with pytest.raises(ValueError, match=re.escape("layer 1 is Unsaid, whose declaration has no formula")):
         recipe.steps(model)
+
+
+# --- what goes in and what comes out ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [c for c in contract.cases(contract.LOSSES) if "numbers" in contract.loss(*c).kinds]
+)
+def test_the_formula_of_a_loss_predicts_what_it_predicts(name, chosen):
+    loss = contract.loss(name, chosen)
+    outputs = 3 * (len(loss.quantiles) if hasattr(loss, "quantiles") else 1)
+    model = fm.nn.Sequential(fm.nn.Linear(I, outputs))
+    model.keep_loss(loss)
+    made = source.source(model, "test")
+    z = np.random.default_rng(4).normal(0, 1, (6, outputs))
+    expected = loss.predicted(z)
+    found = np.array([[value(made.predicted, {"v": row[c]}) for c in made.picked] for row in z])
+    assert made.kind == "numbers"
+    assert np.allclose(found, expected, rtol=1e-15, atol=0)  # one exponential, of NumPy and of Python
+
+
+def test_a_source_says_what_outputs_mean():
+    model = fm.nn.Sequential(fm.nn.Linear(I, 3))
+    made = source.source(model, "test", 0.5)
+    assert (made.kind, made.labels, made.scale, made.features, made.dtype) == ("classes", [0, 1, 2], 0.5, I, np.float32)
+    model.classes_, model.temperature_ = np.array([3_000_000_000, 4, 5]), 2.0
+    made = source.source(model, "test")
+    assert (made.labels, made.temperature) == ([3_000_000_000, 4, 5], 2.0)
+    model.keep_loss(fm.nn.BCEWithLogitsLoss())
+    assert source.source(model, "test").kind == "labels"
+    assert source.source(fm.nn.Sequential(fm.nn.Linear(I, 1)), "test").kind == "numbers"
+
+
+class Own(fm.nn.MSELoss):
+    def predicted(self, z):
+        return z + 1
+
+
+def test_what_cannot_be_exported_is_refused():
+    model = fm.nn.Sequential(fm.nn.Linear(I, 3))
+    model.keep_loss(Own())
+    with pytest.raises(
+        ValueError, match=re.escape("test: Own makes its predictions in Python, and declares no formula")
+    ):
+        source.source(model, "test")
+    with pytest.raises(TypeError, match=re.escape("test: model is int; it must be a fastmlp.nn.Module")):
+        source.source(1, "test")
+    with pytest.raises(ValueError, match=re.escape("test: the model cannot be exported: layer 1 is Unsaid")):
+        source.source(fm.nn.Sequential(fm.nn.Linear(I, H), Unsaid()), "test")

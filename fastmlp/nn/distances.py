@@ -256,6 +256,7 @@ class PoissonNLLLoss(Loss):
 
     node, targets, score = PoissonNllLossBackward0, "numbers", POISSON_D2[True]
     numbers = ("log_input", "full", "eps")
+    formula = "l.log_input ? Math.exp(v) : v"
 
     def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -362,8 +363,12 @@ class QuantileLoss(Loss):
 
     def predicted(self, z: Array) -> Array:
         """The quantile next to the median, of each target."""
+        return z[:, self.picked(z.shape[1])]
+
+    def picked(self, columns: int) -> slice:
+        """Of each target the quantile next to the median."""
         nearest = int(np.argmin(np.abs(self.number_array() - 0.5)))
-        return z[:, nearest :: len(self.quantiles)]
+        return slice(nearest, columns, len(self.quantiles))
 
     def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         """As `ops.quantile_loss`."""

@@ -45,6 +45,7 @@ class Loss(Module):
     numbers    names of the attributes that the kernels get, as float64
     kept_rows  how many matrices as large as z the backward needs from the forward
     unit       what it is measured in, where it has a name: "nats"
+    formula    what `predicted` makes of an output v that is `picked`, as a layer has one; the exports are written from it
 
     A loss of another shape has a `forward` in place of the node, made of operations, and trains on the graph; where it
     names a pair for the engine beside it, as `kernels`, `gradcheck` checks both.
@@ -61,6 +62,7 @@ class Loss(Module):
     kept_rows: ClassVar[int] = 0
     score: Score
     unit: ClassVar[str] = ""
+    formula: ClassVar[str] = "v"
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -124,6 +126,10 @@ class Loss(Module):
     def pair_for(self, width: int) -> tuple[Kernel, Kernel]:
         """The forward and the backward that run for targets (N, width): those of `kernels`, for most losses."""
         return self.kernels["forward"], self.kernels["backward"]
+
+    def picked(self, columns: int) -> slice:
+        """The outputs, of so many, from which `predicted` makes numbers: all, for most losses."""
+        return slice(columns)
 
     def predicted(self, z: Array) -> Array:
         """What the outputs z, (N, C), say of targets that are numbers: (N, T). Themselves, for most losses."""

@@ -1,0 +1,1 @@
+"""Models as ONNX, C, NumPy and JavaScript: what a trained net is worth elsewhere."""

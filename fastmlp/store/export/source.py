@@ -1,0 +1,81 @@
+"""What every export is written from: the steps of a model, and what goes in and what comes out, read from it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...data import Encoding
+from ...data.features import checked_scale
+from ...nn import Module, formula, recipe
+from ...nn.layer import declares
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as plain data.
+
+    steps        what turns a row of features into outputs, batch norm folded in; arrays of `dtype`
+    dtype        float32 or float64
+    features     D, how many numbers the first step takes
+    scale        what raw features are multiplied by before it; 1 for a table
+    encoding     how the columns of a table become features, or None
+    columns      C, how many outputs there are
+    kind         "classes": the largest output's; "labels": each where its output is above 0; "numbers"
+    classes      of "classes": what each output stands for, whole numbers, truths or texts; 0 .. C - 1 where None
+    temperature  what logits are divided by for probabilities: softmax of "classes", sigmoid of "labels"
+    picked       of "numbers": the outputs that are taken for the prediction
+    predicted    of "numbers": what is made of each of them, a formula of v
+    """
+
+    steps: tuple[recipe.Step, ...]
+    dtype: np.dtype[Any]
+    features: int
+    scale: float
+    encoding: Encoding | None
+    columns: int
+    kind: str
+    classes: list[Any] | None
+    temperature: float
+    picked: tuple[int, ...]
+    predicted: formula.Tree
+
+    @property
+    def labels(self) -> list[Any]:
+        """The value of each class: `classes`, or their numbers."""
+        return list(range(self.columns)) if self.classes is None else self.classes
+
+
+def source(model: Any, where: str, scale: float = 1.0) -> Source:
+    """The Source of a Sequential of declared layers.    where: the caller, for errors; scale: that of the data set
+
+    Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"{where}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+    try:
+        steps = recipe.steps(model)
+    except ValueError as error:
+        raise ValueError(f"{where}: the model cannot be exported: {error}") from None
+    first = next(step for step in steps if isinstance(step, recipe.Dense))
+    features, columns = first.weight.shape[1], steps[-1].columns
+    loss, tree = model.loss_, formula.parse("v", ())
+    kinds = getattr(loss, "kinds", ())
+    kind = "labels" if "labels" in kinds else "numbers" if "numbers" in kinds else "classes"
+    picked = range(columns)
+    if kind == "numbers":
+        if not declares(loss, "predicted", "formula", "picked"):
+            name = type(loss).__name__
+            raise ValueError(f"{where}: {name} makes its predictions in Python, and declares no formula of them")
+        numbers = {name: float(getattr(loss, name)) for name in loss.numbers}
+        tree = formula.bound(formula.parse(loss.formula, loss.numbers), numbers)
+        picked = picked[loss.picked(columns)]
+    if kind == "classes" and columns == 1 and loss is None:
+        kind = "numbers"
+    return Source(
+        tuple(steps), first.weight.dtype, features, checked_scale(scale, np.float32, where), model.encoding_,
+        columns, kind, None if model.classes_ is None else np.asarray(model.classes_).tolist(),
+        float(model.temperature_), tuple(picked), tree,
+    )  # fmt: skip
