@@ -45,7 +45,7 @@ class Loss(Module):
     numbers    names of the attributes that the kernels get, as float64
     kept_rows  how many matrices as large as z the backward needs from the forward
     unit       what it is measured in, where it has a name: "nats"
-    formula    what `predicted` makes of an output v that is `picked`, as a layer has one; the exports are written from it
+    formula    what `predicted` makes of an output v that is `picked`, as a layer has one, for the exports
 
     A loss of another shape has a `forward` in place of the node, made of operations, and trains on the graph; where it
     names a pair for the engine beside it, as `kernels`, `gradcheck` checks both.
