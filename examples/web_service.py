@@ -30,7 +30,7 @@ ASKED = 100  # questions of each client
 class Service(HTTPServer):
     """Answers each question on one of `THREADS` threads."""
 
-    request_queue_size = 128  # who waits for a thread; of the usual 5, the sixth tries again after a second
+    request_queue_size = 128  # connections not yet accepted; beyond the usual 5 clients wait a second, or are refused
 
     def __init__(self, port: int, predictor: fm.Predictor) -> None:
         super().__init__(("127.0.0.1", port), Handler)

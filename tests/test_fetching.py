@@ -405,3 +405,18 @@ def test_the_scripts_take_names(served, tmp_path, monkeypatch, capsys):
     laid(tmp_path / "kmnist", KMNIST)  # what is there was meant before there were names
     code, said, _ = run("train", "--data", "kmnist", "--out", tmp_path / "other", "--hidden", 4, "--epochs", 1, *quiet)
     assert (code, json.loads((tmp_path / "other" / "config.json").read_text())["data"]) == (0, str(tmp_path / "kmnist"))
+
+
+def test_the_page_runs(served, monkeypatch, tmp_path, capsys):
+    """docs/datasets.md: its code, on images of the real size; the names of all classes."""
+    page = (ROOT / "docs" / "datasets.md").read_text("utf-8")
+    large = [(np.arange(n * 784) % 251).astype(np.uint8).reshape(n, 28, 28) for n in (60, 20)]
+    made = zip(FILES, (large[0], digits_of(60), large[1], digits_of(20)), strict=True)
+    served("FASHION_MNIST", {name: packed(array) for name, array in made})
+    for code in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "docs/datasets.md", "exec"), {"__name__": "page"})
+    assert "Ankle boot" in capsys.readouterr().out
+    for name in published.SPLITS:
+        assert f'`emnist("{name}")`' in page
+    for names in (published.CLOTHES, published.HIRAGANA):
+        assert ", ".join(names) in page
