@@ -3,6 +3,7 @@
 What is fetched for real is the same code with another address and other checksums: `served` puts those in.
 """
 
+import errno
 import gzip
 import hashlib
 import json
@@ -105,6 +106,8 @@ def served(monkeypatch, tmp_path):
     """Puts files behind the name of a set, and its cache into a folder: a server."""
     servers = []
     monkeypatch.setenv("FASTMLP_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def serve(name: str, files: dict[str, bytes]) -> Server:
         servers.append(server := Server(files))
@@ -202,6 +205,15 @@ def test_a_cache_that_cannot_be_written_to(served, tmp_path, monkeypatch):
     monkeypatch.setenv("FASTMLP_DATA", str(tmp_path / "file"))
     words = f"kmnist: {tmp_path / 'file' / 'kmnist'} cannot be written: Not a directory; FASTMLP_DATA names another"
     refuses(NotADirectoryError, fm.data.kmnist, words)
+    monkeypatch.setenv("FASTMLP_DATA", str(tmp_path))
+
+    def closed(*_: object, **__: object) -> None:  # as pooch says it of a folder that is there
+        raise PermissionError("words of several sentences") from PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pooch.retrieve", closed)
+    refuses(
+        PermissionError, fm.data.kmnist, f"kmnist: {tmp_path / 'kmnist'} cannot be written: Permission denied; FAST"
+    )
 
 
 TWO = """
@@ -226,7 +238,7 @@ def test_two_processes_fetch_at_once(served, tmp_path):
         )
         for _ in range(2)
     ]  # fmt: skip
-    assert [process.communicate(timeout=120)[0] for process in made] == ["12 7 None\n"] * 2
+    assert [process.communicate(timeout=300)[0] for process in made] == ["12 7 None\n"] * 2
     assert server.asked[:2] == [FILES[0]] * 2
     assert sorted(path.name for path in (tmp_path / "cache" / "kmnist").iterdir()) == sorted(FILES)
 

@@ -15,6 +15,7 @@ from typing import Any
 from .. import check
 
 WAIT = 30  # seconds that a server may be silent
+_BAR: dict[str, Any] = {"unit_scale": True, "disable": None, "leave": False, "delay": 0.2}  # of tqdm, on a terminal
 
 
 def cache_folder(name: str) -> Path:
@@ -60,7 +61,7 @@ def fetch(caller: str, url: str, files: Mapping[str, str], folder: Path) -> None
     for name in names:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with bar(total=1, unit="B", unit_scale=True, disable=None, leave=False) as shown:  # pooch sets total
+            with bar(unit="B", total=1, **_BAR) as shown:  # pooch sets the total, and asks whether there is one before
                 load = pooch.HTTPDownloader(
                     progressbar=shown, chunk_size=1 << 16, timeout=WAIT, hooks={"response": _as_it_lies}
                 )
@@ -76,10 +77,14 @@ def fetch(caller: str, url: str, files: Mapping[str, str], folder: Path) -> None
                 f"thrown away; try again, or {by_hand}"
             ) from error
         except OSError as error:
-            raise type(error)(
-                f"{caller}: {folder} cannot be written: {error.strerror or check.reason(error)}; FASTMLP_DATA names "
-                "another folder"
-            ) from error
+            raise not_written(caller, folder, error) from error
+
+
+def not_written(caller: str, folder: Path, error: OSError) -> OSError:
+    """The error of the same class that says which folder cannot be written, and what helps."""
+    first = error.__cause__ if isinstance(error.__cause__, OSError) else error  # pooch's own has no `strerror`
+    why = first.strerror or check.reason(first)
+    return type(error)(f"{caller}: {folder} cannot be written: {why}; FASTMLP_DATA names another folder")
 
 
 def _as_it_lies(response: Any, *_: Any, **__: Any) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from .. import check
 from ..files import replacing
 from .dataset import Dataset
-from .fetching import cache_folder, fetch, lacking
+from .fetching import cache_folder, fetch, lacking, not_written
 from .files import load
 from .idx import ROLES, find_idx
 from .targets import Targets
@@ -243,10 +243,7 @@ def _unpack(caller: str, folder: Path, names: list[str]) -> None:
                 "again"
             ) from error
         except OSError as error:
-            raise type(error)(
-                f"{caller}: {folder} cannot be written: {error.strerror or check.reason(error)}; FASTMLP_DATA names "
-                "another folder"
-            ) from error
+            raise not_written(caller, folder, error) from error
 
 
 @contextmanager
