@@ -145,11 +145,25 @@ def yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-def add_data_options(parser: argparse.ArgumentParser, default: Path, scale: str) -> None:
-    """What says which data there are, and how they are read. scale: the default, in words."""
+def add_data_options(
+    parser: argparse.ArgumentParser, default: Path, scale: str, is_named: Callable[[str], bool]
+) -> None:
+    """What says which data there are, and how they are read.
+
+    scale: the default, in words. is_named: whether a text is the name of a published set.
+    """
     add = parser.add_argument
-    data = "folder of IDX files, .npz, table (.csv, .tsv, .parquet) or text of SVMlight's format (default: data/mnist)"
-    add("--data", type=place, default=default, metavar="PATH", help=data)
+    data = (
+        "folder of IDX files, .npz, table (.csv, .tsv, .parquet) or text of SVMlight's format; or, where no file has "
+        "that name, fashion_mnist, kmnist or emnist:SPLIT, which are fetched once (default: data/mnist)"
+    )
+    add(
+        "--data",
+        type=lambda text: text if is_named(text) and not os.path.lexists(text) else place(text),
+        default=default,
+        metavar="PATH",
+        help=data,
+    )
     add(
         "--scale",
         type=real(0, above=True),
@@ -218,7 +232,8 @@ def options_of_run(
         config = json.loads(file.read_text(encoding="utf-8"))
         config = DATA_OPTIONS | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in OF_A_CALL}
-        paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
+        named = isinstance(was["data"], str) and not Path(was["data"]).is_absolute()  # paths are whole in a config.json
+        paths = (*(() if named else ("data",)), "tensorboard", "out", "targets_file", "test_targets_file")
         for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
             was[name] = None if was[name] is None else kind(was[name])
         lists = ("target", "drop", "categorical", "missing")

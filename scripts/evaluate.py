@@ -21,6 +21,7 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
 from fastmlp.commandline import add_data_options, complain, data_options, make_parser, run_script  # noqa: E402
 from fastmlp.data.columns import is_table  # noqa: E402
 from fastmlp.data.doors import read_sets  # noqa: E402
+from fastmlp.data.published import is_named  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.store.weights import trained_with  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES, loss_named  # noqa: E402
@@ -33,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="PATH", help="run folder, or model.safetensors")
     add_data_options(
-        parser, ROOT / "data" / "mnist", "default: as the run was told; else 1/255 for bytes, 1 for all else"
+        parser, ROOT / "data" / "mnist", "default: as the run was told; else 1/255 for bytes, 1 for all else", is_named
     )
     part_help = "which of its two sets (default: test; of data with a single set, that one)"
     add("--part", choices=("train", "test"), default=None, help=part_help)

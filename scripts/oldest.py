@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("sklearn",)  # whose releases the package follows: parameters, tags, checks
+EXTRAS = ("sklearn", "fetch")  # of sklearn, the package follows parameters, tags and checks
 
 
 def pins(project: str) -> list[str]:

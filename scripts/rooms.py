@@ -41,10 +41,10 @@ ROOMS = {
     "words": Room("names that come from data, as people read them: on one line, cut where they are long"),
     "kernels": Room("all compiled code; each forward directly above its backward", outside="numba llvmlite"),
     "data": Room(
-        "IDX files, `.npz`, arrays, frames and pictures become rows",
-        "check machine kernels",
+        "IDX files, `.npz`, arrays, frames, pictures and published sets become rows",
+        "check machine files kernels",
         outside="idx2numpy",
-        called="PIL pandas polars",
+        called="PIL pandas polars pooch requests tqdm",
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"

@@ -45,6 +45,7 @@ from fastmlp.commandline import (  # noqa: E402
     word,
 )
 from fastmlp.data.doors import read_sets  # noqa: E402
+from fastmlp.data.published import is_named  # noqa: E402
 from fastmlp.files import write  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.show.plots.style import need_matplotlib  # noqa: E402
@@ -122,7 +123,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-norm", action="store_true", help="another spelling of --norm batch")
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
-    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else")
+    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else", is_named)
     held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
     add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
     patience_help = (
@@ -333,7 +334,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows += f", {held or len(own or ()):,} held out" * bool(held or own)
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
     rate = f", lr {options.lr:g}" * (not options.lr_find)
-    say(f"{sizes} on {line(options.data.name)}: {rows}, {options.optimizer}{rate}{measure}")
+    say(f"{sizes} on {line(Path(options.data).name)}: {rows}, {options.optimizer}{rate}{measure}")
     if said:
         say(said)
     if tenth:

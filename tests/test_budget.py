@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MOST = {"fastmlp": 400, "scripts": 400, "examples": 90, "tests": 600}  # lines of a Python file in each folder
 LONGER = {
+    "examples/web_service.py": "a service and the clients that try it, in one file to copy",
     "fastmlp/graph/tensor.py": "Tensor, Node and backward name each other",
     "fastmlp/kernels/simd.py": "all LLVM IR in one place, so that no other file has any",
     "scripts/explain.py": "one walk through one step, read from top to bottom",

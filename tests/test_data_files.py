@@ -269,7 +269,7 @@ def test_mnist_places(tmp_path, monkeypatch):
     refuses(half, "one set", error=FileNotFoundError, call=mnist)
 
     # an installed package: nothing beside it, then the working folder
-    monkeypatch.setattr(data.files, "__file__", str(tmp_path / "site" / "fastmlp" / "data" / "files.py"))
+    monkeypatch.setattr(data.published, "__file__", str(tmp_path / "site" / "fastmlp" / "data" / "published.py"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         mnist()

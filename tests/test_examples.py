@@ -4,11 +4,23 @@ The data are seeded, the training is the same to the last bit for every number o
 scikit-learn may draw other data. The bounds are wide enough for those: a share of N rows strays by √(p (1 - p) / N).
 """
 
+import json
+import os
 import re
+import runpy
+import signal
+import subprocess
+import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
+import numpy as np
 import pytest
 from scripted import EXAMPLES, runner
+
+import fastmlp as fm
 
 pytest.importorskip("sklearn", reason="the examples are for who has scikit-learn")
 
@@ -102,6 +114,118 @@ def test_columns_of_every_kind(example):
         assert chance + 15 < accuracy < truth + 3
         assert accuracy > truth - 5  # what gaps take, and 3 points
     assert "twonewcustomers:pipeline[FalseTrue],fm.predict[FalseTrue]" in said
+
+
+def test_web_service(example):
+    """How many answers there are a second is the machine's; that they come at all is what is held."""
+    said = example("web_service")
+    clients, rate = said["atonce:answersasecond,tothebitthoseofPredictor:yes"]  # of the second line, as of the first
+    assert clients == 8
+    assert rate > 10
+    assert "arowofthree:,rowsare(,)ofint;theymustbe(N,)ofnumbers" in said
+
+
+@pytest.fixture
+def service():
+    """The example's names, and its service for a net of six inputs on a thread."""
+    names = runpy.run_path(str(EXAMPLES / "web_service.py"))
+    fm.manual_seed(0)
+    made = names["Service"](0, fm.Predictor(fm.nn.MLP(6, (5,), 3), scale=1 / 255))
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
+    thread.start()
+    yield names, made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def test_eight_clients_at_once_get_what_predictor_says(service):
+    """Each asks for 1 to 8 rows at a time; all begin together. A thread that is slow keeps the others from nothing."""
+    names, served = service
+    rows = np.random.default_rng(0).integers(0, 256, (8, 20, 8, 6)).astype(np.float32)
+    begin = threading.Barrier(8)
+
+    def client(number):
+        begin.wait(30)
+        return [
+            names["ask"](served.server_port, {"rows": some[: 1 + at % 8].tolist()})
+            for at, some in enumerate(rows[number])
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(client, range(8)))
+    for number, answers in enumerate(found):
+        for at, (code, answer) in enumerate(answers):
+            z = served.predictor(rows[number, at, : 1 + at % 8])
+            assert code == 200
+            np.testing.assert_array_equal(np.array(answer["logits"], np.float32), z, strict=True)
+            assert answer["classes"] == z.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("", "the body is no JSON: Expecting value"),
+        ("{", "the body is no JSON: "),
+        ("[" * 100_000, "the body is no JSON: "),
+        (b"\xff\xfe\x00", "the body is no JSON: "),
+        ("[1]", 'the body must be {"rows": [[numbers], ...]}'),
+        ('{"row": [[1]]}', 'the body must be {"rows": [[numbers], ...]}'),
+        ('{"rows": []}', "rows are (0,) of float64; they must be (N, 6) of numbers"),
+        ('{"rows": [1, 2, 3, 4, 5, 6]}', "rows are (6,) of int64; they must be (N, 6) of numbers"),
+        ('{"rows": [[1, 2, 3, 4, 5, 6], [1]]}', "rows are of different lengths"),
+        ('{"rows": [["1", "2", "3", "4", "5", "6"]]}', "rows are (1, 6) of <U1; they must be (N, 6) of numbers"),
+        ('{"rows": [[1, 2, 3, 4, 5, null]]}', "rows are (1, 6) of object; they must be (N, 6) of numbers"),
+        ('{"rows": [[1, 2, 3, 4, 5, NaN]]}', "rows have a number that is no pixel; it must be from 0 to 255"),
+        ('{"rows": [[1, 2, 3, 4, 5, 1e400]]}', "rows have a number that is no pixel; it must be from 0 to 255"),
+        ('{"rows": [[1, 2, 3, 4, 5, -1]]}', "rows have a number that is no pixel; it must be from 0 to 255"),
+        (f'{{"rows": [[1, 2, 3, 4, 5, {10**30}]]}}', "rows are (1, 6) of object; they must be (N, 6) of numbers"),
+        (None, "Content-Length is 9000000; it must be a number of bytes up to 8388608"),
+    ],
+)
+def test_a_bad_question_gets_a_sentence(service, body, words):
+    names, served = service
+    asked = HTTPConnection("127.0.0.1", served.server_port, timeout=30)
+    asked.request("POST", "/predict", body, {} if body is not None else {"Content-Length": "9000000"})
+    answer = asked.getresponse()
+    said = json.loads(answer.read())
+    assert answer.status == 400
+    assert said["error"].startswith(words)
+    assert "\n" not in said["error"]
+    asked.close()
+    assert names["ask"](served.server_port, {"rows": [[0] * 6]})[0] == 200  # the next is served
+
+
+def test_ctrl_c_ends_the_service_and_no_answer():
+    """A question is on its way, half of its body sent, when the signal comes."""
+    child = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "web_service.py"), "--port", "0"], stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), *sys.path])},
+    )  # fmt: skip
+    try:
+        port = int(re.search(r":(\d+)/predict answers", child.stdout.readline())[1])
+        body = json.dumps({"rows": [[0] * 784]}).encode()
+        asked = HTTPConnection("127.0.0.1", port, timeout=30)
+        asked.putrequest("POST", "/predict")
+        asked.putheader("Content-Length", str(len(body)))
+        asked.endheaders(body[:9])
+        assert status_of_another(port) == 404  # one that came later has its answer: the first is with its thread
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "no more questions\n"
+        asked.send(body[9:])
+        assert len(json.loads(asked.getresponse().read())["logits"][0]) == 10
+        out, errors = child.communicate(timeout=30)
+        assert (out, errors, child.returncode) == ("", "", 0)
+    finally:
+        child.kill()
+
+
+def status_of_another(port):
+    other = HTTPConnection("127.0.0.1", port, timeout=30)
+    other.request("POST", "/other", "")
+    answer = other.getresponse()
+    answer.read()
+    return answer.status
 
 
 def test_each_example_has_its_test_and_its_line_on_the_page():

@@ -20,7 +20,7 @@ def oldest():
 def test_every_dependency_is_pinned_to_its_lower_bound(oldest):
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     told = tomllib.loads(text)["project"]
-    wanted = told["dependencies"] + told["optional-dependencies"]["sklearn"]
+    wanted = told["dependencies"] + told["optional-dependencies"]["sklearn"] + told["optional-dependencies"]["fetch"]
     assert oldest.pins(text) == [line.replace(">=", "==") for line in wanted]
     assert any(line.startswith("numba==") for line in oldest.pins(text))
 

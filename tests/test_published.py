@@ -40,6 +40,14 @@ def test_medmnists_val_is_the_validation_set(tmp_path):
     refuses(ValueError, lambda: fm.data.load(path), "val_images has rows (3, 3) uint8; they must be (4, 4) uint8 as in")
 
 
+@pytest.mark.parametrize("row", [(4, 4, 3), (3, 4, 4)], ids=["colours", "volumes"])
+def test_medmnists_images_have_colours_or_are_volumes(tmp_path, row):
+    """PathMNIST has (N, 28, 28, 3), OrganMNIST3D (N, 28, 28, 28)."""
+    arrays = {f"{part}_images": images(n, row) for part, n in (("train", 9), ("val", 5), ("test", 4))}
+    train, test = fm.data.load(medmnist(tmp_path / "some.npz", **arrays))
+    assert (train.features.shape[1:], train.validation.rows.shape[1], test.scale) == (row, 48, 1 / 255)
+
+
 def test_names_of_a_validation_set_are_numbered_with_the_others(tmp_path):
     x = np.eye(3)
     names = {"y_train": ["b", "a", "b"], "y_test": ["c", "a", "b"], "y_val": ["b", "d", "a"]}
@@ -94,6 +102,7 @@ def test_kmnists_files_have_an_array_each(tmp_path):
     assert (train.classes, train.scale, train.name) == (3, 1 / 255, "japan train")
     assert fm.data.load(kmnist(tmp_path / "one", parts=("train",)))[1] is None
     kmnist(folder, "k49")
+    (folder / "k49_classmap.csv").write_text("index,codepoint,char\n0,U+3042,\u3042\n", "utf-8")  # lies beside them
     refuses(ValueError, lambda: fm.data.load(folder), "holds several sets, k49, kmnist; prefix= names one of them")
     assert len(fm.data.load(folder, prefix="k49")[0]) == 6
     assert len(read_sets(folder, prefix="kmnist")[0]) == 6

@@ -1,6 +1,7 @@
 """Data: files, arrays and frames become a `Dataset`, rows of features with a target each.
 
 train, test = mnist()                      the copy in the source tree
+train, test = fashion_mnist()              fetched once, as kmnist() and emnist("letters"); or from a folder
 train, test = load("folder/or/file.npz")   IDX files of any such set, or arrays
 dataset = load_svmlight_file("file.svm", n_features=9, zero_based=False)
 train, test = table("table.csv", "price", test=0.2)    numbers, categories, missing values; frames too
@@ -11,8 +12,9 @@ dataset = Dataset(features, targets)       arrays in memory, frames of pandas an
 from . import images as images
 from .dataset import Dataset
 from .encoding import Encoding
-from .files import load, mnist
+from .files import load
 from .idx import read_idx
+from .published import emnist, fashion_mnist, kmnist, mnist
 from .sparse import Sparse
 from .sparse_files import load_svmlight_file, read_sparse_npz
 from .tables import table
@@ -21,6 +23,9 @@ __all__ = [
     "Dataset",
     "Encoding",
     "Sparse",
+    "emnist",
+    "fashion_mnist",
+    "kmnist",
     "load",
     "load_svmlight_file",
     "mnist",

@@ -19,11 +19,13 @@ from .columns import is_table, read_frame
 from .dataset import Dataset
 from .files import DIGITS, load
 from .frames import named_columns
+from .published import is_named, read_named
 from .sparse_files import KEYS, load_svmlight_file, read_sparse_npz
 from .tables import table
 
 Sets = tuple[Dataset, Dataset | None]
-TABLE, LINES, SPARSE, ARRAYS = (
+NAMED, TABLE, LINES, SPARSE, ARRAYS = (
+    "a published set",
     "a table",
     "a text of SVMlight's format",
     "a .npz of sparse rows",
@@ -31,6 +33,7 @@ TABLE, LINES, SPARSE, ARRAYS = (
 )
 _SUFFIXES = (".svm", ".svmlight", ".libsvm")
 _OWN = {  # the options of each format, beside those of all
+    NAMED: (),
     TABLE: ("target", "drop", "categorical", "missing"),
     LINES: ("zero_based", "n_features"),
     SPARSE: ("targets_file", "test_targets_file"),
@@ -40,6 +43,8 @@ _OWN = {  # the options of each format, beside those of all
 
 def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
     """Which of the formats it is, in words. options: some belong to one format alone and say so."""
+    if is_named(path):
+        return NAMED
     file = Path(path)
     if file.is_file() and "target" not in options:
         with open(file, "rb") as stream:
@@ -65,7 +70,10 @@ def format_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
 
 
 def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
-    """`(train, test)` from a path; test is None where there is none. None is an option that is not given.
+    """`(train, test)` from a path, or by the name of a published set; test is None where there is none.
+
+    path         the texts "mnist", "fashion_mnist", "kmnist" and "emnist:SPLIT" are sets as `fm.data` has them, and
+                 Path("kmnist") is a folder. None is an option that is not given
 
     scale, kind, prefix, transpose  as `load` has them
     test         another file of the same format, the test set; or how much of a file's rows is set aside as one: a
@@ -82,8 +90,10 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     for name in (name for own in _OWN.values() for name in own if name in given and name not in _OWN[form]):
         kind = next(words for words, own in _OWN.items() if name in own)
         raise ValueError(f"argument {_spelled(name)}: it is for {kind}; {path} is {_what(path, form)}")
-    sets = _READERS[form](Path(path), given)
     kept = {name: _as_text(value) for name, value in given.items()}
+    if form == NAMED:
+        return _named(str(path), None, given, kept)
+    sets = _READERS[form](Path(path), given)
     for at, rows in enumerate(sets):
         if rows is not None:
             rows.source = {"path": str(Path(path).absolute()), "options": kept, "set": at}
@@ -93,7 +103,11 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
 
 
 def again(source: Mapping[str, Any]) -> Dataset | None:
-    """The set that was read from a path: `Dataset.source` says how."""
+    """The set that was read from a path, or by its name: `Dataset.source` says how."""
+    if "published" in source:
+        kept = source.get("options", {})
+        train, test = _named(source["published"], source["path"], kept, kept)
+        return (train, test)[source["set"]]
     if "options" in source:
         train, test = read_sets(source["path"], **source["options"])
         return (train, test, train.validation)[source["set"]]
@@ -101,6 +115,17 @@ def again(source: Mapping[str, Any]) -> Dataset | None:
         source["path"], source["scale"], source["kind"], source.get("prefix"), source.get("transpose", False)
     )
     return (train, test, train.validation)[source["set"]]
+
+
+def _named(name: str, root: str | None, options: Mapping[str, Any], kept: dict[str, Any]) -> Sets:
+    """The sets of a name, from a folder where root is one. kept: the options as `Dataset.source` has them."""
+    sets = read_named(name, root)
+    if options.get("test") is not None:
+        raise ValueError(f"argument --test: {name} has a test set already; leave --test away")
+    made = tuple(_scaled(rows.as_kind(options.get("kind", rows.kind)), options) for rows in sets)
+    for was, rows in zip(sets, made, strict=True):
+        rows.source = None if was.source is None else was.source | {"options": kept}
+    return made[0], made[1]
 
 
 def _spelled(name: str) -> str:
