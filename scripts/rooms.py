@@ -87,7 +87,7 @@ ROOMS = {
     ),
     "scale": Room(
         "beyond one training and one machine, sweeps",
-        "check files kernels data nn optim training store",
+        "check files kernels data nn optim training show store",
         called="joblib scipy",
     ),
     "commandline": Room("what the scripts' command lines share", "check signals"),

@@ -281,7 +281,7 @@ def test_a_validation_set_of_its_own(tmp_path):
 
 
 def test_a_table_is_held_out_before_it_is_scaled(tmp_path):
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed; the extra 'tables' brings it")
     data = sweeps.data()
     frame = pandas.DataFrame(data.features, columns=list("abcdef")).assign(y=data.targets)
     train, _ = fm.data.table(frame, "y", validation=0.2)
@@ -329,8 +329,10 @@ def counted(data, folder, **values):
 def test_all_threads_together_are_no_more_than_the_cores(tmp_path):
     (tmp_path / "threads").mkdir()
     values = {"lr": scale.log_uniform(1e-3, 1e-1)}
-    scale.sweep(sweeps.data(), values, tmp_path / "sweep", n_trials=6, epochs=1, model=_counted_in(tmp_path / "threads"),
-                n_jobs=2, progress=False)  # fmt: skip
+    made = _counted_in(tmp_path / "threads")
+    scale.sweep(
+        sweeps.data(), values, tmp_path / "sweep", n_trials=6, epochs=1, model=made, n_jobs=2, progress=False
+    )  # fmt: skip
     found = [int(path.read_text()) for path in (tmp_path / "threads").iterdir()]
     assert 1 <= len(found) <= 2
     assert sum(found) <= max(2, os.cpu_count() or 1)

@@ -59,7 +59,7 @@ class Journal:
         return self.lines().get((key, epochs))
 
     def add(self, line: dict[str, Any]) -> None:
-        """Append a line, brought to the disk. Error: OSError where it cannot be written; then nothing of it is there."""
+        """Append a line, to the disk. Error: OSError where it cannot be written; nothing of it is there then."""
         content = json.dumps(for_json(line), ensure_ascii=False, allow_nan=False).encode() + b"\n"
         with locked(self.path) as handle:
             size = os.fstat(handle).st_size

@@ -17,6 +17,8 @@ from ..check import shown
 from ..data import Dataset
 from ..files import probe
 from ..nn import Module, Sequential
+from ..show.report import write_sweep
+from ..store.pictures import both
 from ..store.weights import load_model
 from ..training.checkpoint import maker
 from ..training.digest import digest_of
@@ -24,6 +26,9 @@ from ..training.history import NUMBERS
 from . import space as spaces
 from .trial import Kept, Parts, Plan, key_of, parted, work
 
+PICTURES = {  # by the function of `plots` that draws it
+    "sweep_parallel": "Configurations", "sweep_best": "Best by budget", "sweep_importance": "What the score hangs on",
+}  # fmt: skip
 DIED = ("TerminatedWorkerError", "BrokenProcessPool", "KilledWorker")  # a worker did, in joblib's and dask's words
 
 
@@ -84,6 +89,12 @@ class Sweep(Sequence[Trial]):
     def best_model(self, fold: int = 0) -> Sequential:
         """The model of the best trial, as trained without this fold."""
         return load_model(self.folder / "trials" / self.best.keys[fold] / "model.safetensors")
+
+    def page(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the sweep's page, one HTML file that loads nothing; `sweep.html` in its folder where path is None."""
+        scored = not all(math.isnan(trial.score) for trial in self)
+        figures = {name: (title, *both(name, self)) for name, title in PICTURES.items() if scored}
+        return write_sweep(self.folder if path is None else path, self, figures)
 
     def report(self, limit: int = 10) -> str:
         """A line for each of the best trials: score, epochs, seconds, configuration."""
@@ -275,7 +286,8 @@ class _Jobs:
         try:
             from joblib import Parallel, delayed
         except ImportError:
-            raise ImportError("sweep: joblib is not installed; pip install 'fastmlp[scale]' brings it") from None
+            what = "sweep: joblib is not installed; pip install 'fastmlp[scale]' brings it"
+            raise check.NotInstalledError(what) from None
         tasks = [delayed(work)(self.plan, self.kept, self.held, key, *self.parts[key], epochs) for key in keys]
         yield from Parallel(n_jobs=self.n_jobs, batch_size=1, return_as="generator_unordered")(tasks)
 

@@ -281,7 +281,7 @@ class Kept:
             name: np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in self.names
         }
         if self.sparse:
-            parts = {name: np.asarray(found.pop(name)) for name in ("indptr", "indices", "values")}
+            parts: dict[str, Any] = {name: np.asarray(found.pop(name)) for name in ("indptr", "indices", "values")}
             found["features"] = Sparse(**parts, **self.of_sparse)
         made = Dataset.__new__(Dataset)
         made.__dict__.update(self.state | found)
