@@ -394,6 +394,16 @@ def test_a_killed_driver_goes_on(tmp_path):
     assert len(sweeps.weights(folder)) == 24
 
 
+def test_the_page_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).resolve().parent.parent / "docs" / "scale.md").read_text("utf-8")
+    code, cluster = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/scale.md", "exec"), {"__name__": "page"})
+    assert "validation_score" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "first_sweep" / "sweep.html").is_file()
+    compile(cluster, "docs/scale.md", "exec")  # test_sweep_dask runs such a cluster
+
+
 def test_the_package_stays_light():
     code = "import sys, fastmlp; fastmlp.scale; print([m for m in ('joblib', 'dask') if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
