@@ -9,7 +9,7 @@
 looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures.
 """
 
-from . import data, nn, ops, optim
+from . import data, nn, ops, optim, scale
 from .data import Dataset, images
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
@@ -81,4 +81,5 @@ __all__ = [
     "report",
     "resume",
     "save",
+    "scale",
 ]

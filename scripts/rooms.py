@@ -85,6 +85,11 @@ ROOMS = {
         outside="sklearn",
         called="scipy",
     ),
+    "scale": Room(
+        "beyond one training and one machine, sweeps",
+        "check files kernels data nn optim training show store",
+        called="joblib scipy",
+    ),
     "commandline": Room("what the scripts' command lines share", "check signals"),
 }
 

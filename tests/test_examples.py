@@ -18,6 +18,7 @@ from http.client import HTTPConnection
 
 import numpy as np
 import pytest
+import sweeps
 from scripted import EXAMPLES, runner
 
 import fastmlp as fm
@@ -58,6 +59,20 @@ def test_text(example):
     assert net > 2 * chance
     assert net > linear - 0.05
     assert said["paragraphstolearnfrom,toteston,wordsandpairs,%not"][3] < 1  # of a hundred: the rows are sparse
+
+
+def test_optuna(example, tmp_path):
+    """Of ten classes; 3 standard deviations of an accuracy of 180 rows are 5 points."""
+    pytest.importorskip("optuna", reason="optuna is not installed; the extra 'test' brings it")
+    said = example("ask_optuna", "--out", tmp_path)
+    rounds = said["round:bestof,sofar"]
+    assert rounds[:2] == [4, 4]
+    assert rounds[2] <= rounds[3]
+    assert rounds[3] > 0.9
+    assert said["configurations,bestlr,width"][0] == 16
+    again = example("ask_optuna", "--out", tmp_path)
+    assert again == said
+    assert len(sweeps.weights(tmp_path / "optuna")) == 16  # asked for again, and not trained again
 
 
 def test_quantiles(example, tmp_path):

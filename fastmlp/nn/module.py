@@ -19,12 +19,13 @@ from ..graph import Array, Parameter, Tensor
 _generator = np.random.default_rng()
 _mode = threading.local()  # set within the block of `evaluating`
 _aside: ContextVar[np.random.Generator | None] = ContextVar("_aside", default=None)  # of this thread, in `undrawn`
+_seeded: ContextVar[np.random.Generator | None] = ContextVar("_seeded", default=None)  # of this thread, in `seeded`
 _PIECE = 1 << 20  # numbers that are drawn together, in float64
 
 
 def generator() -> np.random.Generator:
     """What modules draw from when they are made."""
-    return _aside.get() or _generator
+    return _aside.get() or _seeded.get() or _generator
 
 
 def uniform(bound: float, shape: Any, dtype: DTypeLike) -> Array:
@@ -33,7 +34,7 @@ def uniform(bound: float, shape: Any, dtype: DTypeLike) -> Array:
     flat = drawn.reshape(-1)
     for start in range(0, flat.size if _aside.get() is None else 0, _PIECE):
         piece = flat[start : start + _PIECE]
-        piece[...] = _generator.uniform(-bound, bound, piece.size)
+        piece[...] = generator().uniform(-bound, bound, piece.size)
     return drawn
 
 
@@ -43,11 +44,21 @@ def undrawn() -> Iterator[None]:
 
     What they draw all the same, such as the seed of a dropout, comes from a copy: the generator stands where it stood.
     """
-    token = _aside.set(copy.deepcopy(_generator))
+    token = _aside.set(copy.deepcopy(generator()))
     try:
         yield
     finally:
         _aside.reset(token)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within this, on this thread, modules draw as after `manual_seed(seed)`; what others draw from stays as it is."""
+    token = _seeded.set(np.random.default_rng(seed))
+    try:
+        yield
+    finally:
+        _seeded.reset(token)
 
 
 def manual_seed(seed: int) -> None:

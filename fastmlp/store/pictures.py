@@ -65,15 +65,21 @@ def draw_pictures(
     for name, (_, title) in PICTURES.items():
         if (arguments := calls[name]) is None:
             continue
-        pngs = []
-        for dark in (False, True):
-            with plots.style(dark=dark):
-                figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
-                figure.savefig(buffer, format="png")
-            pngs.append(buffer.getvalue())
+        pngs = both(name, *arguments)
         title = title.replace("and accuracy", f"and {score(history.score_name)}")
         if data is not None and not (data.kind == "classes" and data.classes == 10):
             title = title.replace("digits", "images").replace("Digits", "Images")
             title = title.replace("labels", "numbers") if data.kind == "numbers" else title
         pictures[name] = title, pngs[0], pngs[1]
     return pictures
+
+
+def both(name: str, *arguments: Any) -> tuple[bytes, bytes]:
+    """The picture of this function of `plots` as PNG, for a light page and for a dark one."""
+    pngs = []
+    for dark in (False, True):
+        with plots.style(dark=dark):
+            figure, buffer = getattr(plots, name)(*arguments), io.BytesIO()
+            figure.savefig(buffer, format="png")
+        pngs.append(buffer.getvalue())
+    return pngs[0], pngs[1]

@@ -77,8 +77,8 @@ class History:
     them costs log(classes) nats, which `diagnose` compares the losses with.
     weights_of  (epoch, step): the model that `fit` left has the weights after so many whole epochs, and after so many
                 steps of the next where Ctrl-C or a divergence ended it within one
-    ended       why `fit` ended: "finished", the last epoch; "stopped", a callback's True; "time limit"; "diverged"; an
-                empty text where it has not, or by Ctrl-C or an error
+    ended       why `fit` ended: "finished", the last epoch; "stopped", a callback's True; "paused", its "pause";
+                "time limit"; "diverged"; an empty text where it has not, or by Ctrl-C or an error
     """
 
     epochs: list[Epoch] = field(default_factory=list)

@@ -175,12 +175,14 @@ class Loop(door.Pauses):
             report.row(self.history[-1])
             if found is None and (line := self.rates.after(epoch, self.history[-1])):
                 report.say(line)
-            stop = [is_true(callback(self.model, self.history)) for callback in self.callbacks]
+            answers = [callback(self.model, self.history) for callback in self.callbacks]  # all of them are told
             if found is not None:
                 report.say(found.sentence)
-            self.ended = "diverged" if found is not None else "stopped" if any(stop) else self.wanted
-            if not self.ended and epoch < self.epochs and monotonic() >= self.deadline:
-                self.ended = "time limit"
+            stop = any(map(is_true, answers))
+            self.ended = "diverged" if found is not None else "stopped" if stop else self.wanted
+            if not self.ended and epoch < self.epochs:
+                pause = any(isinstance(answer, str) and answer == PAUSE for answer in answers)
+                self.ended = "time limit" if monotonic() >= self.deadline else "paused" * pause
             self._say_limit(f"after epoch {epoch}")
             self.epoch, self.steps, self.sums, self.seconds, self.uncalled = epoch + 1, 0, np.zeros(5), 0.0, None
             if self.checkpoints is not None and self.checkpoints.is_due(epoch * len(self.sizes), True):
@@ -309,7 +311,7 @@ class Loop(door.Pauses):
         """Be where a checkpoint was written; the model and the optimizer are there already."""
         self.epoch, self.steps, self.sums = int(saved["epoch"]), int(saved["step"]), saved["sums"]
         self.seconds, self.ended = float(saved["seconds"]), saved["ended"]
-        if self.ended in ("finished", "time limit"):
+        if self.ended in ("finished", "time limit", "paused"):
             self.ended = ""  # there may be more epochs, and more time, now
         self.optimizer.epochs = self.epoch - 1
         self.history.epochs = [Epoch(*values) for values in saved["history"]]
@@ -378,4 +380,5 @@ def is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
+PAUSE = "pause"  # an answer of a callback: the training ends here for now, and `resume` goes on
 Callback = Callable[[Module, History], Any]

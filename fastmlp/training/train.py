@@ -60,17 +60,18 @@ def fit(
                 side in one process share the cores. The engine takes the number that is fastest, and the result is the
                 same to the last bit for every number
     progress    True: a bar, and a table row an epoch; "table": the rows alone; False: silent
-    callbacks   called with (model, history) after each epoch; True as an answer stops the training. Where one has a
-                method `start`, start(model, optimizer) is called before the first epoch, and before that, where one
-                has a method `use_loss`, use_loss(loss). Where one has a method `finish`, finish(model, history) is
-                called when the training ends, for whatever reason: the last epoch, an answer of True, a loss that is
-                not finite, Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused
-                where nothing is held out, one whose attribute `needs_accuracy` is True where the loss has another
-                score. All are refused before the first step where they do not take these arguments. Where one has a
-                method `on_chunk_end`, on_chunk_end(chunk) is called within epochs too, each time that some steps are
-                done, about every 50 ms: a `training.history.Chunk` with the epoch, the steps and the rows that are done
-                and their loss and score so far. True as an answer stops the training there. The model's arrays are
-                brought up to date at the end of the epoch, and what is to be changed is changed then
+    callbacks   called with (model, history) after each epoch; True as an answer stops the training, "pause" ends it for
+                now: `history.ended` is "paused", and `resume` goes on from the checkpoint. Where one has a method
+                `start`, start(model, optimizer) is called before the first epoch, and before that, where one has a
+                method `use_loss`, use_loss(loss). Where one has a method `finish`, finish(model, history) is called
+                when the training ends, for whatever reason: the last epoch, an answer, a loss that is not finite,
+                Ctrl-C or any other exception. One whose attribute `needs_validation` is True is refused where nothing
+                is held out, one whose attribute `needs_accuracy` is True where the loss has another score. All are
+                refused before the first step where they do not take these arguments. Where one has a method
+                `on_chunk_end`, on_chunk_end(chunk) is called within epochs too, each time that some steps are done,
+                about every 50 ms: a `training.history.Chunk` with the epoch, the steps and the rows that are done and
+                their loss and score so far. True as an answer stops the training there. The model's arrays are brought
+                up to date at the end of the epoch, and what is to be changed is changed then
     loss        one of `nn`, which says the targets that it takes; where None, cross-entropy for classes and
                 probabilities, `MSELoss` for numbers, `BCEWithLogitsLoss` for labels. Floats that are all whole become
                 classes where it takes those alone, with a line that says so

@@ -7,6 +7,7 @@
     a Dataset, a model         sample_digits, first_layer
     a Watch                    activations, gradients, update_ratio
     an LRFind                  lr_find
+    a Sweep                    sweep_parallel, sweep_best, sweep_importance
 
     with plots.style(dark=True):
         plots.curves(history).savefig("curves.png")
@@ -20,6 +21,7 @@ from .inside import activations, gradients, update_ratio
 from .quality import confusion_matrix, reliability
 from .rates import lr_find
 from .style import style
+from .sweeps import sweep_best, sweep_importance, sweep_parallel
 from .targets import label_scores, predicted_vs_true, residuals
 
 __all__ = [
@@ -38,6 +40,9 @@ __all__ = [
     "sample_digits",
     "save_wrong_digits",
     "style",
+    "sweep_best",
+    "sweep_importance",
+    "sweep_parallel",
     "update_ratio",
     "wrong_digits",
 ]

@@ -30,6 +30,7 @@ KINDS = {  # an argument that is annotated so -> what it must have, what it must
     "Dataset": ("features", "a fastmlp.data.Dataset"),
     "Watch": ("epochs", "the Watch that was given to fit(callbacks=[watch])"),
     "LRFind": ("smoothed", "what lr_find returned"),
+    "Sweep": ("ranked", "what fastmlp.scale.sweep returned"),
     "Module": ("modules", "a fastmlp.nn.Module"),
 }
 

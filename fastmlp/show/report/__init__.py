@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from ... import check
 from ...files import write
 from ...nn import Module
-from . import embed, network, numbers, plates, targets
+from . import embed, network, numbers, plates, targets, trials
 from .embed import MOST_PARAMETERS as MOST_PARAMETERS
 from .embed import MOST_WRONG as MOST_WRONG
 
 if TYPE_CHECKING:
     from ...data import Dataset
+    from ...scale.sweep import Sweep
     from ...training.diagnosis import Diagnosis
     from ...training.evaluation import Evaluation
     from ...training.history import History
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ...training.regression import RegressionEvaluation
     from ...training.watch import Watch
 
+Sections = list[tuple[str, str, str]]  # name, title and HTML of each; one without HTML is left out
 CONSOLE = " Its network answers in the console too: <code>fastmlp.predict(pixels)</code>."
 SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
 
@@ -117,18 +119,47 @@ def write_report(
         ("epochs", "Epochs", numbers.epochs(history, diagnosis)),
         ("configuration", "Configuration", numbers.configuration(config)),
     ]
-    shown = [(name, title, html) for name, title, html in sections if html]
     own = files(__name__)
-    text = Template((own / "template.html").read_text("utf-8")).substitute(
-        title=heading,
-        style=(own / "style.css").read_text("utf-8"),
-        script="\n".join([embed.forward_script(model), *((own / name).read_text("utf-8") for name in SCRIPTS)]),
-        navigation="".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown),
-        summary=numbers.summary(history, config, e),
-        diagnosis=numbers.verdict(diagnosis),
-        sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
-        footer=CONSOLE * (page["net"] is not None),
-        run=embed.json_text(page),
+    script = "\n".join([embed.forward_script(model), *((own / name).read_text("utf-8") for name in SCRIPTS)])
+    summary, verdict = numbers.summary(history, config, e), numbers.verdict(diagnosis)
+    text = joined(
+        heading, summary, verdict, sections, script, embed.json_text(page), CONSOLE * (page["net"] is not None)
     )
     write(target, text.encode("utf-8", "replace"))  # half a character, of a file's name, has no bytes
+    return target
+
+
+def joined(
+    heading: str, summary: str, verdict: str, sections: Sections, script: str, run: str, footer: str = ""
+) -> str:
+    """A page of these parts, HTML each."""
+    own, shown = files(__name__), [(name, title, html) for name, title, html in sections if html]
+    return Template((own / "template.html").read_text("utf-8")).substitute(
+        title=heading,
+        style=(own / "style.css").read_text("utf-8"),
+        script=script,
+        navigation="".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown),
+        summary=summary,
+        diagnosis=verdict,
+        sections="\n".join(f'<section id="{name}" tabindex="-1">\n{html}\n</section>' for name, _, html in shown),
+        footer=footer,
+        run=run,
+    )
+
+
+def write_sweep(path: str | os.PathLike[str], sweep: Sweep, figures: Mapping[str, tuple[str, bytes, bytes]]) -> Path:
+    """Write the page of a sweep to `path`, a file or a folder that gets `sweep.html`; returns the file.
+
+    figures: name -> (title, PNG for a light page, PNG for a dark page), in the order shown
+    """
+    target = check.path("write_sweep: path", path)
+    target = target / "sweep.html" if target.is_dir() else target
+    sections = [
+        ("numbers", "Numbers", trials.tiles(sweep)),
+        ("plots", "Plots", plates.pictured(figures, trials.CAPTIONS)),
+        ("trials", "Trials", trials.table(sweep)),
+    ]
+    script = "const byId = (id) => document.getElementById(id);\n" + (files(__name__) / "page.js").read_text("utf-8")
+    text = joined("Sweep", trials.summary(sweep), "", sections, script, "null")
+    write(target, text.encode("utf-8", "replace"))
     return target

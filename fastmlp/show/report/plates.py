@@ -63,24 +63,33 @@ def plots(
     """Each plot in its light and its dark variant; the page's style shows one."""
     if not figures:
         return ""
-    plates = []
-    for name, (title, light, dark) in figures.items():
-        alt = escape(f"{title}. {facts(name, history, evaluation)}".strip())
-        pictures = ""
-        for theme, png in (("light", light), ("dark", dark)):
-            width, height = size(name, png)
-            source = "data:image/png;base64," + b64encode(png).decode("ascii")
-            pictures += f'<img class="on-{theme}" width="{width}" height="{height}" alt="{alt}" src="{source}">\n'
-        wide = ' class="wide"' if width > WIDE * height else ""
-        caption = f"<strong>{escape(title)}.</strong> {caption_of(name, history)}".strip()
-        plates.append(f"<figure{wide}>\n{pictures}<figcaption>{caption}</figcaption>\n</figure>")
+    alts = {name: f"{title}. {facts(name, history, evaluation)}".strip() for name, (title, _, _) in figures.items()}
+    drawn = pictured(figures, {name: caption_of(name, history) for name in figures}, alts)
     missing = ""
     if watch is None:
         missing = (
             '\n<p class="note">Activations, gradients and update ratios were not recorded; '
             "<code>fit(…, callbacks=[Watch(data)])</code> records them.</p>"
         )
-    return '<h2>Plots</h2>\n<div class="plots">\n' + "\n".join(plates) + f"\n</div>{missing}"
+    return drawn + missing
+
+
+def pictured(
+    figures: Mapping[str, tuple[str, bytes, bytes]], captions: Mapping[str, str], alts: Mapping[str, str] | None = None
+) -> str:
+    """Each figure in its light and its dark variant, with its caption; alts: for those who do not see it."""
+    plates = []
+    for name, (title, light, dark) in figures.items():
+        alt = escape((alts or {}).get(name, title))
+        pictures = ""
+        for theme, png in (("light", light), ("dark", dark)):
+            width, height = size(name, png)
+            source = "data:image/png;base64," + b64encode(png).decode("ascii")
+            pictures += f'<img class="on-{theme}" width="{width}" height="{height}" alt="{alt}" src="{source}">\n'
+        wide = ' class="wide"' if width > WIDE * height else ""
+        caption = f"<strong>{escape(title)}.</strong> {captions.get(name, '')}".strip()
+        plates.append(f"<figure{wide}>\n{pictures}<figcaption>{caption}</figcaption>\n</figure>")
+    return '<h2>Plots</h2>\n<div class="plots">\n' + "\n".join(plates) + "\n</div>"
 
 
 def caption_of(name: str, history: History) -> str:
