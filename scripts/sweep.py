@@ -33,6 +33,7 @@ from fastmlp.commandline import (  # noqa: E402
     whole,
 )
 from fastmlp.data.doors import read_sets  # noqa: E402
+from fastmlp.data.published import is_named  # noqa: E402
 from fastmlp.scale.space import METHODS, Range  # noqa: E402
 from fastmlp.training.history import NUMBERS  # noqa: E402
 
@@ -98,7 +99,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--dask", default=None, metavar="ADDRESS", help="of a dask scheduler, whose workers see --out by the same path")
     add("--threads", type=threads, default="auto", metavar="N", help="of each training")
     add("--out", type=Path, default=Path("runs/sweep"), metavar="FOLDER", help="the folder of the sweep")
-    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else")
+    add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else", is_named)
     options = parser.parse_args(arguments)
     names = [name for name, _ in options.space]
     if twice := [name for name in names if names.count(name) > 1]:
