@@ -34,8 +34,8 @@ from .training.stopping import EarlyStopping
 from .training.tensorboard import TensorBoard
 from .training.train import evaluate, fit
 from .training.watch import Watch
+from .version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "AccumulateGrad",
     "Dataset",
