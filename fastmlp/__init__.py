@@ -11,6 +11,8 @@ looks inside a net while it trains, `plots` draws, `report` writes the page abou
 
 from . import data, nn, ops, optim
 from .data import Dataset, images
+from .exchange.estimators import from_sklearn
+from .exchange.torch import from_torch, to_torch
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
 from .running.predict import Predictor, predict
@@ -63,6 +65,8 @@ __all__ = [
     "explain",
     "explain_backward",
     "fit",
+    "from_sklearn",
+    "from_torch",
     "gradcheck",
     "images",
     "is_grad_enabled",
@@ -81,4 +85,5 @@ __all__ = [
     "report",
     "resume",
     "save",
+    "to_torch",
 ]

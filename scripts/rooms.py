@@ -81,10 +81,15 @@ ROOMS = {
         called="matplotlib",
     ),
     "sklearn": Room(
-        "scikit-learn's estimators on `fit`, loaded when it is used; nothing imports it",
+        "scikit-learn's estimators on `fit`, loaded when it is used",
         "check data graph nn optim running training",
         outside="sklearn",
         called="scipy",
+    ),
+    "exchange": Room(
+        "models of PyTorch and scikit-learn become fastmlp's, and fastmlp's theirs",
+        "check graph nn store sklearn",
+        called="torch sklearn",
     ),
     "commandline": Room("what the scripts' command lines share", "check signals"),
 }
