@@ -114,18 +114,17 @@ def from_torch(source: Any, activation: str | None = None) -> nn.Sequential:
     if isinstance(source, Mapping):
         check_activation("from_torch", activation)
         return _from_state(dict(source), activation, hasattr(source, "_metadata"), torch)
-    if activation is not None:
-        raise ValueError("from_torch: activation is given beside a module, which has its own; it is for a state dict")
     if isinstance(source, str | os.PathLike):
         what = "a path; load_model(path, activation) reads safetensors, and what torch.load gives is to be handed in"
         raise TypeError(f"from_torch: source is {what}")
     if not isinstance(source, torch.nn.Sequential):
-        name = f"{type(source).__module__}.{type(source).__qualname__}"
         other = "; of a module with a forward of its own, its state_dict() with activation"
         raise TypeError(
-            f"from_torch: source is {name}; it must be a torch.nn.Sequential"
+            f"from_torch: source is {_full(source, torch)}; it must be a torch.nn.Sequential"
             + other * isinstance(source, torch.nn.Module)
         )
+    if activation is not None:
+        raise ValueError("from_torch: activation is given beside a module, which has its own; it is for a state dict")
     layers: list[Any] = []
     state: dict[str, Array] = {}
     made: dict[int, Any] = {}
@@ -154,7 +153,9 @@ def from_torch(source: Any, activation: str | None = None) -> nn.Sequential:
 
 def _flat(module: Any, torch: Any, place: str) -> Iterator[tuple[str, Any]]:
     """(its name, layer) of all layers, those of Sequentials within in their place."""
-    name = type(module).__name__
+    name = _full(module, torch)
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+        raise ValueError(f"from_torch: {_at(place)} is a {name}, which has no numbers before its first call; call it")
     if module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(
             f"from_torch: {_at(place)} is a {name} with a hook on its forward, as weight norm, spectral norm and "
@@ -170,6 +171,12 @@ def _flat(module: Any, torch: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield place, module
 
 
+def _full(thing: Any, torch: Any) -> str:
+    """The name of its class, with its module where it is not one of `torch.nn`."""
+    kind = type(thing)
+    return kind.__name__ if kind is getattr(torch.nn, kind.__name__, None) else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _at(place: str) -> str:
     return f"layer {place}" if place else "source"
 
@@ -180,26 +187,24 @@ def _here(module: Any, place: str, torch: Any) -> nn.Layer:
     kind = nn.LAYERS.get(name)
     if torch.nn.utils.parametrize.is_parametrized(module):
         raise ValueError(
-            f"from_torch: layer {place} is a {name}, whose numbers are made from others; "
+            f"from_torch: {_at(place)} is a {name}, whose numbers are made from others; "
             "torch.nn.utils.parametrize.remove_parametrizations leaves them as they are"
         )
     if kind is None or type(module) is not getattr(torch.nn, name, None):
-        full = name if type(module) is getattr(torch.nn, name, None) else f"{type(module).__module__}.{name}"
-        what = f"of which fastmlp has none; it has {', '.join(nn.LAYERS)}"
+        what = "which is none of fastmlp.nn.LAYERS"
         if name in LOGITS:
             what = "and a fastmlp model gives logits; leave it out, as source[:-1] does"
-        elif name.startswith("Lazy"):
-            what = "which has no numbers before its first call; make it first"
-        raise ValueError(f"from_torch: layer {place} is {full}, {what}")
+        raise ValueError(f"from_torch: {_at(place)} is {_full(module, torch)}, {what}")
     try:
         return kind.from_torch(module)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"from_torch: layer {place}: {error}") from error
+        raise ValueError(f"from_torch: {_at(place)}: {error}") from error
 
 
 def _array(name: str, tensor: Any, torch: Any) -> Array:
     """The numbers of a tensor, float16 and bfloat16 as float32."""
-    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "fi":
+    counts = name.endswith("num_batches_tracked")
+    if isinstance(tensor, np.ndarray) and (tensor.dtype.kind == "f" or (counts and tensor.dtype.kind in "iu")):
         return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
     if not isinstance(tensor, torch.Tensor):
         given = f"an array of {tensor.dtype}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
@@ -210,8 +215,8 @@ def _array(name: str, tensor: Any, torch: Any) -> Array:
     elif torch.nn.parameter.is_lazy(tensor):
         given = "not initialized"
     elif tensor.layout is not torch.strided or tensor.is_quantized:
-        given = f"{'quantized' if tensor.is_quantized else 'sparse'}, {str(tensor.layout).removeprefix('torch.')}"
-    elif tensor.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64):
+        given = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+    elif tensor.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16) and not counts:
         given = f"of {str(tensor.dtype).removeprefix('torch.')}"
     if given:
         must = "it must hold numbers of float64, float32, float16 or bfloat16"
@@ -256,7 +261,7 @@ def _from_state(source: dict[Any, Any], activation: str | None, ordered: bool, t
                     "say whether to train them as one; hand in a Sequential, or a copy of one of them"
                 )
     with undrawn():
-        layers, state = layers_of(state, who, activation or "relu", 0.0, ordered or as_registered(source))
+        layers, state = layers_of(state, who, activation or "relu", ordered=ordered or as_registered(source))
         if activation is None and len(layers) > 1:
             what = (
                 f"a state dict does not say what lies between its layers; it must be one of {', '.join(nn.ACTIVATIONS)}"

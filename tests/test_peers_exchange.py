@@ -1,0 +1,496 @@
+"""`to_torch` and `from_torch`: PyTorch's model says the same of 1,000 digits, and the same bits come back."""
+
+import copy
+import io
+import re
+import warnings
+from collections import OrderedDict
+from itertools import pairwise
+
+import contract
+import numpy as np
+import pytest
+import safetensors.torch
+
+import fastmlp as fm
+from fastmlp import nn
+
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed; `make test-peers` installs it and runs this file"
+)
+Linear = torch.nn.Linear
+
+NEAR = {np.float32: 1e-5, np.float64: 1e-12}  # of sums of 64 terms, each rounded at 6e-8 or 1e-16; measured 2e-6, 4e-15
+TYPES = {np.float32: torch.float32, np.float64: torch.float64}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The nets are too small for threads of PyTorch, and the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """(1,000, 64) of scikit-learn's handwritten digits, between 0 and 1, and their classes."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="the digits are scikit-learn's")
+    x, y = datasets.load_digits(return_X_y=True)
+    return x[:1000] / 16, y[:1000]
+
+
+def grown(*layers, dtype=np.float32) -> nn.Sequential:
+    """The layers in evaluation mode; what they hold is drawn as training could have left it."""
+    model = nn.Sequential(*layers)
+    model = model.double() if dtype == np.float64 else model
+    rng = np.random.default_rng(0)
+    for name, array in model.state_dict().items():
+        if array.ndim == 1:
+            array[...] = rng.uniform(0.5, 1.5, array.shape) if "var" in name else rng.normal(0, 0.5, array.shape)
+        elif array.ndim == 0:
+            array[...] = 7
+    return model.eval()
+
+
+def there(model, x) -> np.ndarray:
+    """What a module of PyTorch says of rows."""
+    with torch.no_grad():
+        return model(torch.from_numpy(np.array(x))).numpy()
+
+
+def probabilities(z) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def same_bits(one, other) -> bool:
+    """Whether two states hold the same arrays, whatever they call them."""
+    pairs = list(zip(one.values(), other.values(), strict=True))
+    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def alike(model, x, dtype=np.float32):
+    """It goes there and back: names, numbers, options; and both say the same of x."""
+    twin = fm.to_torch(model)
+    assert type(twin) is torch.nn.Sequential
+    assert not any(module.training for module in twin.modules())
+    assert list(twin.state_dict()) == list(model.state_dict())
+    back = fm.from_torch(twin)
+    assert [repr(layer) for layer in back] == [repr(layer) for layer in model.flat()]
+    assert same_bits(back.state_dict(), model.state_dict())
+    assert not any(module.training for module in back.modules())
+    rows = x.astype(dtype)
+    z, peer = fm.Predictor(back)(rows), there(twin, rows)
+    np.testing.assert_array_equal(fm.Predictor(model)(rows), z)
+    assert z.dtype == peer.dtype == dtype
+    assert np.abs(z - peer).max() <= NEAR[dtype]
+    p, q = probabilities(z), probabilities(peer)
+    assert (np.abs(p - q) / q).max() <= NEAR[dtype]
+    return twin
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize(("name", "chosen"), contract.cases(contract.LAYERS))
+def test_every_layer_goes_there_and_back(digits, name, chosen, dtype):
+    """Each between two Linear layers, with all options that differ from its defaults."""
+    layer = contract.layer(name, chosen, 12, 12, dtype)
+    alike(grown(nn.Linear(64, 12), layer, nn.Linear(12, 10), dtype=dtype), digits[0], dtype)
+
+
+def test_sequentials_within_keep_their_names_there_and_are_one_here(digits):
+    model = grown(nn.Sequential(nn.Linear(64, 8), nn.Sequential(nn.Tanh())), nn.Identity(), nn.Linear(8, 10))
+    twin = alike(model, digits[0])
+    assert list(twin.state_dict()) == ["0.0.weight", "0.0.bias", "2.weight", "2.bias"]
+    assert list(fm.from_torch(twin).state_dict()) == ["0.weight", "0.bias", "3.weight", "3.bias"]
+    named = torch.nn.Sequential(
+        OrderedDict(body=torch.nn.Sequential(OrderedDict(fc=twin[0][0], act=torch.nn.ReLU(inplace=True))), out=twin[2])
+    )
+    found = fm.from_torch(named)
+    assert [type(layer) for layer in found] == [nn.Linear, nn.ReLU, nn.Linear]
+    x = digits[0].astype(np.float32)
+    assert np.abs(fm.Predictor(found)(x) - there(named, x)).max() <= NEAR[np.float32]
+
+
+def test_what_is_shared_and_what_is_frozen_stays_so():
+    layer, twice = nn.Linear(4, 4), nn.Linear(4, 4)
+    twice.weight = layer.weight
+    layer.bias.requires_grad = False
+    model = nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), twice)
+    twin = fm.to_torch(model)
+    for made, kind in ((twin, torch.nn.Linear), (fm.from_torch(twin), nn.Linear)):
+        first, _, second, _, third = made
+        assert isinstance(first, kind)
+        assert first is second is not third
+        assert first.weight is third.weight
+        assert [parameter.requires_grad for parameter in made.parameters()] == [True, False, True]
+
+
+def test_nothing_is_drawn_and_nothing_is_shared_between_the_libraries():
+    fm.manual_seed(3)
+    expected = nn.Linear(2, 2).weight.data
+    fm.manual_seed(3)
+    model = nn.Sequential(*(copy.deepcopy(layer) for layer in grown(nn.Linear(4, 3), nn.BatchNorm1d(3))))
+    fm.manual_seed(3)
+    before = torch.get_rng_state()
+    twin = fm.to_torch(model)
+    assert torch.equal(before, torch.get_rng_state())
+    back = fm.from_torch(twin)
+    np.testing.assert_array_equal(nn.Linear(2, 2).weight.data, expected)
+    kept = {name: array.copy() for name, array in model.state_dict().items()}
+    with torch.no_grad():
+        for tensor in twin.state_dict().values():
+            tensor += 1
+    assert same_bits(model.state_dict(), kept)
+    assert same_bits(back.state_dict(), kept)
+
+
+def test_what_is_made_in_inference_mode_can_be_trained():
+    with torch.inference_mode():
+        twin = fm.to_torch(nn.MLP(4, (3,), 2, norm="batch"))
+    assert not any(tensor.is_inference() for tensor in twin.state_dict().values())
+    twin.train()(torch.zeros(4, 4)).sum().backward()
+    assert all(parameter.grad is not None for parameter in twin.parameters())
+
+
+def test_training_goes_on_there_and_here(digits):
+    """Both make the same steps of SGD from the same weights, in float64: 1e-12 of some 60 sums a number."""
+    x, y = digits
+    fm.manual_seed(0)
+    model = nn.MLP(64, (16,), 10, norm="batch").double()
+    data = fm.Dataset(x, y)
+    fm.fit(model, data, epochs=1, seed=0, progress=False)
+    twin = fm.to_torch(model).train()
+    rule = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
+    for first in range(0, 1000, 100):
+        rule.zero_grad()
+        rows, classes = torch.from_numpy(x[first : first + 100]), torch.from_numpy(y[first : first + 100])
+        torch.nn.functional.cross_entropy(twin(rows), classes).backward()
+        rule.step()
+    back = fm.from_torch(twin)
+    here = fm.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for first in range(0, 1000, 100):
+        here.zero_grad()
+        fm.ops.cross_entropy(model(fm.Tensor(x[first : first + 100])), y[first : first + 100]).backward()
+        here.step()
+    for name, array in model.state_dict().items():
+        assert np.abs(array - back.state_dict()[name]).max() <= 1e-12
+    assert fm.evaluate(back, data).accuracy == fm.evaluate(model, data).accuracy
+    history = fm.fit(back, data, epochs=1, progress=False)
+    assert history[0].ran_on == "engine"
+
+
+# --- a state dict ----------------------------------------------------------------------------------------------------
+
+
+class Net(torch.nn.Module):
+    """As a learner writes it: fc1, bn1, fc2, ..."""
+
+    def __init__(self, *widths: int, norm: bool = False, bias: bool = True) -> None:
+        super().__init__()
+        self.layers = len(widths) - 1
+        for i, (inputs, outputs) in enumerate(pairwise(widths), 1):
+            setattr(self, f"fc{i}", Linear(inputs, outputs, bias=bias))
+            if norm and i < self.layers:
+                setattr(self, f"bn{i}", torch.nn.BatchNorm1d(outputs))
+        for name, tensor in self.state_dict().items():
+            if "running_" in name:
+                tensor.copy_(torch.rand(tensor.shape) + 0.5)
+        self.eval()
+
+    def forward(self, x):
+        for i in range(1, self.layers):
+            norm = getattr(self, f"bn{i}", torch.nn.Identity())
+            x = torch.tanh(norm(getattr(self, f"fc{i}")(x)))
+        return getattr(self, f"fc{self.layers}")(x)
+
+
+def in_order(state):
+    return state
+
+
+def by_name(state):
+    return dict(sorted(state.items()))
+
+
+def saved(state):
+    """As safetensors gives it from a file."""
+    return safetensors.torch.load(safetensors.torch.save({name: t.contiguous() for name, t in state.items()}))
+
+
+def pickled(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+NETS = {
+    "one layer": (Net(64, 10), True),
+    "equal widths": (Net(64, 64, 64, 64, 10), False),
+    "twelve layers": (Net(64, *[12] * 11, 10), False),
+    "widths that fall": (Net(*range(64, 52, -1), 10, norm=True), True),
+    "batch norm": (Net(64, 16, 16, 10, norm=True), False),
+    "without bias": (Net(64, 16, 16, 10, bias=False), False),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.net.3.head."])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", NETS)
+def test_a_state_dict_under_any_names(digits, name, kind, prefix):
+    net, unique = NETS[name]
+    net = copy.deepcopy(net).to(kind)
+    state = OrderedDict((prefix + key, tensor) for key, tensor in net.state_dict().items())
+    state._metadata = net.state_dict()._metadata
+    dtype = np.float64 if kind is torch.float64 else np.float32
+    x = digits[0].astype(dtype)
+    exact = copy.deepcopy(net).to(TYPES[dtype])  # float16 and bfloat16 are float32 numbers, to the bit
+    for order in (in_order, pickled, by_name, saved):
+        if not unique and order in (by_name, saved):
+            with pytest.raises(ValueError, match=r"in no order of a model, and widths fit in none or in several"):
+                fm.from_torch(order(state), "tanh")
+            continue
+        model = fm.from_torch(order(state), "tanh")
+        assert same_bits({n: t for n, t in model.state_dict().items() if "tracked" not in n},
+                         {n: t.numpy() for n, t in exact.state_dict().items() if "tracked" not in n})  # fmt: skip
+        z, peer = fm.Predictor(model)(x), there(exact, x)
+        assert np.abs(z - peer).max() <= NEAR[dtype]
+        assert (np.abs(probabilities(z) - probabilities(peer)) / probabilities(peer)).max() <= NEAR[dtype]
+
+
+def test_a_copy_of_a_state_dict_keeps_an_order_that_can_be_seen():
+    """Without PyTorch's `_metadata`: weight stands before bias, as no sorted dict has it."""
+    state = dict(Net(8, 8, 8, 8).state_dict())
+    model = fm.from_torch(state, "relu")
+    for place, name in ((0, "fc1"), (2, "fc2"), (4, "fc3")):
+        np.testing.assert_array_equal(model[place].weight.data, state[f"{name}.weight"].numpy())
+    few = dict(Net(8, 8, 8).state_dict())  # a hash table gives this order in 1 of 24 runs, and the other in another
+    with pytest.raises(ValueError, match="no order of a model"):
+        fm.from_torch(few, "relu")
+    alone = dict(Net(8, 8, 8, 8, bias=False).state_dict())
+    with pytest.raises(ValueError, match="no order of a model"):
+        fm.from_torch(alone, "relu")
+
+
+@pytest.mark.parametrize("run", range(20))
+def test_an_order_of_a_hash_table_is_never_taken_for_a_models(run):
+    """The one order of widths is found, or what is given is refused; never are layers changed about."""
+    rng = np.random.default_rng(run)
+    net = Net(6, 6, 5, 5, 6, 6) if run % 2 else Net(6, 5, 4, 3, 2, norm=run % 4 == 0)
+    names = list(net.state_dict())
+    state = {names[i]: net.state_dict()[names[i]] for i in rng.permutation(len(names))}
+    try:
+        model = fm.from_torch(state, "tanh")
+    except ValueError as error:
+        assert "in no order of a model" in str(error)
+        assert run % 2
+        return
+    x = rng.normal(size=(5, 6)).astype(np.float32)
+    assert np.abs(fm.Predictor(model)(x) - there(net, x)).max() <= NEAR[np.float32]
+
+
+def test_the_names_of_a_sequential_say_its_places_in_any_order(digits):
+    source = torch.nn.Sequential(
+        Linear(64, 9), torch.nn.ELU(), torch.nn.Dropout(0.1), Linear(9, 9), torch.nn.BatchNorm1d(9), torch.nn.ELU(),
+        *[layer for _ in range(4) for layer in (Linear(9, 9), torch.nn.ELU())], Linear(9, 10),
+    ).eval()  # fmt: skip
+    x = digits[0].astype(np.float32)
+    for state in (source.state_dict(), by_name(source.state_dict()), saved(source.state_dict())):
+        model = fm.from_torch({f"module.net.{name}": tensor for name, tensor in state.items()}, "elu")
+        assert [type(layer).__name__ for layer in model] == [type(layer).__name__ for layer in source]
+        assert np.abs(fm.Predictor(model)(x) - there(source, x)).max() <= NEAR[np.float32]
+
+
+def test_registered_in_another_order_than_it_runs(digits):
+    """Batch norms behind all Linear layers: widths say where they belong, if each width comes once."""
+    net = Net(64, 16, 12, 10, norm=True)
+    state = net.state_dict()
+    for name in [name for name in state if name.startswith("bn")]:
+        state[name] = state.pop(name)
+    x = digits[0].astype(np.float32)
+    assert np.abs(fm.Predictor(fm.from_torch(state, "tanh"))(x) - there(net, x)).max() <= NEAR[np.float32]
+    state = Net(64, 16, 16, 10, norm=True).state_dict()
+    for name in [name for name in state if name.startswith("bn")]:
+        state[name] = state.pop(name)
+    with pytest.raises(ValueError, match=r"has BatchNorm1d\(16.*\) after 10 numbers a row, and no other order"):
+        fm.from_torch(state, "tanh")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def lazy():
+    return torch.nn.Sequential(torch.nn.LazyLinear(3))
+
+
+def hooked():
+    made = torch.nn.Sequential(Linear(4, 3))
+    made[0].register_forward_hook(lambda *given: None)
+    return made
+
+
+def normed(old: bool):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        norm = torch.nn.utils.weight_norm if old else torch.nn.utils.parametrizations.weight_norm
+        return torch.nn.Sequential(norm(Linear(4, 3)))
+
+
+def quantized():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(Linear(4, 3)), {Linear})
+
+
+class Doubled(torch.nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Own(Linear):
+    pass
+
+
+def tied():
+    made = torch.nn.Sequential(Linear(4, 4), torch.nn.ReLU(), Linear(4, 4))
+    made[2].weight = made[0].weight
+    return made
+
+
+def with_buffer():
+    made = torch.nn.Sequential(Linear(4, 3))
+    made[0].register_buffer("note", torch.zeros(2))
+    return made
+
+
+S, zeros = torch.nn.Sequential, torch.zeros
+REFUSED = {
+    "a net": (lambda: Net(4, 3), r"source is test_peers_exchange\.Net; .* its state_dict\(\) with activation"),
+    "a layer": (lambda: Linear(4, 3), "source is Linear; it must be a torch.nn.Sequential"),
+    "nothing": (lambda: None, "source is builtins.NoneType; it must be a torch.nn.Sequential$"),
+    "a path": (lambda: "m.pt", r"source is a path; load_model\(path, activation\) reads safetensors"),
+    "a convolution": (lambda: S(S(torch.nn.Conv2d(1, 2, 3)), Linear(4, 2)), "layer 0.0 is Conv2d, which is none of"),
+    "an embedding": (lambda: S(torch.nn.Embedding(4, 2)), "layer 0 is Embedding, which is none of"),
+    "another dropout": (lambda: S(Linear(4, 2), torch.nn.AlphaDropout()), "layer 1 is AlphaDropout, which is none of"),
+    "a softmax": (lambda: S(Linear(4, 2), torch.nn.Softmax(1)), "layer 1 is Softmax, and a fastmlp model gives logits"),
+    "a layer's child": (lambda: S(Own(4, 3)), r"layer 0 is test_peers_exchange\.Own, which is none of"),
+    "a forward": (lambda: Doubled(Linear(4, 3)), r"source is test_peers_exchange\.Doubled, which is none of"),
+    "a hook": (hooked, "layer 0 is a Linear with a hook on its forward"),
+    "weight norm": (lambda: normed(False), "layer 0 is a ParametrizedLinear, whose numbers are made from others"),
+    "old weight norm": (lambda: normed(True), "layer 0 is a Linear with a hook on its forward, as weight norm"),
+    "a quantized layer": (quantized, r"layer 0 is torch\.ao\.nn\.quantized\S+Linear, which is none of"),
+    "no numbers yet": (lazy, "layer 0 is a LazyLinear, which has no numbers before its first call"),
+    "no numbers at all": (lambda: S(Linear(4, 3, device="meta")), "0.weight is on the meta device"),
+    "the batch's mean": (
+        lambda: S(Linear(4, 3), torch.nn.BatchNorm1d(3, track_running_stats=False)),
+        "layer 1: BatchNorm1d: track_running_stats is False; it must be True",
+    ),
+    "a mean of all": (lambda: S(Linear(4, 3), torch.nn.BatchNorm1d(3, momentum=None)), "layer 1: .*momentum is None"),
+    "two axes": (lambda: S(Linear(4, 6), torch.nn.LayerNorm((2, 3))), r"layer 1: .*normalized_shape is \(2, 3\)"),
+    "widths": (lambda: S(Linear(4, 6), Linear(5, 3)), "linear: layer 1 has in_features 5; 6 columns come to it"),
+    "no Linear": (lambda: S(torch.nn.ReLU()), "source has no Linear layer"),
+    "an own buffer": (with_buffer, "source does not fit: .*unexpected: 0.note"),
+    "a checkpoint": (lambda: {"epoch": 3, "model": {"fc.weight": zeros(3, 4)}}, "holds 'model', a dict; hand in the"),
+    "a number": (lambda: {"fc.weight": zeros(3, 4), "epoch": 3}, "epoch is int; it must be a tensor of floats"),
+    "no name": (lambda: {0: zeros(3, 4)}, "has the key 0; it must be a name"),
+    "a slope": (lambda: {"a.weight": zeros(3, 4), "b.weight": zeros(3)}, r"has b.weight \(3,\); it must be a Linear"),
+    "an attention": (lambda: torch.nn.MultiheadAttention(4, 2).state_dict(), r"holds in_proj_weight \(12, 4\), no arr"),
+    "an old state": (lambda: normed(True).state_dict(), "holds 0.weight_g .*, which others are made from"),
+    "a new state": (lambda: normed(False).state_dict(), "holds 0.parametrizations.weight.*, which others are made"),
+    "quantized arrays": (lambda: quantized().state_dict(), "0.* it must"),
+    "one tensor": (lambda: tied().state_dict(), "has 0.weight and 2.weight as one tensor"),
+    "a lazy state": (lambda: lazy().state_dict(), "0.weight is not initialized"),
+    "sparse": (lambda: {"weight": zeros(3, 4).to_sparse()}, "weight is sparse_coo; it must"),
+    "complex": (lambda: {"weight": zeros(3, 4, dtype=torch.complex64)}, "weight is of complex64"),
+    "eight bits": (lambda: {"weight": zeros(3, 4).to(torch.float8_e4m3fn)}, "weight is of float8_e4m3fn"),
+    "whole numbers": (lambda: {"weight": zeros(3, 4, dtype=torch.int64)}, "weight is of int64"),
+    "texts": (lambda: {"weight": np.array(["a"])}, "weight is an array of <U1; it must be a tensor of floats"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_fastmlp_has_no_layer_for_is_refused_by_name_and_place(name):
+    make, words = REFUSED[name]
+    source = make()
+    given = () if isinstance(source, torch.nn.Module) else ("relu",)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        fm.from_torch(source, *given)
+    assert re.search(words, str(caught.value))
+    assert str(caught.value).startswith("from_torch: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_activation_is_for_a_state_dict_alone():
+    state = Net(4, 5, 3).state_dict()
+    with pytest.raises(ValueError, match=r"from_torch: activation is left out, .* must be one of relu"):
+        fm.from_torch(state)
+    with pytest.raises(ValueError, match="from_torch: activation is 'swish'; it must be one of relu"):
+        fm.from_torch(state, "swish")
+    with pytest.raises(ValueError, match="from_torch: the state dict has no arrays for the layers between; prelu has"):
+        fm.from_torch(state, "prelu")
+    with pytest.raises(ValueError, match="activation is given beside a module, which has its own"):
+        fm.from_torch(S(Linear(4, 3)), "relu")
+    assert len(fm.from_torch(Net(4, 3).state_dict())) == 1
+
+
+class Rectifier(nn.ReLU):
+    pass
+
+
+class Said(nn.ReLU):
+    def to_torch(self, peer):
+        return peer.ReLU()
+
+
+class Lying(nn.ReLU):
+    def to_torch(self, peer):
+        return peer.PReLU()
+
+
+class Further(Said):
+    def forward(self, x):
+        return super().forward(x) + x
+
+
+def test_a_layer_of_ones_own_says_what_it_is_there(digits):
+    model = nn.Sequential(nn.Linear(64, 8), Said(), nn.Linear(8, 10))
+    x = digits[0].astype(np.float32)
+    assert np.abs(there(fm.to_torch(model), x) - fm.Predictor(model)(x)).max() <= NEAR[np.float32]
+    for kind in (Rectifier, Further):
+        with pytest.raises(ValueError, match=f"to_torch: layer 1.0 is {kind.__name__}, which is not one of fastmlp's"):
+            fm.to_torch(nn.Sequential(nn.Linear(4, 4), nn.Sequential(kind())))
+    with pytest.raises(ValueError, match=r"to_torch: 1.weight is missing and \(1,\) in PyTorch"):
+        fm.to_torch(nn.Sequential(nn.Linear(4, 4), Lying()))
+
+
+def test_what_is_no_sequential_is_refused():
+    class Shifted(nn.MLP):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    for given, words in ((nn.Linear(2, 1), "is Linear"), (3, "is int"), (Shifted(2, (), 1), "Shifted, whose forward")):
+        with pytest.raises(TypeError, match=f"to_torch: model {words}|to_torch: model is {words}"):
+            fm.to_torch(given)
+
+
+@pytest.mark.parametrize("broken", ["numbers", "options", "order"])
+def test_the_comparison_sees_what_is_planted(digits, broken, monkeypatch):
+    """A neuron whose weights are off by a thousandth, another slope, an activation that is gone."""
+    model = grown(nn.Linear(64, 12), nn.LeakyReLU(0.2), nn.Linear(12, 12), nn.LeakyReLU(0.2), nn.Linear(12, 10))
+    right = fm.to_torch
+
+    def wrong(given):
+        made = right(given)
+        if broken == "numbers":
+            made[0].weight.data[0] *= 1.001
+        elif broken == "options":
+            made[1].negative_slope = 0.21
+        else:
+            made[1] = torch.nn.Identity()
+        return made
+
+    monkeypatch.setattr(fm, "to_torch", wrong)
+    with pytest.raises(AssertionError):
+        alike(model, digits[0])
