@@ -12,6 +12,7 @@ from scripted import EXAMPLES, runner
 
 pytest.importorskip("sklearn", reason="the examples are for who has scikit-learn")
 
+BACK = "stepsofL-BFGSthere:%;theweightscamebacktothebit"
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 PAGE = (EXAMPLES / "README.md").read_text("utf-8")
 
@@ -102,6 +103,18 @@ def test_columns_of_every_kind(example):
         assert chance + 15 < accuracy < truth + 3
         assert accuracy > truth - 5  # what gaps take, and 3 points
     assert "twonewcustomers:pipeline[FalseTrue],fm.predict[FalseTrue]" in said
+
+
+def test_through_torch(example):
+    """3 standard deviations of an accuracy of 450 rows are 2.4 points. The script compares the weights to the bit."""
+    pytest.importorskip("torch", reason="PyTorch is not installed; `make test-peers` installs it")
+    said = example("through_torch")
+    (_, before), (_, after) = said["epochsoffit:%;PyTorch'sprobabilitiesarethesame"], said[BACK]
+    assert before + 20 < after > 94
+    assert min(said["fc,bn,fcofaclass:%,inbfloat%"][i] for i in (3, 5)) > 94
+    accuracy, same, rows = said["scikit-learn'sMLP:%;ofanswersarethesame"]
+    assert accuracy > 94
+    assert same == rows == 450
 
 
 def test_each_example_has_its_test_and_its_line_on_the_page():
