@@ -146,6 +146,18 @@ def test_two_outputs_for_two_classes_are_exact_where_one_is_sure():
     np.testing.assert_array_equal(fm.predict(model, x), estimator.predict(x))
 
 
+def test_what_is_sure_of_the_second_class_keeps_the_first():
+    """1 - σ(40) is 0 in float64, and its logarithm minus infinity; the softmax of (0, 40) is not."""
+    estimator = theirs.MLPClassifier((1,), activation="identity", max_iter=1).fit(X[:, 10:11], TARGETS["two"])
+    estimator.coefs_, estimator.intercepts_ = [np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)]
+    rows = np.array([[40.0], [-40.0]])
+    with np.errstate(divide="ignore"):
+        assert np.isneginf(estimator.predict_log_proba(rows)).tolist() == [[True, False], [False, False]]
+    p = likely(fm.Predictor(fm.from_sklearn(estimator))(rows))
+    assert p[0, 0] == p[1, 1]
+    assert abs(p[0, 0] / np.exp(-40) - 1) < 1e-12
+
+
 @pytest.mark.parametrize("library", [theirs, ours], ids=["scikit-learn", "fastmlp"])
 def test_it_is_a_copy_that_trains_on(library):
     estimator = fitted(library.MLPClassifier, TARGETS["two strings"])

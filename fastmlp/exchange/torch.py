@@ -102,10 +102,11 @@ def from_torch(source: Any, activation: str | None = None) -> nn.Sequential:
                 of one Sequential ("net.0.weight", "net.3.weight") say where it stands, and where a Dropout does, whose
                 p is then 0. BatchNorm1d has its default eps and momentum
 
-    The order of the layers is that of the state dict, where its arrays stand as a module registers them, weight before
-    bias, and widths fit; else, as in the dict that safetensors' `load_file` sorts by name, the one order in which
-    widths fit. Numbers are copied, from any device: float32 and float64 as they are, float16 and bfloat16 as the
-    float32 numbers that they are; all become float64 where some are. A file is for `load_model`.
+    The order of the layers is that of the state dict, where `state_dict()` gave it or where arrays stand as modules
+    register them, weight before bias, and where widths fit; else, as for the dict that safetensors' `load_file` sorts
+    by name, the one order in which widths fit. Numbers are copied, from any device: float32 and float64 as they are,
+    float16 and bfloat16 as the float32 numbers that they are; all become float64 where some are. A file is for
+    `load_model`.
 
     Errors: NotInstalledError without PyTorch; TypeError for what is neither; ValueError, with name and place, for a
     layer or an array that is none of these, for numbers that are not there, and where more than one order may be meant.
@@ -134,8 +135,9 @@ def from_torch(source: Any, activation: str | None = None) -> nn.Sequential:
     with undrawn():
         for place, module in _flat(source, torch, ""):
             layer = made.get(id(module)) or _here(module, place, torch)
-            made[id(module)] = layer
             arrays = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            if arrays:  # what has no numbers, as one ReLU for all, is as good as two
+                made[id(module)] = layer
             state |= {f"{len(layers)}.{name}": _array(f"{place}.{name}", array, torch) for name, array in arrays}
             layers.append(layer)
             shared += [(layer, name, id(p)) for name, p in module.named_parameters(recurse=False)]
