@@ -114,7 +114,7 @@ def from_torch(source: Any, activation: str | None = None) -> nn.Sequential:
     torch = _library("from_torch")
     if isinstance(source, Mapping):
         check_activation("from_torch", activation)
-        return _from_state(dict(source), activation, hasattr(source, "_metadata"), torch)
+        return _from_state(source, activation, torch)
     if isinstance(source, str | os.PathLike):
         what = "a path; load_model(path, activation) reads safetensors, and what torch.load gives is to be handed in"
         raise TypeError(f"from_torch: source is {what}")
@@ -176,7 +176,8 @@ def _flat(module: Any, torch: Any, place: str) -> Iterator[tuple[str, Any]]:
 def _full(thing: Any, torch: Any) -> str:
     """The name of its class, with its module where it is not one of `torch.nn`."""
     kind = type(thing)
-    return kind.__name__ if kind is getattr(torch.nn, kind.__name__, None) else f"{kind.__module__}.{kind.__qualname__}"
+    plain = kind.__module__ == "builtins" or kind is getattr(torch.nn, kind.__name__, None)
+    return kind.__name__ if plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _at(place: str) -> str:
@@ -244,7 +245,7 @@ def _check_widths(layers: list[Any]) -> None:
             raise ValueError(f"from_torch: {error}") from error
 
 
-def _from_state(source: dict[Any, Any], activation: str | None, ordered: bool, torch: Any) -> nn.Sequential:
+def _from_state(source: Mapping[Any, Any], activation: str | None, torch: Any) -> nn.Sequential:
     """The model whose state this is."""
     who = "from_torch: the state dict"
     for name, value in source.items():
@@ -263,10 +264,18 @@ def _from_state(source: dict[Any, Any], activation: str | None, ordered: bool, t
                     "say whether to train them as one; hand in a Sequential, or a copy of one of them"
                 )
     with undrawn():
-        layers, state = layers_of(state, who, activation or "relu", ordered=ordered or as_registered(source))
+        layers, state = layers_of(
+            state, who, activation or "relu", ordered=_as_modules(source) or as_registered(source)
+        )
         if activation is None and len(layers) > 1:
             what = (
                 f"a state dict does not say what lies between its layers; it must be one of {', '.join(nn.ACTIVATIONS)}"
             )
             raise ValueError(f"from_torch: activation is left out, and {what}")
         return filled(layers, state)
+
+
+def _as_modules(source: Any) -> bool:
+    """Whether the names come in the order of the modules, which `state_dict()` leaves in an attribute of the dict."""
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in source)
+    return [name for name in getattr(source, "_metadata", None) or () if name in owners] == list(owners)
