@@ -11,6 +11,8 @@ looks inside a net while it trains, `plots` draws, `report` writes the page abou
 
 from . import data, nn, ops, optim, scale
 from .data import Dataset, images
+from .exchange.estimators import from_sklearn
+from .exchange.torch import from_torch, to_torch
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
 from .running.predict import Predictor, predict
@@ -34,8 +36,8 @@ from .training.stopping import EarlyStopping
 from .training.tensorboard import TensorBoard
 from .training.train import evaluate, fit
 from .training.watch import Watch
+from .version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "AccumulateGrad",
     "Dataset",
@@ -63,6 +65,8 @@ __all__ = [
     "explain",
     "explain_backward",
     "fit",
+    "from_sklearn",
+    "from_torch",
     "gradcheck",
     "images",
     "is_grad_enabled",
@@ -82,4 +86,5 @@ __all__ = [
     "resume",
     "save",
     "scale",
+    "to_torch",
 ]

@@ -31,6 +31,7 @@ class Room(NamedTuple):
 
 # A new room gets a row; a row that must grow is a decision about the design.
 ROOMS = {
+    "version": Room("which fastmlp this is"),
     "check": Room("sentences for arguments out of range"),
     "machine": Room("how many cores and how much memory there is, and the sentence where memory does not suffice"),
     "files": Room("a file written in one piece; numbers as JSON has them", "check"),
@@ -61,7 +62,7 @@ ROOMS = {
     ),
     "training": Room(
         "`fit`, `evaluate`, what they measured, and the callbacks that look on",
-        "check machine files tensors signals words kernels data graph nn optim running",
+        "version check machine files tensors signals words kernels data graph nn optim running",
         called="tqdm tensorboardX IPython",
     ),
     "show": Room(
@@ -72,7 +73,7 @@ ROOMS = {
     ),
     "store": Room(
         "weights in files and back, the run folder, and trainings that go on",
-        "check files tensors words data nn optim training show",
+        "version check files tensors words data nn optim training show",
     ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
@@ -80,7 +81,7 @@ ROOMS = {
         called="matplotlib",
     ),
     "sklearn": Room(
-        "scikit-learn's estimators on `fit`, loaded when it is used; nothing imports it",
+        "scikit-learn's estimators on `fit`, loaded when it is used",
         "check data graph nn optim running training",
         outside="sklearn",
         called="scipy",
@@ -89,6 +90,11 @@ ROOMS = {
         "beyond one training and one machine, sweeps",
         "check files kernels data nn optim training show store",
         called="joblib scipy",
+    ),
+    "exchange": Room(
+        "models of PyTorch and scikit-learn become fastmlp's, and fastmlp's theirs",
+        "check graph nn store sklearn",
+        called="torch sklearn",
     ),
     "commandline": Room("what the scripts' command lines share", "check signals"),
 }

@@ -25,6 +25,7 @@ import fastmlp as fm
 
 pytest.importorskip("sklearn", reason="the examples are for who has scikit-learn")
 
+BACK = "stepsofL-BFGSthere:%;theweightscamebacktothebit"
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 PAGE = (EXAMPLES / "README.md").read_text("utf-8")
 
@@ -64,13 +65,12 @@ def test_text(example):
 def test_optuna(example, tmp_path):
     """Of ten classes; 3 standard deviations of an accuracy of 180 rows are 5 points."""
     pytest.importorskip("optuna", reason="optuna is not installed; the extra 'test' brings it")
-    said = example("ask_optuna", "--out", tmp_path)
+    said, again = (example("ask_optuna", "--out", tmp_path) for _ in range(2))
     rounds = said["round:bestof,sofar"]
     assert rounds[:2] == [4, 4]
     assert rounds[2] <= rounds[3]
     assert rounds[3] > 0.9
     assert said["configurations,bestlr,width"][0] == 16
-    again = example("ask_optuna", "--out", tmp_path)
     assert again == said
     assert len(sweeps.weights(tmp_path / "optuna")) == 16  # asked for again, and not trained again
 
@@ -241,6 +241,18 @@ def status_of_another(port):
     answer = other.getresponse()
     answer.read()
     return answer.status
+
+
+def test_through_torch(example):
+    """3 standard deviations of an accuracy of 450 rows are 2.4 points. The script compares the weights to the bit."""
+    pytest.importorskip("torch", reason="PyTorch is not installed; `make test-peers` installs it")
+    said = example("through_torch")
+    (_, before), (_, after) = said["epochsoffit:%;PyTorch'sprobabilitiesarethesame"], said[BACK]
+    assert before + 20 < after > 94
+    assert min(said["fc,bn,fcofaclass:%,inbfloat%"][i] for i in (3, 5)) > 94
+    accuracy, same, rows = said["scikit-learn'sMLP:%;ofanswersarethesame"]
+    assert accuracy > 94
+    assert same == rows == 450
 
 
 def test_each_example_has_its_test_and_its_line_on_the_page():

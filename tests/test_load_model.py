@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import fastmlp as fm
@@ -116,13 +117,35 @@ def test_a_model_that_was_loaded_can_be_trained_and_evaluated(tmp_path):
     assert fm.evaluate(loaded, data) == fm.evaluate(model, data)
 
 
+def test_other_names_follow_by_their_widths(tmp_path):
+    """A file keeps no order: `safetensors` writes arrays by type and name."""
+    model = nn.Sequential(
+        nn.BatchNorm1d(4), nn.Linear(4, 7), nn.BatchNorm1d(7, affine=False), nn.Tanh(), nn.Linear(7, 5, bias=False),
+        nn.BatchNorm1d(5, bias=False), nn.Tanh(), nn.Linear(5, 3),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for array in model.state_dict().values():
+        if array.dtype.kind == "f":
+            array[...] = rng.uniform(0.5, 1.5, array.shape)
+    words = {"0": "z.norm", "1": "net.body.z", "2": "net.bn", "4": "net.body.a", "5": "a", "7": "head"}
+    state = {f"{words[name[0]]}.{name[2:]}": array for name, array in model.state_dict().items()}
+    save_file(state, tmp_path / "m")
+    loaded = fm.load_model(tmp_path / "m", "tanh")
+    assert kinds(loaded) == kinds(model)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(loaded.state_dict()[name], array)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 A = np.zeros
 STATES = {
     "nothing": ({}, "no Linear layer"),
-    "other names": ({"fc1.weight": A((3, 4))}, "fc1.weight"),
-    "a Sequential in one": ({"0.0.weight": A((3, 4))}, "0.0.weight"),
+    "other arrays": ({"fc1.kernel": A((3, 4))}, "holds fc1.kernel (3, 4), no array of a Linear or a BatchNorm1d"),
+    "weight norm": ({"fc1.weight_g": A((3, 1)), "fc1.weight_v": A((3, 4))}, "weight_g (3, 1), which others are made"),
+    "two orders": ({"a.weight": A((4, 4)), "b.weight": A((4, 4)), "c.weight": A((3, 4))}, "in several; make the model"),
+    "no chain": ({"fc1.weight": A((3, 4)), "fc2.weight": A((2, 5))}, "widths fit in none or in several"),
+    "a slope": ({"fc1.weight": A((3, 4)), "act.weight": A(1), "fc2.weight": A((2, 3))}, "has act.weight (1,); it must"),
     "many layers": ({"0.weight": A((3, 4)), "99999.weight": A((3, 3))}, "99999.weight"),
     "a leading layer": ({"1.weight": A((3, 4))}, "before 1"),
     "a wide gap": ({"0.weight": A((3, 4)), "4.weight": A((3, 3))}, "before 4"),
@@ -248,3 +271,21 @@ def test_a_layer_of_ones_own_is_refused_by_name_and_not_taken_for_relu(tmp_path)
     twin = fm.nn.Sequential(fm.nn.Linear(3, 4), Rectifier(), fm.nn.Linear(4, 2))
     fm.load(twin, tmp_path / "own.safetensors")
     assert np.array_equal(twin[0].weight.data, model[0].weight.data)
+
+
+def test_a_file_says_which_version_wrote_it(tmp_path):
+    fm.save(nn.MLP(4, (5,), 3), tmp_path / "m")
+    with safe_open(tmp_path / "m", "numpy") as file:
+        assert file.metadata()["fastmlp"] == fm.__version__
+
+
+@pytest.mark.parametrize("version", ["0.0.9", "9.9.9", "another word", ""])
+def test_a_file_of_another_version_is_read_and_named_where_it_cannot_be(tmp_path, version):
+    model = nn.MLP(4, (5,), 3)
+    fm.save(model, tmp_path / "m", {"fastmlp": version})
+    assert kinds(fm.load_model(tmp_path / "m")) == kinds(model)
+    fm.save(model, tmp_path / "m", {"fastmlp": version, "layers": '[{"kind": "Recurrent"}]'})
+    said = f"written by fastmlp {version} and read by {fm.__version__}, has layers in its header that cannot be made"
+    assert said in refused(lambda: fm.load_model(tmp_path / "m"))
+    fm.save(model, tmp_path / "m", {"layers": '[{"kind": "Recurrent"}]'})
+    assert "written by" not in refused(lambda: fm.load_model(tmp_path / "m"))

@@ -162,7 +162,10 @@ def test_words_before_some_names_are_not_passed_over(tmp_path):
     save_file(state, tmp_path / "m")
     with pytest.raises(RuntimeError, match=r"missing: 0\.bias.*unexpected: a\.0\.bias"):
         fm.load(net(), tmp_path / "m")
-    refused(lambda: fm.load_model(tmp_path / "m"), "it must hold the arrays of a Sequential")
+    loaded = fm.load_model(tmp_path / "m", "relu")  # their widths fit in one order
+    assert [type(layer) for layer in loaded] == [type(layer) for layer in net()]
+    save_file(state | {"c.0.weight": np.zeros((9, 9, 3), np.float32)}, tmp_path / "m")
+    refused(lambda: fm.load_model(tmp_path / "m", "relu"), "has c.0.weight (9, 9, 3); it must be a Linear")
 
 
 def test_a_model_that_has_such_names_itself_is_loaded_by_them(tmp_path):

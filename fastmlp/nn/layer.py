@@ -7,8 +7,9 @@ keeps a list of kinds of their own. A family of layers with one form of kernels 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -183,6 +184,20 @@ class Layer(Module):
     def argument(self, name: str) -> Any:
         """The constructor's argument of this name."""
         return getattr(self, name)
+
+    def to_torch(self, peer: Any) -> Any:
+        """The module of `peer`, which is `torch.nn`, that computes the same from arrays of the same names."""
+        options = inspect.signature(type(self)).parameters  # with PyTorch's defaults: not each release knows them all
+        given = {name: self.argument(name) for name in self.arguments}
+        given = {name: value for name, value in given.items() if value != options[name].default}
+        return getattr(peer, type(self).__name__)(**given)
+
+    @classmethod
+    def from_torch(cls, module: Any) -> Self:
+        """The layer with the options of a module of `torch.nn` of its name. Errors: those of its constructor."""
+        names = [name for name in inspect.signature(cls).parameters if name != "dtype" and hasattr(module, name)]
+        given = {name: getattr(module, name) for name in names}
+        return cls(**{name: value is not None if name in cls.weights else value for name, value in given.items()})
 
     def equation(self) -> str:
         """What it computes in prediction, for the report."""

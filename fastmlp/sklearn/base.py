@@ -335,9 +335,14 @@ class BaseMLP(BaseEstimator):
         """(N, outputs): what the net makes of X, before the last activation."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
-        put(self._net, self.coefs_, self.intercepts_)
-        z: Array = Predictor(self._net, self.n_threads)(X)
+        z: Array = Predictor(self.net_, self.n_threads)(X)
         return z
+
+    @property
+    def net_(self) -> nn.Sequential:
+        """The net itself, with what coefs_ and intercepts_ say, which may have been set by hand."""
+        put(self._net, self.coefs_, self.intercepts_)
+        return self._net
 
     _numeric: ClassVar[bool] = False
     _optimizer: Solver | None = None

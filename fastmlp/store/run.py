@@ -47,6 +47,7 @@ from ..training.history import SCORE, History
 from ..training.multilabel import MultilabelEvaluation
 from ..training.regression import RegressionEvaluation
 from ..training.watch import Watch
+from ..version import __version__
 from .pictures import PICTURES, Picture
 from .pictures import draw_pictures as draw_pictures
 from .results import result_text
@@ -171,7 +172,7 @@ class Run:
         "time limit", "interrupted", "diverged", or "incomplete" where files could not be written.
         """
         config = _plain(self.config)
-        config |= {name: _version(name) for name in ("fastmlp", "numpy", "numba")}
+        config |= {"fastmlp": __version__, "numpy": _version("numpy"), "numba": _version("numba")}
         config |= {"python": platform.python_version(), "machine": platform.platform(), "cores": os.cpu_count()}
         config |= {"started": self.started.isoformat(timespec="seconds")}
         config |= {"seconds": round(self._before + monotonic() - self._clock, 3), "status": status}

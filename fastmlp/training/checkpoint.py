@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 from .. import check, kernels
 from ..files import PARTIAL, probe, write
 from ..tensors import read_sealed, sealed
+from ..version import __version__
 from .state import packed, unpacked
 
 fcntl: Any = None
@@ -42,12 +42,8 @@ def files_of(folder: Path) -> list[Path]:
 
 def maker() -> dict[str, str]:
     """What the bits of a result hang on beside the state: versions, and the processor's instructions."""
-    try:
-        own = version("fastmlp")
-    except PackageNotFoundError:
-        own = "source"
     return {
-        "fastmlp": own, "numpy": np.__version__, "numba": kernels.NUMBA, "python": platform.python_version(),
+        "fastmlp": __version__, "numpy": np.__version__, "numba": kernels.NUMBA, "python": platform.python_version(),
         "processor": kernels.processor(),
     }  # fmt: skip
 
