@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .features import reach
 from .frames import Array, library, named_columns, targets_of
 from .targets import Targets, read
 
-VERSION = 1  # of the texts that hold an Encoding
+VERSION = 2  # of the texts that hold an Encoding; 1 knows of no scaled targets
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,55 @@ class Encoding:
 
     Made by `fastmlp.data.table` of the training rows; a model that `fit` has trained on them has it as `encoding_`, and
     `fastmlp.save` keeps it in the model's file. `predict` and `Predictor` take frames then.
+
+    target_mean, target_std: of the target columns, a number for each; a model's outputs are (t - target_mean) /
+    target_std. 0 and 1 where targets are as they come: classes, labels, and the encoding of a model whose loss wants
+    them so (`Loss.scales`).
     """
 
     columns: tuple[Column, ...]
     target: tuple[str, ...] = ()
     kind: str = "classes"  # of the targets
     missing: tuple[str, ...] = ()  # what stands for nothing in a CSV, beside the usual
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target_mean", self.target_mean or (0.0,) * len(self.target))
+        object.__setattr__(self, "target_std", self.target_std or (1.0,) * len(self.target))
+
+    @property
+    def scales_targets(self) -> bool:
+        """Whether targets are scaled."""
+        return any(self.target_mean) or any(std != 1 for std in self.target_std)
+
+    def words_of_targets(self) -> str:
+        """A line for a person: which targets are scaled, and by what; an empty text where none are."""
+        each = zip(self.target, self.target_mean, self.target_std, strict=True)
+        some = ", ".join(f"{check.short(name)} ({mean:.5g} ± {std:.5g})" for name, mean, std in [*each][:3])
+        more = f" and {len(self.target) - 3} more" * (len(self.target) > 3)
+        return f"the loss is of scaled targets, (t - mean) / std: {some}{more}" if self.scales_targets else ""
+
+    def with_targets_as_they_are(self) -> Encoding:
+        """The same features, and targets that are not scaled."""
+        return replace(self, target_mean=(), target_std=())
+
+    def scaled(self, data: Dataset) -> Dataset:
+        """The rows with scaled targets, (t - target_mean) / target_std; itself where they are as they come."""
+        if not self.scales_targets:
+            return data
+        t = data._targets()
+        return data._with(data.features, t._replace(values=self._each(t.values, -1)), data.sample_weight)
+
+    def unscaled(self, z: Array) -> Array:
+        """target_mean + target_std z, float64; itself where targets are as they come.    z: (..., T)"""
+        return self._each(z, 1) if self.scales_targets else z
+
+    def _each(self, values: Array, way: int) -> Array:
+        mean, std = np.array(self.target_mean), np.array(self.target_std)
+        rows = values.reshape(-1, len(mean)) if values.ndim == 1 else values
+        found: Array = rows * std + mean if way > 0 else (rows - mean) / std
+        return found.reshape(values.shape)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,17 +164,25 @@ class Encoding:
 
     def to_text(self) -> str:
         """JSON, the same encoding with `from_text`."""
-        return json.dumps({"version": VERSION, **asdict(self)}, ensure_ascii=False)
+        fields = asdict(self)
+        if not self.scales_targets:  # older releases read it
+            del fields["target_mean"], fields["target_std"]
+        return json.dumps({"version": VERSION if self.scales_targets else 1, **fields}, ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> Encoding:
         """The encoding in a text of `to_text`. Error: ValueError for another text."""
         try:
             found = json.loads(text)
-            if found.pop("version") != VERSION:
+            if found.pop("version") not in (1, VERSION):
                 raise ValueError("it is of another version")
             columns = tuple(Column(**{**entry, "values": tuple(entry["values"])}) for entry in found.pop("columns"))
-            whole = cls(columns, tuple(found["target"]), found["kind"], tuple(found["missing"]))
+            target, scale = tuple(found["target"]), [tuple(found.get(f"target_{word}", ())) for word in ("mean", "std")]
+            if any(len(numbers) not in (0, len(target)) or not all(map(check.is_number, numbers)) for numbers in scale):
+                raise ValueError("the scale of its targets is damaged")
+            if min(scale[1], default=1) <= 0:
+                raise ValueError("the scale of its targets is not above 0")
+            whole = cls(columns, target, found["kind"], tuple(found["missing"]), *scale)
             for column in columns:
                 numbers = column.mean, column.std, column.fill
                 if column.kind not in ("number", "boolean", "category") or not all(map(check.is_number, numbers)):
@@ -175,11 +226,16 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
         if raw.kind == "boolean":
             columns.append(Column(raw.name, "boolean", fill=float(numbers.mean()), missing=lacks))
             continue
-        size = float(np.abs(numbers).max()) or 1.0  # squares of numbers as large as 1e300 are none
-        mean, std = float((numbers / size).mean()) * size, float((numbers / size).std()) * size
-        std = std if std > 1e-12 * size else 1.0  # a constant, but for rounding
+        mean, std = spread(numbers)
         columns.append(Column(raw.name, "number", mean, std, mean, lacks))
     return columns
+
+
+def spread(numbers: Array) -> tuple[float, float]:
+    """(mean, standard deviation) of numbers; 1 for the deviation of a constant."""
+    size = float(np.abs(numbers).max()) or 1.0  # squares of numbers as large as 1e300 are none
+    mean, std = float((numbers / size).mean()) * size, float((numbers / size).std()) * size
+    return mean, std if std > 1e-12 * size else 1.0  # a constant, but for rounding
 
 
 def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:

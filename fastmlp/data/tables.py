@@ -13,7 +13,7 @@ import numpy as np
 from .. import check
 from .columns import raw_columns, read_frame
 from .dataset import Dataset, held_rows
-from .encoding import Encoding, learn, made, target_of
+from .encoding import Encoding, learn, made, spread, target_of
 from .frames import is_frame, library, named_columns
 from .targets import KINDS, read, together
 
@@ -47,7 +47,9 @@ def table(
     max_categories  most values of a category; a column of more, a name or an id, is refused
 
     Numbers are scaled and categories become features as `Encoding` says, by what the training rows are, without those
-    that are set aside. `train.encoding` has it; `fit` hands it to the model, and `save` keeps it.
+    that are set aside. `train.encoding` has it; `fit` hands it to the model, and `save` keeps it. Targets that are
+    numbers stay in the data set as they are; `fit` scales them, where the loss allows it, and all that a person sees is
+    in their own unit again, but for the loss.
 
     Errors: FileNotFoundError; NotInstalledError without polars and pandas; ValueError names a column that is not
     there, holds dates or other things, has too many categories, and the row in which the target is missing.
@@ -88,7 +90,10 @@ def table(
     learned = learn(raws, train_rows, categorical, max_categories, _DOOR)
     if not learned:
         raise ValueError(f"{_DOOR}: no column has a value in the training rows")
-    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing))
+    scale: tuple[tuple[float, ...], ...] = ()
+    if t.kind == "numbers":
+        scale = tuple(zip(*map(spread, t.values[train_rows].reshape(len(train_rows), -1).T), strict=True))
+    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing), *scale)
 
     def part(rows: np.ndarray, what: str) -> Dataset:
         some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}

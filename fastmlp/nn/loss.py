@@ -45,6 +45,8 @@ class Loss(Module):
     numbers    names of the attributes that the kernels get, as float64
     kept_rows  how many matrices as large as z the backward needs from the forward
     unit       what it is measured in, where it has a name: "nats"
+    scales     whether its targets may be scaled, (t - mean) / std, as `fit` does with those of a table: not where their
+               own scale means something, as that of counts, so only a loss that says so
 
     A loss of another shape has a `forward` in place of the node, made of operations, and trains on the graph; where it
     names a pair for the engine beside it, as `kernels`, `gradcheck` checks both.
@@ -61,6 +63,7 @@ class Loss(Module):
     kept_rows: ClassVar[int] = 0
     score: Score
     unit: ClassVar[str] = ""
+    scales: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
