@@ -22,10 +22,10 @@ from ..machine import check_memory
 from .columns import Raw, raw_columns, read_frame
 from .dataset import Dataset
 from .features import reach
-from .frames import Array, library, named_columns, targets_of
+from .frames import Array, library, named_columns, targets_of, weight_of
 from .targets import Targets, read
 
-VERSION = 2  # of the texts that hold an Encoding; 1 knows of no scaled targets
+VERSION = 2  # of the texts that hold an Encoding; 1 has no scaled targets, no weights
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Encoding:
     missing: tuple[str, ...] = ()  # what stands for nothing in a CSV, beside the usual
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
+    sample_weight: str | None = None  # the name of the column that says how much a row counts
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_mean", self.target_mean or (0.0,) * len(self.target))
@@ -154,20 +155,26 @@ class Encoding:
         """The rows of another table, with their targets, as the training rows were encoded.
 
         classes: `model.classes_`, to number the classes as the model does; None: as they are in this table.
+        Where the training rows had weights, these have theirs, from the column of the same name; without it each row
+        counts once, and a warning says so.
         Errors: as `apply`; ValueError too where the table has no target column.
         """
         frame = self.frame(data, "Encoding.dataset")
         x = self.apply(frame, "Encoding.dataset", 3)
         y, names, categories = target_of(frame, self.target, "Encoding.dataset")
         t = read(y, self.kind, classes, "Encoding.dataset", _of_target(self.target), names, categories)
-        return made(x, t, name or _name(data), self)
+        weight = self.sample_weight
+        if weight is not None and weight not in dict(named_columns(frame, "Encoding.dataset")):
+            _warn(f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once", 2)
+            weight = None
+        return made(x, t, name or _name(data), self, weights_in(frame, weight, "Encoding.dataset"))
 
     def to_text(self) -> str:
         """JSON, the same encoding with `from_text`."""
         fields = asdict(self)
-        if not self.scales_targets:  # older releases read it
-            del fields["target_mean"], fields["target_std"]
-        return json.dumps({"version": VERSION if self.scales_targets else 1, **fields}, ensure_ascii=False)
+        if not (newer := self.scales_targets or self.sample_weight is not None):  # older releases read it
+            del fields["target_mean"], fields["target_std"], fields["sample_weight"]
+        return json.dumps({"version": VERSION if newer else 1, **fields}, ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> Encoding:
@@ -182,7 +189,10 @@ class Encoding:
                 raise ValueError("the scale of its targets is damaged")
             if min(scale[1], default=1) <= 0:
                 raise ValueError("the scale of its targets is not above 0")
-            whole = cls(columns, target, found["kind"], tuple(found["missing"]), *scale)
+            weight = found.get("sample_weight")
+            if not isinstance(weight, str | None):
+                raise ValueError("the name of its weights is damaged")
+            whole = cls(columns, target, found["kind"], tuple(found["missing"]), *scale, sample_weight=weight)
             for column in columns:
                 numbers = column.mean, column.std, column.fill
                 if column.kind not in ("number", "boolean", "category") or not all(map(check.is_number, numbers)):
@@ -294,10 +304,24 @@ def target_of(frame: Any, target: Sequence[str], where: str) -> tuple[Array, tup
     return np.stack(parts, axis=1), tuple(target), None
 
 
-def made(x: Array, t: Targets, name: str | None, encoding: Encoding) -> Dataset:
+def weights_in(frame: Any, name: str | None, where: str) -> Array | None:
+    """(N,) float64 of the column of weights; None where no name is given.
+
+    Error: ValueError names a column that is not there, a row whose weight is missing or below 0, and another type.
+    """
+    if name is None:
+        return None
+    columns = dict(named_columns(frame, where))
+    if name not in columns:
+        has = check.short(", ".join(columns), 300)
+        raise ValueError(f"{where}: the table has no column {check.short(name)}, the weights; it has {has}")
+    return weight_of(columns[name], len(frame), where, f"column {check.short(name)}, the weights,")
+
+
+def made(x: Array, t: Targets, name: str | None, encoding: Encoding, weight: Array | None = None) -> Dataset:
     """The Dataset of encoded rows."""
     largest = reach(x, "table", "the features", encoding.names)
-    data = Dataset._of(x, t, name, 1.0, largest, None, encoding.names)
+    data = Dataset._of(x, t, name, 1.0, largest, weight, encoding.names)
     data.encoding = encoding
     return data
 
