@@ -218,7 +218,7 @@ def options_of_run(
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        config = DATA_OPTIONS | config  # older runs have fewer
+        config = DATA_OPTIONS | {"calibrate": False} | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in OF_A_CALL}
         paths = ("data", "tensorboard", "out", "targets_file", "test_targets_file")
         for name, kind in (*((name, Path) for name in paths), ("hidden", tuple)):
