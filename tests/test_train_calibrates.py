@@ -33,9 +33,7 @@ def test_the_error_falls_and_the_file_keeps_the_temperature(tmp_path, script, no
     run = tmp_path / "run"
     code, out, err = script("train", "--data", noisy, "--validation", 100, "--calibrate", *QUIET, "--out", run)
     assert (code, err) == (0, "")
-    said = re.search(
-        r"temperature ([\d.]+), by 100 held-out rows; test calibration error ([\d.]+) % → ([\d.]+) %", out
-    )
+    said = re.search(r"temperature ([\d.]+), by 100 held-out rows; test calibration error ([\d.]+) % → ([\d.]+) %", out)
     temperature, before, after = map(float, said.groups())
     model, (_, test) = fm.load_model(run), fm.data.load(noisy)
     assert model.temperature_ == pytest.approx(temperature, abs=5e-5)  # four digits are printed

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import check
 from ..machine import check_memory
-from .columns import Raw, raw_columns, read_frame
+from .columns import Raw, no_numbers, numbers_written_otherwise, raw_columns, read_frame
 from .dataset import Dataset
 from .features import reach
 from .frames import Array, library, named_columns, targets_of, weight_of
@@ -165,7 +165,9 @@ class Encoding:
         t = read(y, self.kind, classes, "Encoding.dataset", _of_target(self.target), names, categories)
         weight = self.sample_weight
         if weight is not None and weight not in dict(named_columns(frame, "Encoding.dataset")):
-            _warn(f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once", 2)
+            _warn(
+                f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once", 2
+            )
             weight = None
         return made(x, t, name or _name(data), self, weights_in(frame, weight, "Encoding.dataset"))
 
@@ -215,15 +217,18 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
             continue
         lacks = bool(missing.any())
         if raw.kind == "text" or raw.declared or raw.name in categorical:
+            _check_codes(raw, where)
             values = set(part.texts()[~missing].tolist())
             if (
                 raw.kind == "text"
-                and {value.lower() for value in values} <= {"true", "false"}
+                and {value.strip().lower() for value in values} <= {"true", "false"}
                 and not (raw.declared or raw.name in categorical)
             ):
                 raw_numbers = _booleans(part, where)
                 columns.append(Column(raw.name, "boolean", fill=float(np.nanmean(raw_numbers)), missing=lacks))
                 continue
+            if raw.kind == "text" and not (raw.declared or raw.name in categorical):
+                _check_words(raw, values, most, where)
             if len(values) > most:
                 raise ValueError(
                     f"{where}: column {check.short(raw.name)} has {len(values):,} different values in "
@@ -239,6 +244,32 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
         mean, std = spread(numbers)
         columns.append(Column(raw.name, "number", mean, std, mean, lacks))
     return columns
+
+
+def _check_words(raw: Raw, values: set[str], most: int, where: str) -> None:
+    """Refuse words that are numbers written otherwise, and numbers among which a word stands. ValueError."""
+    name = check.short(raw.name)
+    if numbers_written_otherwise(values):
+        some = next(value for value in sorted(values) if numbers_written_otherwise([value]))
+        raise ValueError(
+            f"{where}: column {name} holds numbers as {check.shown(some)}; write them with a point and no other mark, "
+            "or say that they are words: categorical"
+        )
+    others = no_numbers(raw.values.tolist())
+    if len(values) > most and 0 < len(others) < len(raw.values) / 2:
+        raise ValueError(
+            f"{where}: column {name} holds numbers, but {check.shown(raw.values[others[0]])} in row {others[0]}; where "
+            "that stands for nothing, name it: missing"
+        )
+
+
+def _check_codes(raw: Raw, where: str) -> None:
+    """Refuse whole numbers that float64 cannot tell apart as categories. ValueError."""
+    if raw.kind == "number" and np.nanmax(np.abs(raw.values), initial=0) >= 2**53:
+        raise ValueError(
+            f"{where}: column {check.short(raw.name)} holds categories of 2**53 and more, which could not be told "
+            "apart; make texts of them"
+        )
 
 
 def spread(numbers: Array) -> tuple[float, float]:
@@ -259,6 +290,7 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
         said = f"{where}: column {name} is missing in {_rows(missing)}, and in no training row; {stands} counts"
     if column.kind == "category":
         place = {value: at for at, value in enumerate(column.values)}
+        _check_codes(raw, where)
         texts = raw.texts()
         at = np.array([place.get(value, -1) for value in texts.tolist()], np.int64)
         known = at >= 0
@@ -284,7 +316,7 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
 def _booleans(raw: Raw, where: str) -> Array:
     """Texts true and false as numbers, NaN where missing. Error: ValueError for another."""
     table: dict[Any, float] = {None: np.nan, "true": 1.0, "false": 0.0}
-    words = [value if value is None else value.lower() for value in raw.values.tolist()]
+    words = [value if value is None else value.strip().lower() for value in raw.values.tolist()]
     if (other := next((row for row, word in enumerate(words) if word not in table), None)) is not None:
         name, value = check.short(raw.name), check.shown(raw.values[other])
         raise ValueError(f"{where}: column {name} has {value} in row {other}; it must be true or false, as in the "

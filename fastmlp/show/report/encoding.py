@@ -19,19 +19,19 @@ def section(encoding: Any) -> str:
     body = [("", _line(column)) for column in encoding.columns[:MOST]]
     for name, mean, std in zip(encoding.target, encoding.target_mean, encoding.target_std, strict=True):
         scaled = encoding.scales_targets
-        body.append(("marked", [escape(name), f"target, {encoding.kind}", "none",
-                                f"(t − {amount(mean)}) / {amount(std)} in the loss" if scaled else "as it comes", ""]))  # fmt: skip
+        became = f"(t − {amount(mean)}) / {amount(std)} in the loss" if scaled else "as it comes"
+        body.append(("marked", [escape(name), became, "refused", f"target, {encoding.kind}", ""]))
     if encoding.sample_weight is not None:
-        body.append(("", [escape(encoding.sample_weight), "weight", "none", "how much a row counts", ""]))
+        body.append(("", [escape(encoding.sample_weight), "how much a row counts", "refused", "weight", ""]))
     caption = (
         f"How the columns of the table become {encoding.n_features:,} features, learned on the training rows alone and "
-        "kept in the model's file. A missing value counts as the last column says."
+        "kept in the model's file. A missing value counts as the third column says."
     )
     if encoding.scales_targets:
         caption += " The loss is of scaled targets; all other numbers are in the targets' own unit."
     if (more := len(encoding.columns) - MOST) > 0:
         caption += f" {more:,} further columns are not shown."
-    header = ("column", "kind", "features", "what becomes of it", "where missing")
+    header = ("column", "what becomes of it", "where missing", "kind", "features")
     return "<h2>Table</h2>\n" + table(caption, header, body, "The columns of the table", wordy=True)
 
 
@@ -45,7 +45,7 @@ def _line(column: Any) -> list[str]:
         became, missing = f"(x − {amount(column.mean)}) / {amount(column.std)}", f"{amount(column.fill)}, the mean"
     if column.missing:
         missing += ", and a feature of its own is 1"
-    return [escape(column.name), column.kind, f"{len(column.names):,}", became, missing]
+    return [escape(column.name), became, missing, column.kind, f"{len(column.names):,}"]
 
 
 def _folded(values: tuple[str, ...]) -> str:
