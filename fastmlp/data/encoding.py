@@ -194,7 +194,7 @@ class Encoding:
             weight = found.get("sample_weight")
             if not isinstance(weight, str | None):
                 raise ValueError("the name of its weights is damaged")
-            whole = cls(columns, target, found["kind"], tuple(found["missing"]), *scale, sample_weight=weight)
+            whole = cls(columns, target, found["kind"], tuple(found["missing"]), scale[0], scale[1], weight)
             for column in columns:
                 numbers = column.mean, column.std, column.fill
                 if column.kind not in ("number", "boolean", "category") or not all(map(check.is_number, numbers)):

@@ -97,10 +97,10 @@ def table(
     learned = learn(raws, train_rows, categorical, max_categories, _DOOR)
     if not learned:
         raise ValueError(f"{_DOOR}: no column has a value in the training rows")
-    scale: tuple[tuple[float, ...], ...] = ()
+    scale: list[tuple[float, ...]] = [(), ()]
     if t.kind == "numbers":
-        scale = tuple(zip(*map(spread, t.values[train_rows].reshape(len(train_rows), -1).T), strict=True))
-    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing), *scale, sample_weight=sample_weight)
+        scale = list(zip(*map(spread, t.values[train_rows].reshape(len(train_rows), -1).T), strict=True))
+    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing), scale[0], scale[1], sample_weight)
 
     def part(rows: np.ndarray, what: str) -> Dataset:
         some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}
