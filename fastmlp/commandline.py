@@ -26,6 +26,7 @@ GO_ON_WITH = (*_EACH_TIME, "threads", "epochs")  # what may stand beside --resum
 
 _SINGLE = (
     "task", "test", "prefix", "transpose", "target", "targets_file", "test_targets_file", "zero_based", "n_features",
+    "sample_weight",
 )  # fmt: skip
 DATA_OPTIONS = {**dict.fromkeys(_SINGLE), **dict.fromkeys(("drop", "categorical", "missing"), ())}
 TASKS = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
@@ -184,6 +185,7 @@ def add_data_options(
         ("--drop", names, "A,B", "of a table: columns that are left out"),
         ("--categorical", names, "A,B", "of a table: columns of numbers that are categories, as texts are"),
         ("--missing", names, "X,Y", "of a CSV: what stands for nothing, beside nothing, NA, N/A, #N/A, NaN and null"),
+        ("--sample-weight", str, "COLUMN", "of a table: the column that says how much each row counts"),
         ("--targets-file", place, "FILE.npy", f"of a .npz of sparse rows: its targets (default: {given})"),
         ("--test-targets-file", place, "FILE.npy", f"of a .npz of sparse rows: those of --test (default: {given})"),
     ):
@@ -230,7 +232,7 @@ def options_of_run(
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        config = DATA_OPTIONS | config  # older runs have fewer
+        config = DATA_OPTIONS | {"calibrate": False} | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in OF_A_CALL}
         named = isinstance(was["data"], str) and not Path(was["data"]).is_absolute()  # paths are whole in a config.json
         paths = (*(() if named else ("data",)), "tensorboard", "out", "targets_file", "test_targets_file")

@@ -32,6 +32,7 @@ from fastmlp.data.columns import is_table  # noqa: E402
 from fastmlp.data.images import CHOICES, read_image  # noqa: E402
 from fastmlp.kernels import announce_compiling  # noqa: E402
 from fastmlp.running.door import asker  # noqa: E402
+from fastmlp.running.meaning import said_numbers  # noqa: E402
 from fastmlp.store.weights import trained_with  # noqa: E402
 from fastmlp.training.answers import probabilities  # noqa: E402
 from fastmlp.training.losses import LOSS_NAMES  # noqa: E402
@@ -74,23 +75,23 @@ def input_shape(features: int, asked: tuple[int, int] | None) -> tuple[int, int]
 
 
 def answer(
-    logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Loss | None = None, temperature: float = 1
+    model: fm.nn.Module, logits: np.ndarray, kind: str, names: tuple[str, ...], loss: fm.nn.Loss | None = None
 ) -> str:
     """What is said of a picture, such as `3  (3: 99.97 %, 8: 0.02 %, 5: 0.01 %)`.
 
-    kind: of the targets that the model was trained on; names: of its outputs; loss: the one that it was trained with;
-    temperature: probabilities are those of logits / temperature.
+    kind: of the targets that the model was trained on; names: of its outputs; loss: the one that it was trained with.
+    Probabilities are those of logits / model.temperature_.
     """
     if not np.isfinite(logits).all():
         return "?  (the model's output is not finite)"
     if kind == "numbers":
-        numbers = logits if loss is None else loss.predicted(logits.reshape(1, -1))[0]
+        numbers = said_numbers(model, loss, logits.reshape(1, -1))[0]
         return ", ".join(f"{number:.6g}" for number in numbers)
     if kind == "labels":
-        p = probabilities(logits, kind, temperature)
+        p = probabilities(logits, kind, model.temperature_)
         best = [k for k in np.argsort(-p, kind="stable") if logits[k] > 0]
         return ", ".join(f"{names[k]} ({100 * p[k]:.2f} %)" for k in best) or "no label"
-    p = probabilities(logits.reshape(1, -1), kind, temperature)[0]
+    p = probabilities(logits.reshape(1, -1), kind, model.temperature_)[0]
     best = np.argsort(-p, kind="stable")[:3].tolist()
     return f"{names[best[0]]}  ({', '.join(f'{names[c]}: {100 * p[c]:.2f} %' for c in best)})"
 
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
                 answers = ask(model.encoding_.apply(path, str(path)))
             for number, logits in enumerate(answers):
                 names = words.names([] if model.classes_ is None else model.classes_.tolist(), len(logits))
-                print(f"{path} {number}  {answer(logits, kind, names, loss, model.temperature_)}", flush=True)
+                print(f"{path} {number}  {answer(model, logits, kind, names, loss)}", flush=True)
             continue
         try:
             row = read_image(path, shape, options.invert, options.centre).reshape(1, -1)
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
         with announce_compiling(complain):
             logits = ask(row)
         names = words.names([] if model.classes_ is None else model.classes_.tolist(), logits.shape[1])
-        print(f"{path!s:{longest}}  {answer(logits[0], kind, names, loss, model.temperature_)}", flush=True)
+        print(f"{path!s:{longest}}  {answer(model, logits[0], kind, names, loss)}", flush=True)
     if bad:
         sys.exit(2)
 

@@ -56,6 +56,7 @@ from fastmlp.training.losses import LOSS_NAMES, loss_name, loss_named, usual_los
 from fastmlp.training.progress import Told, say  # noqa: E402
 from fastmlp.training.stopping import METRICS  # noqa: E402
 from fastmlp.training.tables import answered  # noqa: E402
+from fastmlp.training.trusting import calibrated, check_can_calibrate  # noqa: E402
 from fastmlp.words import line  # noqa: E402
 
 SCHEDULES = [  # those that need no number
@@ -136,6 +137,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "epochs (default: validation_loss, with --patience)"
     )
     add("--monitor", choices=METRICS, default=None, metavar="METRIC", help=monitor_help)
+    add("--calibrate", action="store_true", help="set the temperature of the probabilities by the held-out rows")
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
     every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
@@ -260,14 +262,13 @@ def find_rate(
 
 def write_run(
     options: argparse.Namespace, run: fm.Run, model: fm.nn.Module, history: fm.History, status: str,
-    loss: fm.nn.Loss, train: fm.Dataset, own: fm.Dataset | None, test: fm.Dataset | None, watch: fm.Watch | None,
+    loss: fm.nn.Loss, train: fm.Dataset, aside: fm.Dataset | None, test: fm.Dataset | None, watch: fm.Watch | None,
+    trust: Any,
 ) -> None:  # fmt: skip
     """Evaluate, leave the run's files in its folder, and say what came out; the status is the last that is written."""
     run.write_config(status if status == "interrupted" else "evaluating")
     result = fm.evaluate(model, test, loss=loss) if test is not None else None
-    held = None
-    if options.validation or own is not None:
-        held = fm.evaluate(model, own or train[train.split_rows(options.validation, options.seed)[1]], loss=loss)
+    held = None if aside is None else fm.evaluate(model, aside, loss=loss)
     diagnosis = fm.diagnose(history)
     if result is not None:
         figures, said = answered(result)
@@ -281,7 +282,7 @@ def write_run(
     data = test if test is not None else train
     if options.save_wrong_digits and result is not None and test is not None:
         run.write_wrong_digits(result, test)
-    pictures = None if options.no_plots else draw_pictures(model, history, result, data, watch)
+    pictures = None if options.no_plots else draw_pictures(model, history, result, data, watch, trust)
     run.write_pictures(pictures or {})
     if not options.no_report:
         run.write_report(model, history, result, data, diagnosis, watch, pictures)
@@ -322,6 +323,8 @@ def main(arguments: list[str] | None = None) -> None:
     tenth = tenth and (own is None or own.encoding is not None)
     options.validation = 0.1 if tenth else options.validation
     held = len(train.split_rows(options.validation, options.seed)[1]) if options.validation and own is None else 0
+    if options.calibrate:
+        check_can_calibrate(train.kind, held or len(own or ()))
     outputs = loss.outputs(train.classes, train.n_outputs)
     model = fm.nn.MLP(train.n_features, options.hidden, outputs, options.activation, options.dropout, norm=options.norm)
     watch = None if options.no_plots and not options.tensorboard else fm.Watch(train)
@@ -359,7 +362,7 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if not len(history) and not files_of(run.folder):
             run.discard()  # nothing to leave in it
-    (epoch, step), end = history.weights_of, ""
+    (epoch, step), end, trust, aside = history.weights_of, "", None, own
     if stopper is not None and stopper.best_epoch is not None:
         (epoch, step), status = (stopper.best_epoch, 0), "stopped early" if stopper.stopped else status
         ended = f"{options.monitor} had not improved for {stopper.stale} epochs; " * stopper.stopped
@@ -370,6 +373,11 @@ def main(arguments: list[str] | None = None) -> None:
         status = history.ended
         say(f"--resume {from_here(run.folder)} goes on")
     run.config |= {"weights_of_epoch": epoch, "weights_of_step": step}
+    if options.validation and own is None:
+        aside = train[train.split_rows(options.validation, options.seed)[1]]
+    if options.calibrate and aside is not None and len(history) and not code:
+        trust, said = calibrated(model, aside, test, loss)
+        end = f"{end}\n{said}".strip()
     with told_of_what_is_missing(run):
         if len(history):
             run.write_history(history)
@@ -379,7 +387,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not len(history) or (status == "interrupted" and code != 128 + signal.SIGINT):
             run.write_config(status)  # who sends another signal than Ctrl-C waits for no report
             sys.exit(code)
-        write_run(options, run, model, history, status, loss, train, own, test, watch)
+        write_run(options, run, model, history, status, loss, train, aside, test, watch, trust)
     if not options.no_report:
         report = run.folder / "report.html"
         if options.open and not webbrowser.open(report.absolute().as_uri()):

@@ -192,7 +192,7 @@ CALLS: dict[str, Call] = {
     "data.table": of(
         fm.data.table, data=lambda: shelf() / "t.csv", target=lambda: "y", test=lambda: 0.2, validation=lambda: 2,
         seed=lambda: 0, kind=NOTHING, drop=lambda: ["b"], categorical=lambda: ["a"], missing=lambda: ["?"],
-        max_categories=lambda: 9,
+        max_categories=lambda: 9, sample_weight=NOTHING,
     ),
     "data.read_sparse_npz": of(fm.data.read_sparse_npz, path=lambda: shelf() / "s.npz"),
     "images.read_image": of(fm.images.read_image, path=lambda: shelf() / "p.png"),

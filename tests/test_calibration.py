@@ -5,6 +5,7 @@ import importlib.util
 import math
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,15 +204,20 @@ def test_numbers_and_unknown_classes_are_refused():
         fm.calibrate(trained("classes"), fm.Dataset(X[:4], np.array(["a", "b", "c", "d"])))
 
 
+def asked(temperature):
+    """What `answer` reads of a model."""
+    return SimpleNamespace(temperature_=temperature, encoding_=None)
+
+
 def test_the_command_line_and_the_page_say_probabilities_of_z_over_t():
     path = Path(__file__).resolve().parent.parent / "scripts" / "predict.py"
     spec = importlib.util.spec_from_file_location("predict_script", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     z = np.array([0.0, math.log(9.0)])
-    assert "b: 90.00 %" in script.answer(z, "classes", ("a", "b"))
-    assert "b: 75.00 %" in script.answer(z, "classes", ("a", "b"), temperature=2.0)
-    assert script.answer(z, "labels", ("a", "b"), temperature=2.0) == "b (75.00 %)"
+    assert "b: 90.00 %" in script.answer(asked(1.0), z, "classes", ("a", "b"))
+    assert "b: 75.00 %" in script.answer(asked(2.0), z, "classes", ("a", "b"))
+    assert script.answer(asked(2.0), z, "labels", ("a", "b")) == "b (75.00 %)"
     model = nn.MLP(4, (3,), 2)
     model.temperature_ = 2.5
     assert contents(model, None, None)["temperature"] == 2.5

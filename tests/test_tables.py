@@ -163,7 +163,7 @@ def test_a_damaged_encoding_is_refused(tmp_path):
     model, *_ = trained()
     for text, words in (
         ("{", "cannot be read"),
-        ('{"version": 2}', "it is of another version"),
+        ('{"version": 3}', "it is of another version"),
         (model.encoding_.to_text().replace('"number"', '"date"'), "is of no kind that is known"),
         (model.encoding_.to_text().replace('"blue", ', ""), "encodes 3 features of a table; the model takes 4"),
     ):

@@ -24,6 +24,8 @@ MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL")  # wha
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 _DATES = (datetime.date, datetime.time, datetime.timedelta)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
+_OTHERWISE = re.compile(r"[+-]?(\d+,\d+|\d{1,3}([,.' ]\d{3})+([.,]\d+)?|\d+([.,]\d+)? ?%)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 
 
@@ -50,6 +52,19 @@ class Raw(NamedTuple):
             return self.values
         says = _word_of_boolean if self.kind == "boolean" else _word_of_number
         return np.array([None if np.isnan(value) else says(value) for value in self.values.tolist()], object)
+
+
+def numbers_written_otherwise(texts: Collection[str]) -> bool:
+    """Whether all are numbers as people write them: 1,5 or 1,234 or 12 %, some among plain ones."""
+    found = [_OTHERWISE.fullmatch(text.strip()) is not None for text in texts]
+    return any(found) and all(
+        otherwise or _NUMBER.fullmatch(text.strip()) for otherwise, text in zip(found, texts, strict=True)
+    )
+
+
+def no_numbers(texts: Sequence[str | None]) -> list[int]:
+    """The places of texts that are no numbers; a gap is none of them."""
+    return [row for row, text in enumerate(texts) if text is not None and not _NUMBER.fullmatch(text.strip())]
 
 
 def _word_of_boolean(value: float) -> str:
@@ -82,6 +97,8 @@ def raw_columns(frame: Any, where: str, leave_out: Collection[str] = ()) -> dict
 def _raw(name: str, series: Any, where: str) -> Raw:
     """One column."""
     what, missing = f"{where}: column {check.short(name)}", missing_of(series)
+    if str(series.dtype) in ("Int128", "UInt128"):  # NumPy has no such type; polars reads large integers of a CSV so
+        series = series.cast(type(series)([0.0]).dtype)
     try:
         there = series[~missing] if library(series) == "pandas" else series.gather(np.flatnonzero(~missing))
         found = np.asarray(there.to_numpy())
@@ -153,9 +170,17 @@ def _with_polars(file: Path, parquet: bool, texts: Sequence[str], missing: Seque
         return polars.read_parquet(file, use_pyarrow=False)
     separator, names = _first_line(file)
     overrides = {name: polars.String for name in texts if name in names}
-    return polars.read_csv(
+    frame = polars.read_csv(
         file, separator=separator, null_values=list(missing), infer_schema_length=None, schema_overrides=overrides
     )
+    for name, kind in frame.schema.items():  # " 1" and "+1" are texts to polars, and numbers to pandas
+        if kind == polars.String and name not in overrides:
+            bare = frame[name].str.strip_chars().str.strip_prefix("+")
+            numbers = bare.cast(polars.Float64, strict=False)
+            plain = not bare.str.contains("[a-df-zA-DF-Z]").any()  # inf and nan are words
+            if plain and numbers.null_count() == frame[name].null_count() < len(frame):
+                frame = frame.with_columns(numbers.alias(name))
+    return frame.filter(~polars.all_horizontal(polars.all().is_null()))  # a line without a value is no row
 
 
 def _with_pandas(file: Path, parquet: bool, texts: Sequence[str], missing: Sequence[str]) -> Any:
@@ -164,10 +189,11 @@ def _with_pandas(file: Path, parquet: bool, texts: Sequence[str], missing: Seque
     if parquet:
         return pandas.read_parquet(file)
     separator, names = _first_line(file)
-    return pandas.read_csv(
+    frame = pandas.read_csv(
         file, sep=separator, keep_default_na=False, na_values=list(missing), index_col=False, low_memory=False,
         dtype={name: str for name in texts if name in names},
     )  # fmt: skip
+    return frame.dropna(how="all")
 
 
 def _first_line(file: str | os.PathLike[str]) -> tuple[str, list[str]]:
@@ -178,7 +204,10 @@ def _first_line(file: str | os.PathLike[str]) -> tuple[str, list[str]]:
     with open(file, "rb") as raw:
         stream: Any = gzip.GzipFile(fileobj=raw) if raw.read(2) == b"\x1f\x8b" else raw
         raw.seek(0)
-        line = stream.readline(1 << 24).decode("utf-8-sig", "replace")
+        first = stream.readline(1 << 24)
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("it is UTF-16; it must be UTF-8")
+    line = first.decode("utf-8-sig", "replace")
     separator = "," if "," in line else next((mark for mark in "\t;" if mark in line), ",")
     names = next(csv.reader([line], delimiter=separator), [])
     twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 10_000 else None

@@ -34,7 +34,7 @@ NAMED, TABLE, LINES, SPARSE, ARRAYS = (
 _SUFFIXES = (".svm", ".svmlight", ".libsvm")
 _OWN = {  # the options of each format, beside those of all
     NAMED: (),
-    TABLE: ("target", "drop", "categorical", "missing"),
+    TABLE: ("target", "drop", "categorical", "missing", "sample_weight"),
     LINES: ("zero_based", "n_features"),
     SPARSE: ("targets_file", "test_targets_file"),
     ARRAYS: ("prefix", "transpose"),
@@ -79,7 +79,8 @@ def read_sets(path: str | os.PathLike[str], **options: Any) -> Sets:
     test         another file of the same format, the test set; or how much of a file's rows is set aside as one: a
                  fraction, or a count. seed: of those rows
     zero_based, n_features  of SVMlight's format, both to be given
-    target, drop, categorical, missing      of a table, as `table` has them; it needs a target, and takes `validation`
+    target, drop, categorical, missing, sample_weight  of a table, as `table` has them; it needs a target, and takes
+                 `validation`
     usual_validation  where validation is not given
     targets_file, test_targets_file   the .npy files with the targets of sparse rows
 

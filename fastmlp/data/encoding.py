@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ import numpy as np
 
 from .. import check
 from ..machine import check_memory
-from .columns import Raw, raw_columns, read_frame
+from .columns import Raw, no_numbers, numbers_written_otherwise, raw_columns, read_frame
 from .dataset import Dataset
 from .features import reach
-from .frames import Array, library, named_columns, targets_of
+from .frames import Array, library, named_columns, targets_of, weight_of
 from .targets import Targets, read
 
-VERSION = 1  # of the texts that hold an Encoding
+VERSION = 2  # of the texts that hold an Encoding; 1 has no scaled targets, no weights
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,56 @@ class Encoding:
 
     Made by `fastmlp.data.table` of the training rows; a model that `fit` has trained on them has it as `encoding_`, and
     `fastmlp.save` keeps it in the model's file. `predict` and `Predictor` take frames then.
+
+    target_mean, target_std: of the target columns, a number for each; a model's outputs are (t - target_mean) /
+    target_std. 0 and 1 where targets are as they come: classes, labels, and the encoding of a model whose loss wants
+    them so (`Loss.scales`).
     """
 
     columns: tuple[Column, ...]
     target: tuple[str, ...] = ()
     kind: str = "classes"  # of the targets
     missing: tuple[str, ...] = ()  # what stands for nothing in a CSV, beside the usual
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
+    sample_weight: str | None = None  # the name of the column that says how much a row counts
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target_mean", self.target_mean or (0.0,) * len(self.target))
+        object.__setattr__(self, "target_std", self.target_std or (1.0,) * len(self.target))
+
+    @property
+    def scales_targets(self) -> bool:
+        """Whether targets are scaled."""
+        return any(self.target_mean) or any(std != 1 for std in self.target_std)
+
+    def words_of_targets(self) -> str:
+        """A line for a person: which targets are scaled, and by what; an empty text where none are."""
+        each = zip(self.target, self.target_mean, self.target_std, strict=True)
+        some = ", ".join(f"{check.short(name)} ({mean:.5g} ± {std:.5g})" for name, mean, std in [*each][:3])
+        more = f" and {len(self.target) - 3} more" * (len(self.target) > 3)
+        return f"the loss is of scaled targets, (t - mean) / std: {some}{more}" if self.scales_targets else ""
+
+    def with_targets_as_they_are(self) -> Encoding:
+        """The same features, and targets that are not scaled."""
+        return replace(self, target_mean=(), target_std=())
+
+    def scaled(self, data: Dataset) -> Dataset:
+        """The rows with scaled targets, (t - target_mean) / target_std; itself where they are as they come."""
+        if not self.scales_targets:
+            return data
+        t = data._targets()
+        return data._with(data.features, t._replace(values=self._each(t.values, -1)), data.sample_weight)
+
+    def unscaled(self, z: Array) -> Array:
+        """target_mean + target_std z, float64; itself where targets are as they come.    z: (..., T)"""
+        return self._each(z, 1) if self.scales_targets else z
+
+    def _each(self, values: Array, way: int) -> Array:
+        mean, std = np.array(self.target_mean), np.array(self.target_std)
+        rows = values.reshape(-1, len(mean)) if values.ndim == 1 else values
+        found: Array = rows * std + mean if way > 0 else (rows - mean) / std
+        return found.reshape(values.shape)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,27 +155,46 @@ class Encoding:
         """The rows of another table, with their targets, as the training rows were encoded.
 
         classes: `model.classes_`, to number the classes as the model does; None: as they are in this table.
+        Where the training rows had weights, these have theirs, from the column of the same name; without it each row
+        counts once, and a warning says so.
         Errors: as `apply`; ValueError too where the table has no target column.
         """
         frame = self.frame(data, "Encoding.dataset")
         x = self.apply(frame, "Encoding.dataset", 3)
         y, names, categories = target_of(frame, self.target, "Encoding.dataset")
         t = read(y, self.kind, classes, "Encoding.dataset", _of_target(self.target), names, categories)
-        return made(x, t, name or _name(data), self)
+        weight = self.sample_weight
+        if weight is not None and weight not in dict(named_columns(frame, "Encoding.dataset")):
+            _warn(
+                f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once", 2
+            )
+            weight = None
+        return made(x, t, name or _name(data), self, weights_in(frame, weight, "Encoding.dataset"))
 
     def to_text(self) -> str:
         """JSON, the same encoding with `from_text`."""
-        return json.dumps({"version": VERSION, **asdict(self)}, ensure_ascii=False)
+        fields = asdict(self)
+        if not (newer := self.scales_targets or self.sample_weight is not None):  # older releases read it
+            del fields["target_mean"], fields["target_std"], fields["sample_weight"]
+        return json.dumps({"version": VERSION if newer else 1, **fields}, ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> Encoding:
         """The encoding in a text of `to_text`. Error: ValueError for another text."""
         try:
             found = json.loads(text)
-            if found.pop("version") != VERSION:
+            if found.pop("version") not in (1, VERSION):
                 raise ValueError("it is of another version")
             columns = tuple(Column(**{**entry, "values": tuple(entry["values"])}) for entry in found.pop("columns"))
-            whole = cls(columns, tuple(found["target"]), found["kind"], tuple(found["missing"]))
+            target, scale = tuple(found["target"]), [tuple(found.get(f"target_{word}", ())) for word in ("mean", "std")]
+            if any(len(numbers) not in (0, len(target)) or not all(map(check.is_number, numbers)) for numbers in scale):
+                raise ValueError("the scale of its targets is damaged")
+            if min(scale[1], default=1) <= 0:
+                raise ValueError("the scale of its targets is not above 0")
+            weight = found.get("sample_weight")
+            if not isinstance(weight, str | None):
+                raise ValueError("the name of its weights is damaged")
+            whole = cls(columns, target, found["kind"], tuple(found["missing"]), scale[0], scale[1], weight)
             for column in columns:
                 numbers = column.mean, column.std, column.fill
                 if column.kind not in ("number", "boolean", "category") or not all(map(check.is_number, numbers)):
@@ -154,15 +217,18 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
             continue
         lacks = bool(missing.any())
         if raw.kind == "text" or raw.declared or raw.name in categorical:
+            _check_codes(raw, where)
             values = set(part.texts()[~missing].tolist())
             if (
                 raw.kind == "text"
-                and {value.lower() for value in values} <= {"true", "false"}
+                and {value.strip().lower() for value in values} <= {"true", "false"}
                 and not (raw.declared or raw.name in categorical)
             ):
                 raw_numbers = _booleans(part, where)
                 columns.append(Column(raw.name, "boolean", fill=float(np.nanmean(raw_numbers)), missing=lacks))
                 continue
+            if raw.kind == "text" and not (raw.declared or raw.name in categorical):
+                _check_words(raw, values, most, where)
             if len(values) > most:
                 raise ValueError(
                     f"{where}: column {check.short(raw.name)} has {len(values):,} different values in "
@@ -175,11 +241,42 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
         if raw.kind == "boolean":
             columns.append(Column(raw.name, "boolean", fill=float(numbers.mean()), missing=lacks))
             continue
-        size = float(np.abs(numbers).max()) or 1.0  # squares of numbers as large as 1e300 are none
-        mean, std = float((numbers / size).mean()) * size, float((numbers / size).std()) * size
-        std = std if std > 1e-12 * size else 1.0  # a constant, but for rounding
+        mean, std = spread(numbers)
         columns.append(Column(raw.name, "number", mean, std, mean, lacks))
     return columns
+
+
+def _check_words(raw: Raw, values: set[str], most: int, where: str) -> None:
+    """Refuse words that are numbers written otherwise, and numbers among which a word stands. ValueError."""
+    name = check.short(raw.name)
+    if numbers_written_otherwise(values):
+        some = next(value for value in sorted(values) if numbers_written_otherwise([value]))
+        raise ValueError(
+            f"{where}: column {name} holds numbers as {check.shown(some)}; write them with a point and no other mark, "
+            "or say that they are words: categorical"
+        )
+    others = no_numbers(raw.values.tolist())
+    if len(values) > most and 0 < len(others) < len(raw.values) / 2:
+        raise ValueError(
+            f"{where}: column {name} holds numbers, but {check.shown(raw.values[others[0]])} in row {others[0]}; where "
+            "that stands for nothing, name it: missing"
+        )
+
+
+def _check_codes(raw: Raw, where: str) -> None:
+    """Refuse whole numbers that float64 cannot tell apart as categories. ValueError."""
+    if raw.kind == "number" and np.nanmax(np.abs(raw.values), initial=0) >= 2**53:
+        raise ValueError(
+            f"{where}: column {check.short(raw.name)} holds categories of 2**53 and more, which could not be told "
+            "apart; make texts of them"
+        )
+
+
+def spread(numbers: Array) -> tuple[float, float]:
+    """(mean, standard deviation) of numbers; 1 for the deviation of a constant."""
+    size = float(np.abs(numbers).max()) or 1.0  # squares of numbers as large as 1e300 are none
+    mean, std = float((numbers / size).mean()) * size, float((numbers / size).std()) * size
+    return mean, std if std > 1e-12 * size else 1.0  # a constant, but for rounding
 
 
 def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
@@ -193,6 +290,7 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
         said = f"{where}: column {name} is missing in {_rows(missing)}, and in no training row; {stands} counts"
     if column.kind == "category":
         place = {value: at for at, value in enumerate(column.values)}
+        _check_codes(raw, where)
         texts = raw.texts()
         at = np.array([place.get(value, -1) for value in texts.tolist()], np.int64)
         known = at >= 0
@@ -218,7 +316,7 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
 def _booleans(raw: Raw, where: str) -> Array:
     """Texts true and false as numbers, NaN where missing. Error: ValueError for another."""
     table: dict[Any, float] = {None: np.nan, "true": 1.0, "false": 0.0}
-    words = [value if value is None else value.lower() for value in raw.values.tolist()]
+    words = [value if value is None else value.strip().lower() for value in raw.values.tolist()]
     if (other := next((row for row, word in enumerate(words) if word not in table), None)) is not None:
         name, value = check.short(raw.name), check.shown(raw.values[other])
         raise ValueError(f"{where}: column {name} has {value} in row {other}; it must be true or false, as in the "
@@ -238,10 +336,24 @@ def target_of(frame: Any, target: Sequence[str], where: str) -> tuple[Array, tup
     return np.stack(parts, axis=1), tuple(target), None
 
 
-def made(x: Array, t: Targets, name: str | None, encoding: Encoding) -> Dataset:
+def weights_in(frame: Any, name: str | None, where: str) -> Array | None:
+    """(N,) float64 of the column of weights; None where no name is given.
+
+    Error: ValueError names a column that is not there, a row whose weight is missing or below 0, and another type.
+    """
+    if name is None:
+        return None
+    columns = dict(named_columns(frame, where))
+    if name not in columns:
+        has = check.short(", ".join(columns), 300)
+        raise ValueError(f"{where}: the table has no column {check.short(name)}, the weights; it has {has}")
+    return weight_of(columns[name], len(frame), where, f"column {check.short(name)}, the weights,")
+
+
+def made(x: Array, t: Targets, name: str | None, encoding: Encoding, weight: Array | None = None) -> Dataset:
     """The Dataset of encoded rows."""
     largest = reach(x, "table", "the features", encoding.names)
-    data = Dataset._of(x, t, name, 1.0, largest, None, encoding.names)
+    data = Dataset._of(x, t, name, 1.0, largest, weight, encoding.names)
     data.encoding = encoding
     return data
 

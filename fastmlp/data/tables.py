@@ -13,8 +13,8 @@ import numpy as np
 from .. import check
 from .columns import raw_columns, read_frame
 from .dataset import Dataset, held_rows
-from .encoding import Encoding, learn, made, target_of
-from .frames import is_frame, library, named_columns
+from .encoding import Encoding, learn, made, spread, target_of, weights_in
+from .frames import is_frame, library, named_columns, weight_of
 from .targets import KINDS, read, together
 
 _DOOR = "table"
@@ -32,6 +32,7 @@ def table(
     categorical: Sequence[str] = (),
     missing: Sequence[str] = (),
     max_categories: int = 100,
+    sample_weight: str | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """`(train, test)` from a table whose column `target` is to be predicted; test is None where none is asked for.
 
@@ -45,9 +46,12 @@ def table(
     categorical  columns of numbers that are categories, such as codes; texts are anyway
     missing     what stands for nothing in a CSV, beside an empty place, NA, N/A, NaN and null: ("?",)
     max_categories  most values of a category; a column of more, a name or an id, is refused
+    sample_weight   the name of a column of numbers >= 0, how much each row counts in losses and scores; no feature
 
     Numbers are scaled and categories become features as `Encoding` says, by what the training rows are, without those
-    that are set aside. `train.encoding` has it; `fit` hands it to the model, and `save` keeps it.
+    that are set aside. `train.encoding` has it; `fit` hands it to the model, and `save` keeps it. Targets that are
+    numbers stay in the data set as they are; `fit` scales them, where the loss allows it, and all that a person sees is
+    in their own unit again, but for the loss.
 
     Errors: FileNotFoundError; NotInstalledError without polars and pandas; ValueError names a column that is not
     there, holds dates or other things, has too many categories, and the row in which the target is missing.
@@ -55,6 +59,9 @@ def table(
     names = (target,) if isinstance(target, str) else _texts("target", target, "the name of a column, or several")
     if not names:
         raise TypeError(f"{_DOOR}: target is {check.shown(target)}; it must be the name of a column, or several")
+    if sample_weight is not None and (not isinstance(sample_weight, str) or sample_weight in names):
+        what = "it is the target" if sample_weight in names else "it must be the name of a column, or None"
+        raise ValueError(f"{_DOOR}: sample_weight is {check.shown(sample_weight)}; {what}")
     if kind is not None and not (isinstance(kind, str) and kind in KINDS):
         raise ValueError(f"{_DOOR}: kind is {check.shown(kind)}; it must be one of {', '.join(KINDS)}, or None")
     drop, categorical, missing = (
@@ -75,9 +82,11 @@ def table(
             raise ValueError(f"{_DOOR}: {word} has {check.shown(lacks[0])}; the table has {has}")
     y, columns, categories = target_of(frame, names, _DOOR)
     t = read(y, kind, None, _DOOR, f"column {check.short(', '.join(names))}", columns, categories)
-    raws = raw_columns(frame, _DOOR, {*names, *drop})
+    weights = weights_in(frame, sample_weight, _DOOR)
+    raws = raw_columns(frame, _DOOR, {*names, *drop, *([] if sample_weight is None else [sample_weight])})
     if not raws:
-        raise ValueError(f"{_DOOR}: the table has no column beside the target; it must have at least 1")
+        beside = "the target" if sample_weight is None else "the target and the weights"
+        raise ValueError(f"{_DOOR}: the table has no column beside {beside}; it must have at least 1")
     train_rows, test_rows = np.arange(len(y)), np.zeros(0, np.int64)
     if test is not None and not other:
         train_rows, test_rows = held_rows(len(y), test, seed, f"{_DOOR}: test")
@@ -88,12 +97,17 @@ def table(
     learned = learn(raws, train_rows, categorical, max_categories, _DOOR)
     if not learned:
         raise ValueError(f"{_DOOR}: no column has a value in the training rows")
-    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing))
+    scale: list[tuple[float, ...]] = [(), ()]
+    if t.kind == "numbers":
+        scale = list(zip(*map(spread, t.values[train_rows].reshape(len(train_rows), -1).T), strict=True))
+    encoding = Encoding(tuple(learned), names, t.kind, tuple(missing), scale[0], scale[1], sample_weight)
 
     def part(rows: np.ndarray, what: str) -> Dataset:
         some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}
         x = encoding._features(some, len(rows), f"{_DOOR}: {what} set", 4)
-        return made(x, t._replace(values=t.values[rows]), f"{name} {what}".strip(), encoding)
+        of = f"{_DOOR}: {f'{what} set' if what else 'data'}"
+        own = None if weights is None else weight_of(weights[rows], len(rows), of, "sample_weight")
+        return made(x, t._replace(values=t.values[rows]), f"{name} {what}".strip(), encoding, own)
 
     name = Path(data).name.split(".")[0] if not library(data) else "table"
     test_set = None
@@ -103,13 +117,15 @@ def table(
         t_test = read(y, t.kind, None, _DOOR, "the test set's target", columns, categories)
         if t.kind == "classes":
             t, t_test = together(t, t_test, _DOOR, "the test set")
-        test_set = made(encoding.apply(second, f"{_DOOR}: test set", 3), t_test, f"{name} test", encoding)
+        own = weights_in(second, sample_weight, f"{_DOOR}: test set")
+        test_set = made(encoding.apply(second, f"{_DOOR}: test set", 3), t_test, f"{name} test", encoding, own)
     elif len(test_rows):
         test_set = part(test_rows, "test")
     train = part(train_rows, "train" if test_set is not None or len(held) else "")
     train.validation = part(held, "validation") if len(held) else None
     if not library(data) and not (other and library(test)):
         options = {"target": list(names), "seed": int(seed), "kind": kind, "max_categories": int(max_categories)}
+        options |= {"sample_weight": sample_weight}
         options |= {word: list(given) for word, given in lists.items()}
         numbers = {name: np.asarray(value).tolist() for name, value in (("test", test), ("validation", validation))}
         options |= numbers | ({"test": str(Path(test).absolute())} if other else {})

@@ -72,6 +72,7 @@ class MSELoss(Loss):
     """
 
     node, targets, score = MseLossBackward0, "numbers", R2
+    scales = True
 
     def forward(self, z: Tensor, targets: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         """As `ops.mse_loss`."""
@@ -104,6 +105,7 @@ class L1Loss(Loss):
     """
 
     node, targets, score = L1LossBackward0, "numbers", R2
+    scales = True
 
 
 class HuberLossBackward0(LossNode):
@@ -140,6 +142,7 @@ class HuberLoss(Loss):
     """
 
     node, targets, score, numbers = HuberLossBackward0, "numbers", R2, ("delta",)
+    scales = True
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -181,6 +184,7 @@ class SmoothL1Loss(Loss):
     """
 
     node, targets, score, numbers = SmoothL1LossBackward0, "numbers", R2, ("beta",)
+    scales = True
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -345,6 +349,7 @@ class QuantileLoss(Loss):
     """
 
     node, targets = QuantileLossBackward0, "numbers"
+    scales = True
     score = Score("d2", kernels.quantile_d2_score, partial(_pinball_numbers, np.array([0.5])), start=1.0, best=1.0)
 
     def __init__(self, quantiles: Any = (0.5,), reduction: str = "mean") -> None:

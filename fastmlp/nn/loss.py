@@ -46,6 +46,8 @@ class Loss(Module):
     kept_rows  how many matrices as large as z the backward needs from the forward
     unit       what it is measured in, where it has a name: "nats"
     formula    what `predicted` makes of an output v that is `picked`, as a layer has one, for the exports
+    scales     whether its targets may be scaled, (t - mean) / std, as `fit` does with those of a table: not where their
+               own scale means something, as that of counts, so only a loss that says so
 
     A loss of another shape has a `forward` in place of the node, made of operations, and trains on the graph; where it
     names a pair for the engine beside it, as `kernels`, `gradcheck` checks both.
@@ -63,6 +65,7 @@ class Loss(Module):
     score: Score
     unit: ClassVar[str] = ""
     formula: ClassVar[str] = "v"
+    scales: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -19,6 +19,7 @@ from ..kernels import forms, guard, prediction
 from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores, thread_limit
 from ..nn import Linear, Module, features_of
+from .meaning import said_numbers
 from .plan import Plan, Weights, obstacle
 from .process import OfThisProcess
 from .rows import distinct_of, most_inputs, source_of
@@ -42,7 +43,8 @@ class Predictor:
 
     x: (N, features), (N, ...) or (features,), of the types that `Dataset` takes, sparse ones of SciPy among them; for a
     model that was trained on a table, a frame of its columns too, which are encoded as those of the training rows
-    z: (N, classes) or (classes,), of the model's dtype
+    z: (N, classes) or (classes,), of the model's dtype; where a table's targets are scaled, in scaled units:
+    `model.encoding_.unscaled(z)`
     scale: what x is multiplied by. None: 1/255 for uint8, and 1 for all else, as `Dataset` has it without a scale: give
     the scale of the data set that the model was trained on. `logits` takes that of the data set it is given
 
@@ -269,7 +271,7 @@ def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None
              boolean or string that the data had; else the number of the output
     labels   1 where the label is more likely than not, else 0, (N, K)
     numbers  what the loss makes of the outputs, (N, T), or (N,) for one: e^z of a Poisson loss, the quantile next to
-             the median; else the outputs
+             the median; else the outputs. Of a model trained on a table in the unit of its targets
 
     Which of them, `model.loss_` says, the loss that `fit` trained it by; without one, they are classes.
     Packs the weights at each call; `Predictor` does so once. Errors as `Predictor`, and ValueError for a model with one
@@ -282,7 +284,7 @@ def predict(model: Module, x: Any, n_threads: int | str = 1, scale: float | None
     if "labels" in kinds:
         return (z > 0).astype(np.int64)
     if "numbers" in kinds:
-        said = model.loss_.predicted(z.reshape(-1, z.shape[-1]))
+        said = said_numbers(model, model.loss_, z.reshape(-1, z.shape[-1]))
         return said.reshape(z.shape[:-1] + (said.shape[1:] if said.shape[1] > 1 else ()))
     largest = z.argmax(axis=-1)
     return largest if values is None else np.asarray(values)[largest]

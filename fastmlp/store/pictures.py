@@ -37,11 +37,13 @@ def draw_pictures(
     test: Any = None,
     data: Dataset | None = None,
     watch: Watch | None = None,
+    trust: Any = None,
 ) -> dict[str, Picture]:
     """Every plot that this run has the numbers for, by its function's name: (title, light PNG, dark PNG).
 
     test: the evaluation of `data`, or None; data: the Dataset that was evaluated, else the one trained on, or None;
-    watch: the Watch of the run, or None. Digits and first layer are drawn where the rows are images.
+    watch: the Watch of the run, or None; trust: the evaluations before and after
+    `calibrate` of the same rows, or None. Digits and first layer are drawn where the rows are images.
     """
     images = data is not None and data.features.ndim == 3
     kind = None if test is None else test.kind
@@ -54,7 +56,7 @@ def draw_pictures(
         "label_scores": (test,) if kind == "labels" else None,
         "confusion_matrix": (test,) if classes and test.classes <= plots.quality.MOST_CLASSES else None,
         "wrong_digits": (test, data) if classes and images and getattr(data, "kind", "") == "classes" else None,
-        "reliability": (test,) if classes else None,
+        "reliability": (trust[1], None, trust[0]) if trust else (test,) if classes else None,
         "sample_digits": (data,) if images else None,
         "first_layer": (model, data.features.shape[1:]) if data is not None and images else None,
         "activations": (watch,) if watch is not None else None,

@@ -9,7 +9,8 @@ import numpy as np
 from ..data import Dataset
 from ..graph import Array
 from ..machine import check_memory
-from ..nn import Loss
+from ..nn import Loss, Module
+from ..running.meaning import said_numbers
 from .evaluation import Evaluation
 from .losses import usual_loss as usual_loss
 from .metrics import softmax
@@ -20,15 +21,16 @@ from .regression import RegressionEvaluation
 class Answers:
     """The answers of a model to `data`: `keep` each batch of outputs, then `judged` is the evaluation."""
 
-    def __init__(self, data: Dataset, loss: Loss, classes_: Array | None = None, temperature: float = 1.0) -> None:
-        self.data, self.loss, self.classes_, self.temperature = data, loss, classes_, temperature
+    def __init__(self, model: Module, data: Dataset, loss: Loss, classes_: Array | None = None) -> None:
+        self.model, self.data, self.loss, self.classes_ = model, data, loss, classes_
+        self.temperature = model.temperature_
         self.kept: Array = np.empty((0, 0))
         self.predicted: Array = np.empty(0)
 
     def keep(self, first: int, z: Array) -> None:
         """The outputs z of the rows from `first` on. Error: MemoryError where those of all rows have no room."""
         kind = self.data.kind
-        z = self.loss.predicted(z) if kind == "numbers" else z
+        z = said_numbers(self.model, self.loss, z) if kind == "numbers" else z
         rows, columns = z.shape
         if first == 0:
             what = {"numbers": "numbers", "labels": "labels"}.get(kind, "classes")
@@ -50,8 +52,9 @@ class Answers:
         data, name = self.data, type(self.loss).__name__
         names, weights = getattr(data, "target_names", None), getattr(data, "sample_weight", None)
         if data.kind == "numbers":
+            scaled = self.model.encoding_ is not None and self.model.encoding_.scales_targets
             return RegressionEvaluation(
-                loss, data.targets, self.kept, names, weights, name, self.loss.score.name, score
+                loss, data.targets, self.kept, names, weights, name, self.loss.score.name, score, scaled
             )
         if data.kind == "labels":
             return MultilabelEvaluation(loss, data.targets, self.kept, self.predicted, names, weights, name)

@@ -15,6 +15,7 @@ from ..optim import Adam, Average, Optimizer, Rates, Schedule
 from ..optim.averaging import checked_average
 from ..running import door
 from ..running.clip import checked_clip
+from ..running.meaning import scaled_targets
 from ..running.rows import dtype_of
 from . import fitting
 from .answers import usual_loss
@@ -162,6 +163,11 @@ def assembled(
     model.keep_loss(loss)
     if data.encoding is not None:
         model.encoding_ = data.encoding
+    if model.encoding_ is not None and not loss.scales:
+        model.encoding_ = model.encoding_.with_targets_as_they_are()
+    if data.kind == "numbers" and model.encoding_ is not None:
+        lines.append(model.encoding_.words_of_targets())
+    data, held_out = scaled_targets(model, data), None if held_out is None else scaled_targets(model, held_out)
     model.temperature_ = 1.0  # that of the weights before
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
     return Loop(

@@ -32,6 +32,7 @@ class RegressionEvaluation:
     sample_weight  (N,) how often each row counts; None: once
     loss_name      the loss's class, for tables
     score_name, score  the loss's own score, such as "d2"; R² is `r2` whatever the loss
+    scaled         whether the loss is that of scaled targets, as the training's was; all else is in their own unit
 
     R², MAE and RMSE are those of scikit-learn, `metrics.r2_score` and so on: `r2` is the mean over the columns whose
     targets vary, `mae` and `rmse` over all. Errors: ValueError for shapes that do not fit.
@@ -46,6 +47,7 @@ class RegressionEvaluation:
     loss_name: str = "MSELoss"
     score_name: str = field(default="r2", repr=False)
     score: float = field(default=math.nan, repr=False)
+    scaled: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         given = self.targets, self.predicted, self.sample_weight
@@ -134,6 +136,7 @@ class RegressionEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """Every number but those of single rows, as JSON has them: lists for arrays, None for NaN and infinity."""
         numbers = {name: getattr(self, name) for name in ("rows", "loss", "loss_name", "r2", "mae", "rmse")}
+        numbers |= {"scaled": True} if self.scaled else {}
         numbers |= {self.score_name: self.score} if self.score_name != "r2" else {}
         columns = {"r2": self.column_r2, "mae": self.column_mae, "rmse": self.column_rmse}
         numbers |= {"columns": {"names": self.names} | columns} if self.columns > 1 or self.target_names else {}

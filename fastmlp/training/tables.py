@@ -144,6 +144,7 @@ def regression_report(evaluation: RegressionEvaluation, limit: int = 20) -> str:
     lines = [
         f"{e.rows:,} row{'s' * (e.rows != 1)} of {e.columns:,} number{'s' * (e.columns != 1)}",
         f"R² {amount(e.r2)}   RMSE {amount(e.rmse)}   MAE {amount(e.mae)}   {e.loss_name} {amount(e.loss)}"
+        + " (of scaled targets)" * e.scaled
         + f"   {score(e.score_name)} {amount(e.score)}" * (e.score_name != "r2"),
     ]
     if e.unfinished:
@@ -179,6 +180,7 @@ def answered(result: Any) -> tuple[dict[str, float], list[str]]:
     rows, loss = f"({result.rows:,} rows)", f"loss {result.loss:.4f}"
     if result.kind == "numbers":
         errors = f"RMSE {result.rmse:.5g}, mean absolute error {result.mae:.5g}"
+        loss += " of scaled targets" * result.scaled
         return {"test_r2": result.r2}, [f"test R² {result.r2:.4f} {rows}, {errors}, {loss}"]
     if result.kind == "labels":
         micro, macro, low = result.micro.f1, result.macro.f1, int(result.f1.argmin())

@@ -11,6 +11,7 @@ from ..data import Dataset
 from ..nn import Loss, Module
 from ..optim import Average, Optimizer, Schedule
 from ..running import door
+from ..running.meaning import scaled_targets
 from ..running.rows import dtype_of
 from . import fitting
 from .answers import Answers, usual_loss
@@ -154,6 +155,7 @@ def evaluate(
     data, _ = fitting.as_taken("evaluate", loss, data)
     data, classes_ = fitting.as_asked("evaluate", model, data)
     door.check_targets("evaluate", loss, data, None)
-    answers = Answers(data, loss, classes_, model.temperature_)
+    answers = Answers(model, data, loss, classes_)
+    data = scaled_targets(model, data)
     found = measure(model, data, loss, int(batch_size), n_threads, answers.keep, model.temperature_)
     return answers.judged(*found)

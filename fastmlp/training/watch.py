@@ -16,6 +16,7 @@ from ..kernels.shuffle import permutation
 from ..nn import Linear, Loss, Module, features_of
 from ..optim import Optimizer
 from ..running.door import count_outputs
+from ..running.meaning import scaled_targets
 from ..running.rows import batches
 from .answers import usual_loss
 from .fitting import as_taken, numbered
@@ -229,7 +230,7 @@ class Watch:
         dtype = next(twin.parameters()).dtype
         data = self._data
         x, _ = next(batches(data, np.arange(len(data)), [len(data)], dtype))
-        self._loss(twin(x), data.targets, data.sample_weight).backward()
+        self._loss(twin(x), scaled_targets(twin, data).targets, data.sample_weight).backward()
         seen = list(_outputs(called))
         names = {id(module): name for name, module in twin.named_modules()}
         if not self._layers:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ... import check
 from ...files import write
 from ...nn import Module
-from . import embed, network, numbers, plates, targets, trials
+from . import embed, encoding, network, numbers, plates, targets, trials
 from .embed import MOST_PARAMETERS as MOST_PARAMETERS
 from .embed import MOST_WRONG as MOST_WRONG
 
@@ -115,6 +115,7 @@ def write_report(
         ("draw", "Draw", plates.canvas(page)),
         ("plots", "Plots", plates.plots(figures or {}, history, e, watch)),
         *each,
+        ("table", "Table", encoding.section(model.encoding_)),
         ("network", "Network", network.section(rows, data, kind)),
         ("epochs", "Epochs", numbers.epochs(history, diagnosis)),
         ("configuration", "Configuration", numbers.configuration(config)),

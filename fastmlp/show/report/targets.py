@@ -35,7 +35,7 @@ def number_tiles(e: RegressionEvaluation) -> list[Tile]:
         ("Test R²", decimal(e.r2), f"1 is no error, 0 that of the targets' mean{mean}"),
         ("Test RMSE", amount(e.rmse), f"in the unit of the targets{mean}"),
         ("Test MAE", amount(e.mae), f"mean absolute error{mean}"),
-        ("Test loss", amount(e.loss), e.loss_name),
+        ("Test loss", amount(e.loss), e.loss_name + " of scaled targets" * e.scaled),
     ]
     if e.score_name != "r2":
         tiles.insert(1, (f"Test {score(e.score_name)}", decimal(e.score), f"the score of {e.loss_name}"))
