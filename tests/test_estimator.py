@@ -386,3 +386,12 @@ def test_log_probabilities_are_finite():
 def test_a_training_that_ends_at_max_iter_says_so():
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(5\) reached"):
         MLPClassifier(**SMALL).fit(X, Y)
+
+
+def test_a_schedule_ends_at_max_iter_as_it_was_planned():
+    """One that watches has no end of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLPClassifier(**SMALL, schedule=fm.optim.CosineAnnealingLR()).fit(X, Y)
+    with pytest.warns(ConvergenceWarning):
+        MLPClassifier(**SMALL, schedule=fm.optim.ReduceLROnPlateau()).fit(X, Y)

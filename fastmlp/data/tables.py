@@ -92,7 +92,7 @@ def table(
 
     def part(rows: np.ndarray, what: str) -> Dataset:
         some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}
-        x = encoding._features(some, len(rows), f"{_DOOR}: {what} set", 4)
+        x = encoding._features(some, len(rows), f"{_DOOR}: {what} set")
         return made(x, t._replace(values=t.values[rows]), f"{name} {what}".strip(), encoding)
 
     name = Path(data).name.split(".")[0] if not library(data) else "table"
@@ -103,7 +103,7 @@ def table(
         t_test = read(y, t.kind, None, _DOOR, "the test set's target", columns, categories)
         if t.kind == "classes":
             t, t_test = together(t, t_test, _DOOR, "the test set")
-        test_set = made(encoding.apply(second, f"{_DOOR}: test set", 3), t_test, f"{name} test", encoding)
+        test_set = made(encoding.apply(second, f"{_DOOR}: test set"), t_test, f"{name} test", encoding)
     elif len(test_rows):
         test_set = part(test_rows, "test")
     train = part(train_rows, "train" if test_set is not None or len(held) else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .. import nn
+from .. import check, nn
 from ..data import Dataset
 from ..graph import Array
 from ..optim import Average, Schedule
@@ -196,11 +195,10 @@ class BaseMLP(BaseEstimator):
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if result.status != 0:
-            warnings.warn(
+            check.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s): {result.message}. Increase max_iter or "
                 "max_fun, or scale the data.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _times(self) -> float:
@@ -235,9 +233,7 @@ class BaseMLP(BaseEstimator):
         else:
             batch_size = int(min(self.batch_size, n))
             if batch_size < self.batch_size:
-                warnings.warn(
-                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
-                )
+                check.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         data = Dataset(X, targets, classes, kind=kind, sample_weight=weights)
         outside = None if held is None else Dataset(held[0], held[1], classes, kind=kind, sample_weight=held[2])
         place.load(data, outside)
@@ -265,7 +261,7 @@ class BaseMLP(BaseEstimator):
         try:
             history = loop.run(place.saved)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            check.warn("Training interrupted by user.")
             return
         finally:
             self._net.eval()
@@ -273,14 +269,14 @@ class BaseMLP(BaseEstimator):
             said = f"in epoch {len(history)} the loss is no longer finite"
             if not look.kept:
                 raise ValueError(f"{FAR} {said.capitalize()}.")
-            warnings.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning, stacklevel=4)
+            check.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning)
         self._use_held(held)
-        if self.n_iter_ == self.max_iter and not look.converged and not incremental:
-            warnings.warn(
+        planned = schedule is not None and not schedule.watches  # its last epoch is where it was to end
+        if self.n_iter_ == self.max_iter and not (look.converged or incremental or planned):
+            check.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _split(self, targets: Array) -> tuple[Array, Array]:
@@ -291,11 +287,10 @@ class BaseMLP(BaseEstimator):
             counts = np.unique(stratum, return_counts=True)[1]
             out = math.ceil(self.validation_fraction * n)
             if counts.min() < 2 or min(out, n - out) < len(counts):
-                warnings.warn(
+                check.warn(
                     f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} of {n} rows, and "
                     f"what is held out has {out}, too few for a share of each; its rows are drawn without regard to "
                     "the classes",
-                    stacklevel=5,
                 )
                 stratum = None
         kept, held = train_test_split(np.arange(n), stratify=stratum, **options)

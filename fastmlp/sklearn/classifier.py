@@ -31,8 +31,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
-                 callbacks, n_threads as `fastmlp.fit` has them
+    schedule     of the learning rate, one of `optim`, over max_iter epochs, which then end without a ConvergenceWarning;
+                 clip_norm, average, callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
                  where it was when it is made again with the same rows and parameters, to the same bits; where it came

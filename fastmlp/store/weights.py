@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
         model = nn.Sequential(*layers)
     _check_config(model, config, file.with_name(CONFIG))
     if named is None and len(model) > 1 and entries is None:
-        warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)
+        check.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu")
     floats = {array.dtype for array in state.values() if array.dtype.kind == "f"}
     model = model.double() if floats == {np.dtype(np.float64)} else model
     try:
