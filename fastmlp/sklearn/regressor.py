@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -16,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from .. import nn
 from ..graph import Array
 from .base import BaseMLP
-from .losses import LOSSES, regression_loss
+from .losses import LOSSES, regression_loss, regression_score
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -28,10 +27,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
-                 callbacks, n_threads as `fastmlp.fit` has them
-    monitor      what early_stopping watches on the held-out rows: "score", which is R² for every loss and best for the
-                 mean, or "loss", which is what a quantile wants
+    schedule     of the learning rate, one of `optim`, over max_iter epochs, which then end without a ConvergenceWarning;
+                 clip_norm, average, callbacks, n_threads as `fastmlp.fit` has them
+    monitor      what early_stopping watches on the held-out rows: "score", R² of squared errors and of another loss its
+                 own D² = 1 - loss / loss of the best number that is the same for all rows; or "loss"
     checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
                  where it was when it is made again with the same rows and parameters, to the same bits; where it came
                  to its end, a new one begins
@@ -136,4 +135,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return float(np.average(each, axis=0, weights=weights).sum())
 
     def _scored(self, z: Array, y: Array, sample_weight: Array | None) -> float:
-        return float(r2_score(y, self._loss().predicted(z), sample_weight=sample_weight))
+        said = self._loss().predicted(z)
+        return regression_score(self.loss, float(self.delta), float(self.quantile), y, said, sample_weight)
