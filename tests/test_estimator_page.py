@@ -356,3 +356,17 @@ def test_a_row_says_what_is(what, monkeypatch, tmp_path):
     function = ROWS[what]
     given = {"monkeypatch": monkeypatch, "tmp_path": tmp_path}
     function(**{name: given[name] for name in function.__code__.co_varnames[: function.__code__.co_argcount]})
+
+
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    """One block after the other, as a person would type them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    score, shown = capsys.readouterr().out.split("\n", 1)
+    assert float(score) == pytest.approx(names["found"].accuracy)
+    assert float(score) > 0.85
+    assert "confusion matrix" in shown
+    said = fm.predict(fm.load_model("digits.safetensors"), names["x"][1500:] / 16)
+    assert said.tolist() == names["model"].predict(names["x"][1500:] / 16).tolist()

@@ -9,12 +9,10 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import check, nn
 from ..data import Dataset
@@ -25,7 +23,8 @@ from ..running.predict import Predictor
 from ..training.assembly import assembled
 from . import lbfgs
 from .epochs import Epochs, diverged
-from .net import ACTIVATIONS, build, draw, others, put, put_others, views
+from .fitted import Fitted
+from .net import ACTIVATIONS, build, draw, put, views
 from .place import Orders, Place
 from .solver import DecayingRates, Solver
 
@@ -36,7 +35,7 @@ FAR = (
 )
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(Fitted):
     """Base of the two. A subclass makes targets of y, names the loss, and reads the outputs."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -84,8 +83,8 @@ class BaseMLP(BaseEstimator):
 
     # --- what a subclass says ---
 
-    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
-        """(targets, their kind) of y."""
+    def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
+        """(targets, their kind) of y, of rows to train on or of those held out."""
         raise NotImplementedError
 
     def _loss(self) -> nn.Loss:
@@ -126,15 +125,10 @@ class BaseMLP(BaseEstimator):
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._check_together()
-        X, y = validate_data(
-            self, X, self._as_given(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=first,
-            y_numeric=self._numeric,
-        )  # fmt: skip
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not sample_weight.any():  # not every release of scikit-learn looks
-                raise ValueError("Sample weights must contain at least one non-zero number.")
-        targets, kind = self._targets(y, first, incremental)
+        X, y, sample_weight = self._rows(X, y, sample_weight, reset=first)
+        if sample_weight is not None and not sample_weight.any():  # not every release of scikit-learn looks
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        targets, kind = self._targets(y, incremental)
         weights = self._weights(targets, sample_weight)
         self._random_state = check_random_state(self.random_state)
         units = [X.shape[1], *map(int, hidden), self.n_outputs_]
@@ -304,13 +298,8 @@ class BaseMLP(BaseEstimator):
         """Rows that were given to be held out."""
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
-        X, y = validate_data(
-            self, X, self._as_given(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=False,
-            y_numeric=self._numeric,
-        )  # fmt: skip
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return X, self._targets(y, False, True)[0], sample_weight
+        X, y, sample_weight = self._rows(X, y, sample_weight)
+        return X, self._targets(y, True, held=True)[0], sample_weight
 
     def _score_of(self, held: tuple[Any, Array, Array | None]) -> Any:
         """What gives the score of held-out rows after an epoch; with monitor="loss" minus their loss."""
@@ -324,57 +313,12 @@ class BaseMLP(BaseEstimator):
 
         return score
 
-    # --- asking ---
-
-    def _outputs(self, X: Any) -> Array:
-        """(N, outputs): what the net makes of X, before the last activation."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
-        put(self._net, self.coefs_, self.intercepts_)
-        z: Array = Predictor(self._net, self.n_threads)(X)
-        return z
-
-    _numeric: ClassVar[bool] = False
-    _optimizer: Solver | None = None
-
-    def _as_given(self, y: Any) -> Any:
-        return y
-
     def _check_solver(self) -> bool:
         if self.solver not in STOCHASTIC:
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
         return True
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Arrays and numbers in place of the net and the rule."""
-        state = dict(super().__getstate__())
-        net, solver = state.pop("_net", None), state.pop("_optimizer", None)
-        if net is not None:
-            state["coefs_"], state["intercepts_"] = (
-                [c.copy() for c in self.coefs_],
-                [i.copy() for i in self.intercepts_],
-            )
-            state["_others"] = others(net)
-        if solver is not None:
-            state["_solver"] = solver.state_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the net again."""
-        state = dict(state)
-        kept, solver = state.pop("_others", None), state.pop("_solver", None)
-        super().__setstate__(state)
-        if kept is not None:
-            self._net = build(**self._made)
-            put(self._net, self.coefs_, self.intercepts_)
-            put_others(self._net, kept)
-            self._net.eval()
-            self.coefs_, self.intercepts_ = views(self._net)
-        if solver is not None:
-            self._optimizer = Solver(self._net, solver["options"])
-            self._optimizer.load_state_dict(solver)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import huber, kl_div
 from sklearn.metrics import d2_absolute_error_score, d2_pinball_score, r2_score
 
 from .. import nn
@@ -90,6 +88,14 @@ def regression_loss(name: str, delta: float, quantile: float) -> nn.Loss:
     return loss
 
 
+def plain_loss(name: str, delta: float, quantile: float) -> nn.Loss:
+    """The same as the library counts it, a mean over the outputs."""
+    options: dict[str, Any] = {"huber": {"delta": delta}, "quantile": {"quantiles": quantile}}
+    kind = type(regression_loss(name, delta, quantile)).__bases__[-1]
+    loss: nn.Loss = kind(**options.get(name, {}))
+    return loss
+
+
 LOSSES = ("squared_error", "poisson", "absolute_error", "huber", "quantile")
 
 
@@ -107,6 +113,8 @@ def regression_score(
         return float(d2_absolute_error_score(y, said, sample_weight=weights))
     if name == "quantile":
         return float(d2_pinball_score(y, said, sample_weight=weights, alpha=quantile))
+    from scipy.special import huber, kl_div
+
     w = np.ones(len(y)) if weights is None else weights
     if name == "poisson":
         return _d2(kl_div, y, said, np.average(y, axis=0, weights=w), w)
@@ -123,5 +131,7 @@ def _d2(loss: Callable[[Array, Array], Array], y: Array, said: Array, best: Arra
 
 def _best_of_huber(t: Array, delta: float, w: Array) -> float:
     """The c at which the slope Σ w clip(t - c, ±delta) is 0."""
+    from scipy.optimize import brentq
+
     low, high = float(t.min()), float(t.max())
     return low if low == high else float(brentq(lambda c: w @ np.clip(t - c, -delta, delta), low, high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -30,6 +31,15 @@ def build(units: list[int], activation: str, dropout: float, norm: str | None, d
         if dropout:
             layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(units[-2], units[-1], dtype=dtype))
+
+
+def with_two_outputs(net: Any) -> nn.Sequential:
+    """A copy of a net that has one output z for two classes, with outputs 0 and z: their softmax is 1 - p and p."""
+    *layers, last = copy.deepcopy(net)
+    two: Any = nn.Linear(last.weight.shape[1], 2, dtype=last.weight.dtype)
+    for array, own in ((two.weight.data, last.weight.data), (two.bias.data, last.bias.data)):
+        array[0], array[1] = 0, own[0]
+    return nn.Sequential(*layers, two)
 
 
 def linears(net: nn.Module) -> Iterator[Any]:

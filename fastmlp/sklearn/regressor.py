@@ -13,9 +13,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .. import nn
+from ..data import Dataset
 from ..graph import Array
 from .base import BaseMLP
-from .losses import LOSSES, regression_loss, regression_score
+from .losses import LOSSES, plain_loss, regression_loss, regression_score
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -27,7 +28,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim`, over max_iter epochs, which then end without a ConvergenceWarning;
+    schedule     of the learning rate, one of `optim`, over max_iter epochs, whose end is then no ConvergenceWarning;
                  clip_norm, average, callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", R² of squared errors and of another loss its
                  own D² = 1 - loss / loss of the best number that is the same for all rows; or "loss"
@@ -111,7 +112,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _numeric = True
 
-    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
+    def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         y = y.reshape(len(y), -1).astype(np.float64)
@@ -122,6 +123,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _loss(self) -> nn.Loss:
         return regression_loss(self.loss, float(self.delta), float(self.quantile))
+
+    def _module(self) -> nn.Sequential:
+        model = super()._module()
+        model.keep_loss(plain_loss(self.loss, float(self.delta), float(self.quantile)))
+        return model
+
+    def _dataset(self, X: Any, y: Any, sample_weight: Array | None) -> Dataset:
+        return Dataset(X, np.asarray(y, np.float64), kind="numbers", sample_weight=sample_weight)
 
     def _times(self) -> float:
         """Squared errors are a mean over the outputs, in scikit-learn's `loss_` alone; a deviance is a sum."""
