@@ -119,6 +119,8 @@ class BaseMLP(Fitted):
     ) -> Any:
         hidden = self.hidden_layer_sizes if hasattr(self.hidden_layer_sizes, "__iter__") else [self.hidden_layer_sizes]
         hidden = list(hidden)
+        if not all(isinstance(width, Integral) for width in hidden):
+            raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {hidden}.")
         if np.any(np.array(hidden) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -276,6 +278,8 @@ class BaseMLP(Fitted):
     def _split(self, targets: Array) -> tuple[Array, Array]:
         """(rows to train on, rows held out): of each class as many, where each has enough."""
         n, stratum = len(targets), self._stratum(targets)
+        if self.validation_fraction == 0:
+            raise ValueError("early_stopping=True holds out a part of the rows; validation_fraction is 0")
         options: dict[str, Any] = {"random_state": self._random_state, "test_size": self.validation_fraction}
         if stratum is not None:
             counts = np.unique(stratum, return_counts=True)[1]

@@ -20,7 +20,7 @@ from ..graph import Array
 from ..running.predict import Predictor
 from ..training.calibration import best_temperature
 from .base import BaseMLP
-from .labels import as_array, numbered
+from .labels import as_array, checked, numbered
 from .losses import Labels, SmoothedLabels
 from .net import with_two_outputs
 
@@ -174,7 +174,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._several = type_of_target(y).startswith("multilabel")
+            self._several = checked(y, type(self).__name__).startswith("multilabel")
             self.classes_ = np.arange(y.shape[1]) if self._several else unique_labels(y)
         else:
             self._check_classes(y, self.warm_start and not held)

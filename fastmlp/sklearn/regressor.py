@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .. import nn
+from ..check import shown
 from ..data import Dataset
 from ..graph import Array
 from .base import BaseMLP
@@ -115,7 +116,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        y = y.reshape(len(y), -1).astype(np.float64)
+        try:
+            y = y.reshape(len(y), -1).astype(np.float64)
+        except ValueError:
+            raise ValueError(f"y holds {shown(y.ravel().tolist()[0])}; it must hold numbers") from None
         self.n_outputs_, self.out_activation_ = y.shape[1], "exp" if self.loss == "poisson" else "identity"
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(f"loss='poisson' takes counts; y has {y.min()}, it must be at least 0")
