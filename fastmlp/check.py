@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import sys
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -188,3 +190,18 @@ def takes(name: str, function: Any, *arguments: str) -> None:
         signature.bind(*arguments)
     except TypeError:
         raise TypeError(f"{name} takes {signature}; it must take ({', '.join(arguments)})") from None
+
+
+BETWEEN = "fastmlp", "sklearn", "joblib"  # packages whose lines a person did not write
+
+
+def warn(words: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, with the line that called into the library, through scikit-learn's doors too, as the place.
+
+    Why not a number of frames: it would hang on the door, and on decorators of others. Why not `skip_file_prefixes`:
+    Python 3.11 has none.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(words, category, stacklevel=level)

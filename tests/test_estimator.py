@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -386,3 +387,39 @@ def test_log_probabilities_are_finite():
 def test_a_training_that_ends_at_max_iter_says_so():
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(5\) reached"):
         MLPClassifier(**SMALL).fit(X, Y)
+
+
+def test_a_schedule_ends_at_max_iter_as_it_was_planned():
+    """One that watches has no end of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLPClassifier(**SMALL, schedule=fm.optim.CosineAnnealingLR()).fit(X, Y)
+    with pytest.warns(ConvergenceWarning):
+        MLPClassifier(**SMALL, schedule=fm.optim.ReduceLROnPlateau()).fit(X, Y)
+
+
+WRONG = {  # what is given -> the sentence, where scikit-learn's shows the whole array, or a loop of NumPy's
+    "hidden_layer_sizes must be whole numbers > 0, got [5.7]": lambda: MLPClassifier((5.7,)).fit(X, Y),
+    "hidden_layer_sizes must be whole numbers > 0, got ['5']": lambda: MLPClassifier(("5",)).fit(X, Y),
+    "hidden_layer_sizes must be whole numbers > 0, got [[5, 4]]": lambda: MLPClassifier([[5, 4]]).fit(X, Y),
+    "validation_fraction is 0": lambda: MLPClassifier(early_stopping=True, validation_fraction=0.0).fit(X, Y),
+    "y holds 0.5, no class; MLPClassifier is for classes": lambda: MLPClassifier().fit(X, np.r_[Y[:-1], 0.5]),
+    "y is (60, 2) and holds 2; each row must have one class": lambda: MLPClassifier().fit(X, np.stack([Y, Y], 1)),
+    "y holds values of the types int, str": lambda: MLPClassifier().fit(X, np.array([1, "a"] * 30, object)),
+    "y holds values of the types NoneType, str": lambda: MLPClassifier().fit(X, np.array([None, "a"] * 30, object)),
+    "y holds 'a'; it must hold numbers": lambda: MLPRegressor().fit(X, ["a"] * 60),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_input_is_one_short_sentence(words):
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)) as caught:
+        WRONG[words]()
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_come_sparse():
+    labels = np.stack([Y == 0, Y != 1], axis=1).astype(int)
+    dense = MLPClassifier(**SMALL).fit(X, labels)
+    for given in (sparse.csr_matrix(labels), sparse.csc_array(labels)):
+        same_nets(MLPClassifier(**SMALL).fit(X, given), dense)

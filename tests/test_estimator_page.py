@@ -13,7 +13,8 @@ pytest.importorskip("sklearn", reason="the estimators are for who has scikit-lea
 ours = pytest.importorskip("fastmlp.sklearn", reason="the estimators are for who has scikit-learn")
 
 import sklearn  # noqa: E402
-from sklearn import calibration, datasets, frozen, linear_model, neural_network  # noqa: E402
+from scipy import special  # noqa: E402
+from sklearn import calibration, datasets, frozen, linear_model, metrics, neural_network  # noqa: E402
 from sklearn.base import BaseEstimator, ClassifierMixin  # noqa: E402
 
 import fastmlp as fm  # noqa: E402
@@ -186,6 +187,48 @@ def one_row_of_three():
         assert said(theirs(2, **STOPS), y) == []
 
 
+HELD = {"hidden_layer_sizes": 3, "max_iter": 2, "random_state": 0, "early_stopping": True}
+NUMBERS = np.abs(X[:, :2].cumsum(axis=1)) + 0.1
+WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 50)
+
+
+def held_score(loss, y, w, **options) -> tuple[float, np.ndarray]:
+    """The best score of held-out rows, and what is predicted for them by its weights."""
+    net = ours.MLPRegressor(loss, **HELD, **options)
+    net.fit(X[50:], y[50:], X_val=X[:50], y_val=y[:50], sample_weight_val=w)
+    return net.best_validation_score_, net.predict(X[:50])
+
+
+@row('`early_stopping` with `loss="poisson"`')
+def counts():
+    y = NUMBERS.round()
+    for w in (None, WEIGHTS):
+        score, said = held_score("poisson", y, w)
+        each = [metrics.d2_tweedie_score(y[:50, c], said[:, c], sample_weight=w, power=1) for c in range(2)]
+        assert score == pytest.approx(np.mean(each), rel=1e-12)
+    assert held_score("poisson", np.where(np.arange(200) < 50, 0.0, y[:, 0]), None)[0] == 0  # as R² of no spread
+    if SPOKEN_OF:
+        net = neural_network.MLPRegressor("poisson", **HELD).fit(X, y[:, 0])
+        assert net._score(X, y[:, 0]) == metrics.r2_score(y[:, 0], net.predict(X))
+
+
+@row('the same, `loss="quantile"`, `"absolute_error"`, `"huber"`')
+def own_losses():
+    for w in (None, WEIGHTS):
+        score, said = held_score("quantile", NUMBERS, w, quantile=0.9)
+        same = metrics.d2_pinball_score(NUMBERS[:50], said, sample_weight=w, alpha=0.9)
+        assert score == pytest.approx(same, rel=1e-12)
+        score, said = held_score("absolute_error", NUMBERS, w)
+        assert score == pytest.approx(metrics.d2_absolute_error_score(NUMBERS[:50], said, sample_weight=w), rel=1e-12)
+        score, said = held_score("huber", NUMBERS, w, delta=0.3)
+        lines = np.linspace(0, 6, 60_001)  # one of them is within 5e-5 of the best number, where the slope is 0
+        t, weights = NUMBERS[:50], np.ones(50) if w is None else w
+        least = [min(weights @ special.huber(0.3, column[:, None] - lines)) for column in t.T]
+        assert score == pytest.approx(np.mean(1 - weights @ special.huber(0.3, t - said) / least), abs=1e-7)
+    net = ours.MLPRegressor("quantile", **HELD).fit(X, NUMBERS)
+    assert net.score(X, NUMBERS) == metrics.r2_score(NUMBERS, net.predict(X))
+
+
 EPOCHS = {"shuffle": False, "tol": 0.0, "n_iter_no_change": 100}
 
 
@@ -313,3 +356,17 @@ def test_a_row_says_what_is(what, monkeypatch, tmp_path):
     function = ROWS[what]
     given = {"monkeypatch": monkeypatch, "tmp_path": tmp_path}
     function(**{name: given[name] for name in function.__code__.co_varnames[: function.__code__.co_argcount]})
+
+
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    """One block after the other, as a person would type them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    score, shown = capsys.readouterr().out.split("\n", 1)
+    assert float(score) == pytest.approx(names["found"].accuracy)
+    assert float(score) > 0.85
+    assert "confusion matrix" in shown
+    said = fm.predict(fm.load_model("digits.safetensors"), names["x"][1500:] / 16)
+    assert said.tolist() == names["model"].predict(names["x"][1500:] / 16).tolist()

@@ -7,8 +7,9 @@ import sklearn
 from joblib import parallel_backend
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_iris, make_regression
+from sklearn.datasets import load_iris, make_multilabel_classification, make_regression
 from sklearn.ensemble import StackingClassifier, StackingRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
@@ -23,6 +24,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+import fastmlp as fm
 from fastmlp.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -111,3 +113,62 @@ def test_weights_and_held_out_rows_are_routed():
         assert model["net"].set_score_request(sample_weight=True) is model["net"]
     assert set(model.predict(X)) <= {0, 1}
     assert len(model["net"].validation_scores_) == FAST["max_iter"]
+
+
+# --- the library's own doors -----------------------------------------------------------------------------------------
+
+MANY = make_multilabel_classification(150, 4, n_classes=3, random_state=0)[1]
+KINDS = {
+    "two classes": Y == 1, "three words": np.array(["x", "y", "z"], object)[Y], "whole floats": Y + 1.0,
+    "one class": np.zeros(150, int), "labels": MANY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_is_of_the_probabilities_that_the_estimator_gives(kind, tmp_path):
+    y, w = KINDS[kind], np.linspace(0.5, 2, 150)
+    held = {} if kind in ("labels", "one class") else {"early_stopping": True, "calibrate": True}
+    model = classifier(dropout=0.1, norm="batch", **held).fit(X, y)
+    found, net = model.evaluation(X, y, w), model.to_module()
+    p = model.predict_proba(X)
+    np.testing.assert_allclose(found.probabilities[:, : p.shape[1]], p, rtol=1e-12)
+    if kind == "labels":
+        assert isinstance(found, fm.MultilabelEvaluation)
+        assert (found.predicted == model.predict(X)).all(axis=1).mean() == 1
+    else:
+        assert found.accuracy == pytest.approx(model.score(X, y, w), rel=1e-12)
+        columns = np.searchsorted(model.classes_, y)
+        assert found.loss == pytest.approx(-np.average(np.log(p[range(150), columns]), weights=w), rel=1e-12)
+        assert fm.predict(net, X).tolist() == model.predict(X).tolist()
+    fm.save(net, tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(fm.Predictor(fm.load_model(tmp_path / "net.safetensors"))(X), fm.Predictor(net)(X))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile", "poisson"])
+def test_an_evaluation_of_numbers_is_of_what_the_estimator_predicts(loss):
+    y = np.abs(make_regression(150, 4, n_targets=2, random_state=0)[1]) / 50
+    model = MLPRegressor(loss, **FAST, delta=0.3, quantile=0.9).fit(X, y)
+    found, e = model.evaluation(X, y), y - model.predict(X)
+    np.testing.assert_array_equal(found.predicted, model.predict(X))
+    assert found.r2 == pytest.approx(model.score(X, y), rel=1e-9)
+    small = np.abs(e) < 0.3
+    want = {
+        "squared_error": e**2, "absolute_error": np.abs(e), "quantile": np.maximum(0.9 * e, -0.1 * e),
+        "huber": np.where(small, e**2 / 2, 0.3 * (np.abs(e) - 0.15)), "poisson": y - e - y * np.log(y - e),
+    }[loss]  # fmt: skip
+    assert found.loss == pytest.approx(want.mean(), rel=1e-9)
+
+
+def test_an_evaluation_refuses_what_the_training_had_not():
+    model = classifier().fit(X, np.array(["x", "y", "z"])[Y])
+    with pytest.raises(ValueError, match=r"evaluation: y has the class 'w'; it must be one of 'x', 'y', 'z'"):
+        model.evaluation(X[:2], ["x", "w"])
+    with pytest.raises(ValueError, match="3 features, but MLPClassifier is expecting 4"):
+        model.evaluation(X[:, :3], Y)
+    with pytest.raises(NotFittedError):
+        classifier().evaluation(X, Y)
+
+
+def test_held_out_rows_may_lack_a_class_where_the_start_is_warm():
+    model = classifier(warm_start=True).fit(X, Y, X_val=X[:80], y_val=Y[:80])
+    assert len(model.fit(X, Y, X_val=X[:80], y_val=Y[:80]).validation_scores_) > 25

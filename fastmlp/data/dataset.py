@@ -89,7 +89,7 @@ class Dataset:
         self.name, self.scale = name, checked_scale(scale, self.features, "Dataset")
         self.sample_weight = weight_of(sample_weight, len(self), "Dataset")
         if scale is None:
-            warn_of_small_bytes(self.features, "Dataset: features", stacklevel=2)
+            warn_of_small_bytes(self.features, "Dataset: features")
 
     @classmethod
     def _of(

@@ -9,7 +9,6 @@ missing   behind a column of which training rows lack values, 1 where the value 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -121,7 +120,7 @@ class Encoding:
         texts = [column.name for column in self.columns if column.kind == "category"]
         return read_frame(data, where, texts, self.missing)
 
-    def apply(self, data: Any, where: str = "Encoding", stacklevel: int = 2) -> Array:
+    def apply(self, data: Any, where: str = "Encoding") -> Array:
         """(N, D) float32: the features of a frame, or of a CSV or Parquet file.
 
         A category that no training row had is none of the known ones, all its features are 0; a column that is not
@@ -135,10 +134,10 @@ class Encoding:
             raise ValueError(f"{where}: the table has none of the columns {_words(sorted(wanted))}")
         if absent := [column.name for column in self.columns if column.name not in raws]:
             one = "column" if len(absent) == 1 else "columns"
-            _warn(f"{where}: the table has no {one} {_words(absent)}; it counts as missing in every row", stacklevel)
-        return self._features(raws, len(frame), where, stacklevel + 1)
+            check.warn(f"{where}: the table has no {one} {_words(absent)}; it counts as missing in every row")
+        return self._features(raws, len(frame), where)
 
-    def _features(self, raws: Mapping[str, Raw], rows: int, where: str, stacklevel: int) -> Array:
+    def _features(self, raws: Mapping[str, Raw], rows: int, where: str) -> Array:
         check_memory(f"{where}: the features of the table", rows * self.n_features * 4)
         x = np.zeros((rows, self.n_features), np.float32)
         at = 0
@@ -147,7 +146,7 @@ class Encoding:
             width = len(column.names)
             said = _fill(x[:, at : at + width], column, raw, where)
             if said and column.name in raws:
-                _warn(said, stacklevel)
+                check.warn(said)
             at += width
         return x
 
@@ -160,13 +159,13 @@ class Encoding:
         Errors: as `apply`; ValueError too where the table has no target column.
         """
         frame = self.frame(data, "Encoding.dataset")
-        x = self.apply(frame, "Encoding.dataset", 3)
+        x = self.apply(frame, "Encoding.dataset")
         y, names, categories = target_of(frame, self.target, "Encoding.dataset")
         t = read(y, self.kind, classes, "Encoding.dataset", _of_target(self.target), names, categories)
         weight = self.sample_weight
         if weight is not None and weight not in dict(named_columns(frame, "Encoding.dataset")):
-            _warn(
-                f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once", 2
+            check.warn(
+                f"Encoding.dataset: the table has no column {check.short(weight)}, the weights; each row counts once"
             )
             weight = None
         return made(x, t, name or _name(data), self, weights_in(frame, weight, "Encoding.dataset"))
@@ -213,7 +212,7 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
         part = raw._replace(values=raw.values[rows])
         missing = part.missing()
         if missing.all():
-            _warn(f"{where}: column {check.short(raw.name)} has no value in the training rows; it is left out", 4)
+            check.warn(f"{where}: column {check.short(raw.name)} has no value in the training rows; it is left out")
             continue
         lacks = bool(missing.any())
         if raw.kind == "text" or raw.declared or raw.name in categorical:
@@ -377,7 +376,3 @@ def _rows(mask: Array) -> str:
 
 def _words(names: Sequence[str]) -> str:
     return check.short(", ".join(names), 200)
-
-
-def _warn(words: str, stacklevel: int) -> None:
-    warnings.warn(words, stacklevel=stacklevel + 1)

@@ -6,11 +6,11 @@ as brightness, as most arrays of bytes are, and a warning says so where the byte
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..check import is_number, shown
 from ..machine import WORTH_ASKING, check_memory
 from .mapped import pieces, rows_at
@@ -116,7 +116,7 @@ def reach(x: Any, where: str, of_x: str, names: Names = None) -> float:
     return max(-low, high)
 
 
-def warn_of_small_bytes(x: Any, what: str, stacklevel: int) -> None:
+def warn_of_small_bytes(x: Any, what: str) -> None:
     """Say that uint8 counts as brightness where no byte is bright: they may be flags, codes or counts."""
     if usual_scale(x) == 1:
         return
@@ -126,10 +126,9 @@ def warn_of_small_bytes(x: Any, what: str, stacklevel: int) -> None:
         if largest >= BRIGHT:
             return
     if largest:
-        warnings.warn(
+        check.warn(
             f"{what} are uint8 and the largest byte is {largest}; without a scale, bytes are taken for brightness and "
-            "multiplied by 1/255: scale=1 takes them as numbers, scale=1/255 says that they are pixels",
-            stacklevel=stacklevel + 1,
+            "multiplied by 1/255: scale=1 takes them as numbers, scale=1/255 says that they are pixels"
         )
 
 

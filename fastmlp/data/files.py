@@ -136,7 +136,7 @@ def _pair(
     x, _, t, reach = checked(x, y, None, beside.kind, "load", of_x, of_y)
     factor = checked_scale(scale, x, "load")
     if scale is None and not pixels:
-        warn_of_small_bytes(x, f"load: the features of {of_x}", stacklevel=4)
+        warn_of_small_bytes(x, f"load: the features of {of_x}")
     weights = [
         weight and weight_of(weight[0], len(rows), "load", weight[1])
         for weight, rows in zip(beside.weights, (x, test[0][0] if test else ()), strict=True)

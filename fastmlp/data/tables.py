@@ -104,7 +104,7 @@ def table(
 
     def part(rows: np.ndarray, what: str) -> Dataset:
         some = {name: raw._replace(values=raw.values[rows]) for name, raw in raws.items()}
-        x = encoding._features(some, len(rows), f"{_DOOR}: {what} set", 4)
+        x = encoding._features(some, len(rows), f"{_DOOR}: {what} set")
         of = f"{_DOOR}: {f'{what} set' if what else 'data'}"
         own = None if weights is None else weight_of(weights[rows], len(rows), of, "sample_weight")
         return made(x, t._replace(values=t.values[rows]), f"{name} {what}".strip(), encoding, own)
@@ -118,7 +118,7 @@ def table(
         if t.kind == "classes":
             t, t_test = together(t, t_test, _DOOR, "the test set")
         own = weights_in(second, sample_weight, f"{_DOOR}: test set")
-        test_set = made(encoding.apply(second, f"{_DOOR}: test set", 3), t_test, f"{name} test", encoding, own)
+        test_set = made(encoding.apply(second, f"{_DOOR}: test set"), t_test, f"{name} test", encoding, own)
     elif len(test_rows):
         test_set = part(test_rows, "test")
     train = part(train_rows, "train" if test_set is not None or len(held) else "")

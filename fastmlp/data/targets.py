@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -191,10 +190,9 @@ def _classes(y: Array, count: int | None, values: Array | None, where: str, of_y
     if values is None:
         values = np.array([False, True]) if y.dtype.kind == "b" else read_values(distinct, f"{where}: {of_y}")
         if len(distinct) > max(_MANY, len(y) // 2):
-            warnings.warn(
+            check.warn(
                 f"{where}: {of_y} has {len(distinct):,} distinct values in {len(y):,} rows, each of them a class"
-                + ('; kind="numbers" takes them as numbers' if y.dtype.kind in "iu" else ""),
-                stacklevel=4,
+                + ('; kind="numbers" takes them as numbers' if y.dtype.kind in "iu" else "")
             )
     numbers = places(distinct, values)
     if (numbers < 0).any():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from typing import Any
 
 import numpy as np
@@ -34,8 +32,8 @@ def from_sklearn(estimator: Any) -> nn.Sequential:
         from sklearn.utils.validation import check_is_fitted
 
         from ..sklearn.base import BaseMLP
-        from ..sklearn.losses import regression_loss
-        from ..sklearn.net import build, put
+        from ..sklearn.losses import plain_loss
+        from ..sklearn.net import build, put, with_two_outputs
     except ImportError as error:
         raise check.NotInstalledError(
             f"from_sklearn needs scikit-learn, pip install scikit-learn: {check.reason(error)}"
@@ -50,23 +48,22 @@ def from_sklearn(estimator: Any) -> nn.Sequential:
     except ValueError as error:
         raise ValueError(f"from_sklearn: this {name} is not fitted; call fit first") from error
     if isinstance(estimator, BaseMLP):
-        net = copy.deepcopy(estimator.net_)
+        net = estimator.to_module()
     else:
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         units = [len(coefs[0]), *(weight.shape[1] for weight in coefs)]
         with undrawn():
             net = build(units, estimator.activation, 0.0, None, coefs[0].dtype)
         put(net, coefs, intercepts)
-    net.classes_, net.temperature_ = None, float(getattr(estimator, "temperature_", 1.0))
-    net.keep_loss(None)
     if not hasattr(estimator, "classes_"):
-        options = (float(getattr(estimator, name, 0.5)) for name in ("delta", "quantile"))
-        net.keep_loss(_of_the_package(regression_loss(estimator.loss, *options)))
+        if not isinstance(estimator, BaseMLP):
+            net.keep_loss(plain_loss(getattr(estimator, "loss", "squared_error")))
     elif estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1:
         net.keep_loss(nn.BCEWithLogitsLoss())
     else:
         classes = _classes(estimator.classes_, name)
-        net = _of_two_outputs(net) if estimator.n_outputs_ == 1 else net
+        outputs: Any = list(net)[-1]
+        net = with_two_outputs(net) if outputs.out_features == 1 else net
         net.classes_ = classes
     return net.eval()
 
@@ -85,21 +82,3 @@ def _classes(values: Any, name: str) -> Array:
         given = f"{check.shown(list(values))} of {values.dtype}"
         raise ValueError(f"from_sklearn: classes_ are {given}; they must be whole numbers, booleans or strings")
     return np.array(found, np.int64)
-
-
-def _of_two_outputs(net: nn.Sequential) -> nn.Sequential:
-    """The net with outputs 0 and z in place of z.    weight: (1, I) -> (2, I)  bias: (1,) -> (2,)"""
-    before, last = list(net)[:-1], list(net)[-1]  # type: list[nn.Module], Any
-    weight, bias = last.weight.data, last.bias.data
-    with undrawn():
-        two: Any = nn.Linear(last.in_features, 2, dtype=weight.dtype)
-    two.weight.data[1], two.bias.data[1] = weight[0], bias[0]
-    made = nn.Sequential(*before, two)
-    made.temperature_ = net.temperature_
-    return made
-
-
-def _of_the_package(loss: Any) -> nn.Loss:
-    """The loss of `nn.LOSSES` that this one is a kind of, with its options: one that a file can name."""
-    kind: Any = next(kind for kind in type(loss).__mro__ if kind in nn.LOSSES.values())
-    return kind(**{name: getattr(loss, name) for name in inspect.signature(kind).parameters})

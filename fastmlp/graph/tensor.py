@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -209,9 +208,8 @@ class Tensor:
     @data.setter
     def data(self, value: Any) -> None:
         if isinstance(value, np.ndarray) and value.dtype == self.dtype and value.shape != self.shape:
-            warnings.warn(
-                f"data is {value.shape}; the tensor was {self.shape}: what was made for that shape no longer fits",
-                stacklevel=2,
+            check.warn(
+                f"data is {value.shape}; the tensor was {self.shape}: what was made for that shape no longer fits"
             )
             self._data = value
         else:

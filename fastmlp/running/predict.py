@@ -144,7 +144,7 @@ def _rows(x: Any, encoding: Any) -> Any:
     if is_sparse(x):
         return sparse_rows(x, "Predictor: x")
     if encoding is not None and library(x) and is_frame(x):
-        return encoding.apply(x, "Predictor: x", 4)
+        return encoding.apply(x, "Predictor: x")
     array = rows_of(x, "Predictor: x")[0]
     if array.dtype.kind not in "fiub":
         given = repr(x) if isinstance(x, str | bytes) or x is None else f"{type(x).__name__} of {array.dtype}"

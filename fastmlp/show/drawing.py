@@ -121,7 +121,7 @@ class Drawing:
         unknown = fonts_for(self._texts())[1]
         if unknown and kind == "png":
             said = f"save: no font of this machine has the letters {unknown}, so a .png shows boxes; use .svg or .dot"
-            warnings.warn(f"{said}, or install one, such as Noto Sans CJK", stacklevel=3)
+            check.warn(f"{said}, or install one, such as Noto Sans CJK")
         with rc_context({"svg.fonttype": "none" if unknown else "path", "svg.hashsalt": "fastmlp"}), _quiet(unknown):
             figure = self.figure()
             width, height = figure.get_size_inches()

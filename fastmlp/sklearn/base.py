@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import math
 import os
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .. import nn
+from .. import check, nn
 from ..data import Dataset
 from ..graph import Array
 from ..optim import Average, Schedule
@@ -26,7 +23,8 @@ from ..running.predict import Predictor
 from ..training.assembly import assembled
 from . import lbfgs
 from .epochs import Epochs, diverged
-from .net import ACTIVATIONS, build, draw, others, put, put_others, views
+from .fitted import Fitted
+from .net import ACTIVATIONS, build, draw, put, views
 from .place import Orders, Place
 from .solver import DecayingRates, Solver
 
@@ -37,7 +35,7 @@ FAR = (
 )
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(Fitted):
     """Base of the two. A subclass makes targets of y, names the loss, and reads the outputs."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -85,8 +83,8 @@ class BaseMLP(BaseEstimator):
 
     # --- what a subclass says ---
 
-    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
-        """(targets, their kind) of y."""
+    def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
+        """(targets, their kind) of y, of rows to train on or of those held out."""
         raise NotImplementedError
 
     def _loss(self) -> nn.Loss:
@@ -121,21 +119,18 @@ class BaseMLP(BaseEstimator):
     ) -> Any:
         hidden = self.hidden_layer_sizes if hasattr(self.hidden_layer_sizes, "__iter__") else [self.hidden_layer_sizes]
         hidden = list(hidden)
+        if not all(isinstance(width, Integral) for width in hidden):
+            raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {hidden}.")
         if np.any(np.array(hidden) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._check_together()
-        X, y = validate_data(
-            self, X, self._as_given(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=first,
-            y_numeric=self._numeric,
-        )  # fmt: skip
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not sample_weight.any():  # not every release of scikit-learn looks
-                raise ValueError("Sample weights must contain at least one non-zero number.")
-        targets, kind = self._targets(y, first, incremental)
+        X, y, sample_weight = self._rows(X, y, sample_weight, reset=first)
+        if sample_weight is not None and not sample_weight.any():  # not every release of scikit-learn looks
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        targets, kind = self._targets(y, incremental)
         weights = self._weights(targets, sample_weight)
         self._random_state = check_random_state(self.random_state)
         units = [X.shape[1], *map(int, hidden), self.n_outputs_]
@@ -196,11 +191,10 @@ class BaseMLP(BaseEstimator):
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if result.status != 0:
-            warnings.warn(
+            check.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s): {result.message}. Increase max_iter or "
                 "max_fun, or scale the data.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _times(self) -> float:
@@ -235,9 +229,7 @@ class BaseMLP(BaseEstimator):
         else:
             batch_size = int(min(self.batch_size, n))
             if batch_size < self.batch_size:
-                warnings.warn(
-                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
-                )
+                check.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         data = Dataset(X, targets, classes, kind=kind, sample_weight=weights)
         outside = None if held is None else Dataset(held[0], held[1], classes, kind=kind, sample_weight=held[2])
         place.load(data, outside)
@@ -265,7 +257,7 @@ class BaseMLP(BaseEstimator):
         try:
             history = loop.run(place.saved)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            check.warn("Training interrupted by user.")
             return
         finally:
             self._net.eval()
@@ -273,29 +265,30 @@ class BaseMLP(BaseEstimator):
             said = f"in epoch {len(history)} the loss is no longer finite"
             if not look.kept:
                 raise ValueError(f"{FAR} {said.capitalize()}.")
-            warnings.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning, stacklevel=4)
+            check.warn(f"{said}; the weights are those of the best epoch", ConvergenceWarning)
         self._use_held(held)
-        if self.n_iter_ == self.max_iter and not look.converged and not incremental:
-            warnings.warn(
+        planned = schedule is not None and not schedule.watches  # its last epoch is where it was to end
+        if self.n_iter_ == self.max_iter and not (look.converged or incremental or planned):
+            check.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _split(self, targets: Array) -> tuple[Array, Array]:
         """(rows to train on, rows held out): of each class as many, where each has enough."""
         n, stratum = len(targets), self._stratum(targets)
+        if self.validation_fraction == 0:
+            raise ValueError("early_stopping=True holds out a part of the rows; validation_fraction is 0")
         options: dict[str, Any] = {"random_state": self._random_state, "test_size": self.validation_fraction}
         if stratum is not None:
             counts = np.unique(stratum, return_counts=True)[1]
             out = math.ceil(self.validation_fraction * n)
             if counts.min() < 2 or min(out, n - out) < len(counts):
-                warnings.warn(
+                check.warn(
                     f"early_stopping: the rarest of {len(counts)} classes has {counts.min()} of {n} rows, and "
                     f"what is held out has {out}, too few for a share of each; its rows are drawn without regard to "
                     "the classes",
-                    stacklevel=5,
                 )
                 stratum = None
         kept, held = train_test_split(np.arange(n), stratify=stratum, **options)
@@ -309,13 +302,8 @@ class BaseMLP(BaseEstimator):
         """Rows that were given to be held out."""
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
-        X, y = validate_data(
-            self, X, self._as_given(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=False,
-            y_numeric=self._numeric,
-        )  # fmt: skip
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return X, self._targets(y, False, True)[0], sample_weight
+        X, y, sample_weight = self._rows(X, y, sample_weight)
+        return X, self._targets(y, True, held=True)[0], sample_weight
 
     def _score_of(self, held: tuple[Any, Array, Array | None]) -> Any:
         """What gives the score of held-out rows after an epoch; with monitor="loss" minus their loss."""
@@ -329,62 +317,12 @@ class BaseMLP(BaseEstimator):
 
         return score
 
-    # --- asking ---
-
-    def _outputs(self, X: Any) -> Array:
-        """(N, outputs): what the net makes of X, before the last activation."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
-        z: Array = Predictor(self.net_, self.n_threads)(X)
-        return z
-
-    @property
-    def net_(self) -> nn.Sequential:
-        """The net itself, with what coefs_ and intercepts_ say, which may have been set by hand."""
-        put(self._net, self.coefs_, self.intercepts_)
-        return self._net
-
-    _numeric: ClassVar[bool] = False
-    _optimizer: Solver | None = None
-
-    def _as_given(self, y: Any) -> Any:
-        return y
-
     def _check_solver(self) -> bool:
         if self.solver not in STOCHASTIC:
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
         return True
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Arrays and numbers in place of the net and the rule."""
-        state = dict(super().__getstate__())
-        net, solver = state.pop("_net", None), state.pop("_optimizer", None)
-        if net is not None:
-            state["coefs_"], state["intercepts_"] = (
-                [c.copy() for c in self.coefs_],
-                [i.copy() for i in self.intercepts_],
-            )
-            state["_others"] = others(net)
-        if solver is not None:
-            state["_solver"] = solver.state_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the net again."""
-        state = dict(state)
-        kept, solver = state.pop("_others", None), state.pop("_solver", None)
-        super().__setstate__(state)
-        if kept is not None:
-            self._net = build(**self._made)
-            put(self._net, self.coefs_, self.intercepts_)
-            put_others(self._net, kept)
-            self._net.eval()
-            self.coefs_, self.intercepts_ = views(self._net)
-        if solver is not None:
-            self._optimizer = Solver(self._net, solver["options"])
-            self._optimizer.load_state_dict(solver)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

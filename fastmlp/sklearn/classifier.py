@@ -14,12 +14,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from .. import nn
+from ..data import Dataset
+from ..data.targets import in_words
 from ..graph import Array
 from ..running.predict import Predictor
 from ..training.calibration import best_temperature
 from .base import BaseMLP
-from .labels import as_array, numbered
+from .labels import as_array, checked, numbered
 from .losses import Labels, SmoothedLabels
+from .net import with_two_outputs
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -31,8 +34,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
-                 callbacks, n_threads as `fastmlp.fit` has them
+    schedule     of the learning rate, one of `optim`, over max_iter epochs, whose end is then no ConvergenceWarning;
+                 clip_norm, average, callbacks, n_threads as `fastmlp.fit` has them
     monitor      what early_stopping watches on the held-out rows: "score", or "loss"
     checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
                  where it was when it is made again with the same rows and parameters, to the same bits; where it came
@@ -146,17 +149,36 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         z = z - z.max(axis=1, keepdims=True)
         return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
+    def _module(self) -> nn.Sequential:
+        model = super()._module() if self._several or self.n_outputs_ > 1 else with_two_outputs(self._net)
+        model.keep_loss(nn.BCEWithLogitsLoss() if self._several else None)  # one that a file can name
+        model.temperature_ = self.temperature_
+        model.classes_ = None if self._several else self._values(self.classes_)
+        return model
+
+    def _dataset(self, X: Any, y: Any, sample_weight: Array | None) -> Dataset:
+        if self._several:
+            return Dataset(X, y, kind="labels", sample_weight=sample_weight)
+        y = column_or_1d(y, warn=True)
+        if strange := sorted(set(y.tolist()) - set(self.classes_.tolist())):
+            raise ValueError(f"evaluation: y has the class {strange[0]!r}; it must be one of {in_words(self.classes_)}")
+        return Dataset(X, self._values(y), self._values(self.classes_), kind="classes", sample_weight=sample_weight)
+
+    def _values(self, y: Array) -> Array:
+        """Classes of the types that the library has: whole floats are integers, words in an array of objects text."""
+        return y.astype({"f": np.int64, "O": np.str_}.get(y.dtype.kind, y.dtype))
+
     def _as_given(self, y: Any) -> Any:
         return as_array(y)
 
-    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
+    def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._several = type_of_target(y).startswith("multilabel")
+            self._several = checked(y, type(self).__name__).startswith("multilabel")
             self.classes_ = np.arange(y.shape[1]) if self._several else unique_labels(y)
         else:
-            self._check_classes(y)
+            self._check_classes(y, self.warm_start and not held)
         if self._several:
             self.n_outputs_, self.out_activation_ = len(self.classes_), "logistic"
             return self._smoothed(y.astype(np.float64)), self._kind
@@ -167,10 +189,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_outputs_, self.out_activation_ = 1, "logistic"
         return self._smoothed(found[:, None].astype(np.float64)), self._kind
 
-    def _check_classes(self, y: Array) -> None:
-        """Refuse other classes than those that are known."""
+    def _check_classes(self, y: Array, all_of_them: bool) -> None:
+        """Refuse other classes than those that are known, or fewer."""
         classes = np.arange(y.shape[1]) if y.ndim == 2 else unique_labels(y)
-        if self.warm_start and set(classes.tolist()) != set(self.classes_.tolist()):
+        if all_of_them and set(classes.tolist()) != set(self.classes_.tolist()):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
                 f"got {self.classes_}, `y` has {classes}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.multiclass import type_of_target
 
+from ..check import shown
 from ..graph import Array
 
 
@@ -15,6 +17,8 @@ def as_array(y: Any) -> Any:
     Integers of pandas that may be missing, and of pyarrow, stay integers, and booleans booleans: as floats 2⁵³ and
     2⁵³ + 1 would be one. What has missing values, or is no column, is left to who checks it.
     """
+    if hasattr(y, "toarray"):  # labels of many columns come sparse
+        return y.toarray()
     kind = str(getattr(getattr(y, "dtype", None), "name", getattr(y, "dtype", ""))).lower()
     if isinstance(y, np.ndarray) or not hasattr(y, "dtype") or getattr(y, "ndim", 1) != 1:
         return y
@@ -27,6 +31,29 @@ def as_array(y: Any) -> Any:
     if kind.startswith(("int", "uint")) and all(type(value) is int for value in found):
         return values.astype(np.uint64 if max(found, default=0) >= 2**63 else np.int64)
     return values
+
+
+def checked(y: Array, estimator: str) -> str:
+    """What `type_of_target` says of y, which is (N,) classes or (N, K) labels.
+
+    Errors: ValueError for numbers, and for several classes a row; TypeError for values that have no order.
+    """
+    if y.dtype.kind == "O":
+        try:
+            np.unique(y)
+        except TypeError:
+            kinds = sorted({type(value).__name__ for value in y.ravel().tolist()})
+            raise TypeError(f"y holds values of the types {', '.join(kinds)}; all classes must be of one") from None
+    kind = str(type_of_target(y))
+    if kind.startswith("continuous"):
+        some = y[y != np.floor(y)].ravel()[0]
+        raise ValueError(f"Unknown label type: y holds {some}, no class; {estimator} is for classes")
+    if kind == "multiclass-multioutput":
+        raise ValueError(
+            f"Unknown label type: y is {y.shape} and holds {shown(max(y.ravel().tolist()))}; each row must have one "
+            "class, or labels 0 and 1"
+        )
+    return kind
 
 
 def numbered(y: Array, classes: Array) -> Array:

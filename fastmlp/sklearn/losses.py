@@ -6,9 +6,11 @@ difference: r[n] = w[n] / Σ w q, so q = 1 / (T c) makes c times the sum over th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.metrics import d2_absolute_error_score, d2_pinball_score, r2_score
 
 from .. import nn
 from ..graph import Array, Tensor
@@ -86,4 +88,50 @@ def regression_loss(name: str, delta: float, quantile: float) -> nn.Loss:
     return loss
 
 
+def plain_loss(name: str, delta: float = 1.0, quantile: float = 0.5) -> nn.Loss:
+    """The same as the library counts it, a mean over the outputs."""
+    options: dict[str, Any] = {"huber": {"delta": delta}, "quantile": {"quantiles": quantile}}
+    kind = type(regression_loss(name, delta, quantile)).__bases__[-1]
+    loss: nn.Loss = kind(**options.get(name, {}))
+    return loss
+
+
 LOSSES = ("squared_error", "poisson", "absolute_error", "huber", "quantile")
+
+
+def regression_score(
+    name: str, delta: float, quantile: float, y: Array, said: Array, weights: Array | None
+) -> float:  # fmt: skip
+    """R² of squared errors; of another loss D² = 1 - loss / loss of the best number, the same for all rows.
+
+    y, said: (N, T) targets and predictions; weights (N,) of rows. The mean over the T targets.
+    Source: scikit-learn's documentation of r2_score, d2_absolute_error_score, d2_pinball_score and d2_tweedie_score.
+    """
+    if name == "squared_error":
+        return float(r2_score(y, said, sample_weight=weights))
+    if name == "absolute_error":
+        return float(d2_absolute_error_score(y, said, sample_weight=weights))
+    if name == "quantile":
+        return float(d2_pinball_score(y, said, sample_weight=weights, alpha=quantile))
+    from scipy.special import huber, kl_div
+
+    w = np.ones(len(y)) if weights is None else weights
+    if name == "poisson":
+        return _d2(kl_div, y, said, np.average(y, axis=0, weights=w), w)
+    best = np.array([_best_of_huber(t, delta, w) for t in y.T])
+    return _d2(lambda t, z: huber(delta, t - z), y, said, best, w)
+
+
+def _d2(loss: Callable[[Array, Array], Array], y: Array, said: Array, best: Array, w: Array) -> float:
+    """Where no number is better than the targets themselves 1 for no error, 0 for any, as scikit-learn's R²."""
+    found, least = (np.average(loss(y, z), axis=0, weights=w) for z in (said, best))
+    share = np.divide(found, least, out=(found > 0).astype(float), where=least > 0)
+    return float(np.mean(1 - share))
+
+
+def _best_of_huber(t: Array, delta: float, w: Array) -> float:
+    """The c at which the slope Σ w clip(t - c, ±delta) is 0."""
+    from scipy.optimize import brentq
+
+    low, high = float(t.min()), float(t.max())
+    return low if low == high else float(brentq(lambda c: w @ np.clip(t - c, -delta, delta), low, high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from .. import nn
 from ..check import shown
 from ..graph import Array
+from ..nn.module import undrawn
 
 NAMES = {"logistic": "sigmoid"}  # what scikit-learn calls an activation -> what the library does
 ACTIVATIONS = ("identity", "logistic", *nn.ACTIVATIONS)  # that an estimator takes
@@ -30,6 +32,15 @@ def build(units: list[int], activation: str, dropout: float, norm: str | None, d
         if dropout:
             layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(units[-2], units[-1], dtype=dtype))
+
+
+def with_two_outputs(net: Any) -> nn.Sequential:
+    """A copy of a net that has one output z for two classes, with outputs 0 and z: their softmax is 1 - p and p."""
+    *layers, last = copy.deepcopy(net)
+    with undrawn():  # zeros
+        two: Any = nn.Linear(last.weight.shape[1], 2, dtype=last.weight.dtype)
+    two.weight.data[1], two.bias.data[1] = last.weight.data[0], last.bias.data[0]
+    return nn.Sequential(*layers, two)
 
 
 def linears(net: nn.Module) -> Iterator[Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..data import Dataset
 from ..graph import Array
 from ..training.checkpoint import Checkpoints, files_of, maker, read_newest
@@ -33,7 +33,7 @@ class Place:
             return
         self.folder, own = Path(folder), []  # type: Path, list[Path]
         if self.folder.is_dir() and files_of(self.folder):
-            path, saved = read_newest(self.folder, "fit", lambda line: warnings.warn(line, stacklevel=6))
+            path, saved = read_newest(self.folder, "fit", check.warn)
             if saved["ended"] in ("", "time limit"):
                 self.saved, own = saved, [other for other in files_of(self.folder) if other <= path][1::-1]
         self.checkpoints = Checkpoints(self.folder, replace=True)

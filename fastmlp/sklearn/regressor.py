@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .. import nn
+from ..check import shown
+from ..data import Dataset
 from ..graph import Array
 from .base import BaseMLP
-from .losses import LOSSES, regression_loss
+from .losses import LOSSES, plain_loss, regression_loss, regression_score
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -28,10 +29,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     activation   all names of `nn.ACTIVATIONS` too
     dropout      p of the dropout after each hidden layer        norm  "batch", "layer" or None
     weight_decay λ: λ w is added to the gradient of each weight, as alpha / rows of the batch is; neither to intercepts
-    schedule     of the learning rate, one of `optim`, over max_iter epochs; clip_norm, average,
-                 callbacks, n_threads as `fastmlp.fit` has them
-    monitor      what early_stopping watches on the held-out rows: "score", which is R² for every loss and best for the
-                 mean, or "loss", which is what a quantile wants
+    schedule     of the learning rate, one of `optim`, over max_iter epochs, whose end is then no ConvergenceWarning;
+                 clip_norm, average, callbacks, n_threads as `fastmlp.fit` has them
+    monitor      what early_stopping watches on the held-out rows: "score", R² of squared errors and of another loss its
+                 own D² = 1 - loss / loss of the best number that is the same for all rows; or "loss"
     checkpoint   a folder for `fit`, as `fastmlp.fit` has it: a call that was ended, by the time limit too, goes on
                  where it was when it is made again with the same rows and parameters, to the same bits; where it came
                  to its end, a new one begins
@@ -112,10 +113,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _numeric = True
 
-    def _targets(self, y: Any, first: bool, incremental: bool) -> tuple[Array, str]:
+    def _targets(self, y: Any, incremental: bool, held: bool = False) -> tuple[Array, str]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        y = y.reshape(len(y), -1).astype(np.float64)
+        try:
+            y = y.reshape(len(y), -1).astype(np.float64)
+        except ValueError:
+            raise ValueError(f"y holds {shown(y.ravel().tolist()[0])}; it must hold numbers") from None
         self.n_outputs_, self.out_activation_ = y.shape[1], "exp" if self.loss == "poisson" else "identity"
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(f"loss='poisson' takes counts; y has {y.min()}, it must be at least 0")
@@ -123,6 +127,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _loss(self) -> nn.Loss:
         return regression_loss(self.loss, float(self.delta), float(self.quantile))
+
+    def _module(self) -> nn.Sequential:
+        model = super()._module()
+        model.keep_loss(plain_loss(self.loss, float(self.delta), float(self.quantile)))
+        return model
+
+    def _dataset(self, X: Any, y: Any, sample_weight: Array | None) -> Dataset:
+        return Dataset(X, np.asarray(y, np.float64), kind="numbers", sample_weight=sample_weight)
 
     def _times(self) -> float:
         """Squared errors are a mean over the outputs, in scikit-learn's `loss_` alone; a deviance is a sum."""
@@ -136,4 +148,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return float(np.average(each, axis=0, weights=weights).sum())
 
     def _scored(self, z: Array, y: Array, sample_weight: Array | None) -> float:
-        return float(r2_score(y, self._loss().predicted(z), sample_weight=sample_weight))
+        said = self._loss().predicted(z)
+        return regression_score(self.loss, float(self.delta), float(self.quantile), y, said, sample_weight)

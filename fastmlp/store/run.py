@@ -24,7 +24,6 @@ import json
 import os
 import platform
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -150,7 +149,7 @@ class Run:
         except OSError as error:
             if not self._failed:
                 what = f"Run: nothing can be written to {self.folder} ({error.strerror or error})"
-                warnings.warn(f"{what}; the training goes on, and the next epoch tries again", stacklevel=4)
+                check.warn(f"{what}; the training goes on, and the next epoch tries again")
             self._failed = True
 
     def state_dict(self) -> dict[str, Any]:

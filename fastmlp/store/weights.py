@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def load_model(path: str | os.PathLike[str], activation: str | None = None) -> n
             layers, state = layers_of(state, f"load_model: {file}", named or "relu", config.get("dropout", 0.0))
     _check_config(layers, config, file.with_name(CONFIG))
     if named is None and len(layers) > 1 and entries is None:
-        warnings.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu", stacklevel=2)
+        check.warn(f"load_model: no {CONFIG} names the activation of {file}; it is taken to be relu")
     try:
         model = filled(layers, state)
     except RuntimeError as error:

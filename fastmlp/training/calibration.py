@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -88,10 +87,10 @@ def best_temperature(logits: Array, targets: Array, sample_weight: Array | None 
         raise ValueError("calibrate: the weights of all rows are 0; some row must count")
     parts = _Parts(z, t, w.astype(np.float64))
     if parts.derivatives(0.0)[0] >= -parts.noise:
-        warnings.warn("calibrate: the model is no better than chance on these rows; the temperature is 1", stacklevel=3)
+        check.warn("calibrate: the model is no better than chance on these rows; the temperature is 1")
         return 1.0
     if parts.at_infinity() <= parts.noise:
-        warnings.warn("calibrate: the model is right on all of these rows; the temperature is 1", stacklevel=3)
+        check.warn("calibrate: the model is right on all of these rows; the temperature is 1")
         return 1.0
     low, high = 0.0, 1.0
     while parts.derivatives(high)[0] < 0:
