@@ -62,6 +62,18 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return _Parser(description=description, formatter_class=_Help)
 
 
+def told(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argument type: what `read` makes of a text; its ValueError has the words."""
+
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
 def whole(least: int) -> Callable[[str], int]:
     """An argument type: a whole number of at least `least`."""
 

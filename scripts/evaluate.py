@@ -18,7 +18,7 @@ try:
 except ImportError as error:  # the compiler is switched off, or does not fit NumPy: the sentence says so
     print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
     sys.exit(2)
-from fastmlp.commandline import add_data_options, complain, data_options, make_parser, run_script  # noqa: E402
+from fastmlp.commandline import add_data_options, complain, data_options, make_parser, run_script, told  # noqa: E402
 from fastmlp.data.columns import is_table  # noqa: E402
 from fastmlp.data.doors import read_sets  # noqa: E402
 from fastmlp.data.published import is_named  # noqa: E402
@@ -44,16 +44,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     loss_help = (
         f"what is measured beside the scores: {', '.join(LOSS_NAMES)} (default: that of the run; else by targets)"
     )
-    add("--loss", type=named_loss, default=None, metavar="NAME", help=loss_help)
+    add("--loss", type=told(loss_named), default=None, metavar="NAME", help=loss_help)
     return parser.parse_args(arguments)
-
-
-def named_loss(text: str) -> str:
-    """A loss by its name, or by its first words."""
-    try:
-        return loss_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def choose(data: tuple[fm.Dataset, fm.Dataset | None], part: str | None, path: Path) -> fm.Dataset:

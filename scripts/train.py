@@ -40,6 +40,7 @@ from fastmlp.commandline import (  # noqa: E402
     real,
     run_script,
     threads,
+    told,
     whole,
     widths,
     word,
@@ -64,14 +65,6 @@ SCHEDULES = [  # those that need no number
     for name, kind in fm.optim.SCHEDULES.items()
     if all(p.default is not p.empty for p in inspect.signature(kind).parameters.values())
 ]
-
-
-def named_loss(text: str) -> str:
-    """A loss by its name, or by its first words."""
-    try:
-        return loss_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def default_of(rule: str, option: str) -> float | None:
@@ -105,7 +98,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         f"what is made small: {', '.join(LOSS_NAMES)}, or the first words of one (default: cross_entropy for classes, "
         "mse for numbers, bce_with_logits for labels)"
     )
-    add("--loss", type=named_loss, default=None, metavar="NAME", help=loss_help)
+    add("--loss", type=told(loss_named), default=None, metavar="NAME", help=loss_help)
     add("--optimizer", choices=fm.optim.RULES, default="adam", help="update rule")
     schedule_help = "of the learning rate, from --lr on; of OneCycleLR, --lr is the peak (default: none)"
     add("--schedule", choices=SCHEDULES, default=None, help=schedule_help)
