@@ -72,12 +72,6 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
 
 
 @inner
-def input_of(row, layer, rows, width, batch, act):
-    """x of a layer: the batch, which is `width` wide, or what the layer below has made."""
-    return view(batch, 0, (rows, width)) if layer == 0 else view(act, row.x, (rows, row.width_in))
-
-
-@inner
 def listed_layer(plan):
     """The product whose x has the zeros of the batch: the first layer, or the one after dropout; -1 where none has."""
     layer = 0
@@ -172,23 +166,23 @@ def is_finite(losses, lo, hi):
 
 
 @inner
-def share_out(weights, order, start, factor, r):
-    """r[n] = w / Σ w q of the rows of a batch, or factor w for the sum; returns Σ w q.
+def share_out(weights, order, start, factor, r, N, lo, hi):
+    """r[n] = w / Σ w q of the rows [lo, hi) of a batch, or factor w for the sum; returns Σ w q of all N.
 
     Without weights w and q are 1. Where no row counts, Σ w q is 0, and so is each share.
     """
-    N, number = r.size, r.dtype.type
-    mass, weighted = float(N), weights.shape[0] > 0
-    if weighted:
-        mass = 0.0
-        for n in range(N):
-            mass += weights[order[start + n], 1]
+    number, mass = r.dtype.type, float(N)
+    if weights.shape[0] == 0:
+        each = number(factor if factor != 0 else 1 / N)
+        for n in range(lo, hi):
+            r[n] = each
+        return mass
+    mass = 0.0
     for n in range(N):
-        if not weighted and factor == 0:
-            r[n] = number(1 / N)
-        else:
-            w = weights[order[start + n], 0] if weighted else 1.0
-            r[n] = number(w * factor if factor != 0 else w / mass if mass > 0 else 0.0)
+        mass += weights[order[start + n], 1]
+    for n in range(lo, hi):
+        w = weights[order[start + n], 0]
+        r[n] = number(w * factor if factor != 0 else w / mass if mass > 0 else 0.0)
     return mass
 
 
@@ -229,11 +223,11 @@ def train_steps(
                 lists[OWED] = 1
             if rule.owed > 0:
                 bring_up(rule, plan[0], shared, lanes, columns[1:], inputs, seen, step, lo, hi)
-        targets = view(own.targets, targets_at, (N, T))
-        for n in range(N):
+        targets, (first_row, last_row) = view(own.targets, targets_at, (N, T)), share_rows(N, threads, thread)
+        for n in range(first_row, last_row):  # of the loss: no other is looked at
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]
-        mass = share_out(batches.weights, batches.order, start, loss.factor, r[:N])
+        mass = share_out(batches.weights, batches.order, start, loss.factor, r, N, first_row, last_row)
         keep_state(plan, N, lanes, threads, thread, shared.state, shared.kept)
 
         for layer in range(layers):
@@ -241,7 +235,7 @@ def train_steps(
             if row.waits:
                 turn = wait_for_all(gate, threads, turn, patience)
             lo, hi = part_of(row, N, lanes, threads, thread)
-            x = input_of(row, layer, N, width, my_x, shared.act)
+            x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
             y = view(shared.act, row.y, (N, row.width))
             first_row = 0
             while first_row < N:
@@ -276,7 +270,7 @@ def train_steps(
                     lo, hi = share(row.width_in, lanes, threads, thread)
                 else:
                     lo, hi = part_of(row, N, lanes, threads, thread)
-                x = input_of(row, layer, N, width, my_x, shared.act)
+                x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
                 y = view(shared.act, row.y, (N, row.width))
                 first_row = 0
                 while first_row < N:
@@ -310,7 +304,8 @@ def train_steps(
             if not row.trains or (undo and atomic_load(gate, STOP) != 0):
                 continue
             lo, hi = share(row.width, lanes, threads, thread)
-            x, dy = input_of(row, layer, N, width, my_x, shared.act), view(shared.dact, row.dy, (N, row.width))
+            x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
+            dy = view(shared.dact, row.dy, (N, row.width))
             update_layer(
                 row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p,
                 shared.g if clip.on else shared.m, shared.v, shared.u, shared.state, piece, scales, step, lo, hi,
