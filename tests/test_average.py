@@ -104,7 +104,7 @@ def test_the_average_is_that_of_the_twin(name, graph):
 
 @pytest.mark.parametrize("name", AVERAGES)
 def test_engine_and_graph_average_the_same_for_every_number_of_threads(name):
-    """With layers that threads share and one that each computes alone, and with frozen parameters."""
+    """Of all layers, and with frozen parameters."""
     rows, sizes = data_set(20, 3, 110), batch_sizes(110, 16, True)
     results = []
     for how in ("graph", 1, 2, 3, 4, "changing"):
@@ -430,5 +430,5 @@ def test_the_buffers_of_the_average_count_in_the_memory():
     given = [None, Averaging(model, optimizer, optim.EMA(), 0, 1), Averaging(model, optimizer, optim.SWA(), 0, 1)]
     plain, ema, swa = (Engine(model, optimizer, 20, 16, 2, averaging=a).sum_of_buffers() for a in given)
     sizes = Engine(model, optimizer, 20, 16, 2).plan.sizes
-    assert ema - plain == 3 * 4 * (sizes["p"] + sizes["own_p"])  # the average, and two copies to go back to
+    assert ema - plain == 3 * 4 * sizes["p"]  # the average, and two copies to go back to
     assert swa == plain

@@ -29,7 +29,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot f
 
 
 def a_model():
-    """Layers of every form; the last Linear is computed alone."""
+    """Layers of every form."""
     model = fm.nn.MLP(6, (80, 40), 3, "leaky_relu", dropout=0.2, norm="batch")
     for module in model.modules():
         if isinstance(module, fm.nn.BatchNorm1d):
@@ -173,7 +173,7 @@ def an_engine():
     "make",
     [
         lambda: Plan(a_model(), 6, 4),
-        lambda: Weights(Plan(a_model(), 6, 4), 1),
+        lambda: Weights(Plan(a_model(), 6, 4)),
         an_engine,
         lambda: fm.Predictor(a_model())._snapshot,
     ],

@@ -17,7 +17,7 @@ from fastmlp.kernels import steps
 from fastmlp.running import nodes
 from fastmlp.running.engine import CHUNK_SECONDS, Engine
 from fastmlp.running.pace import Fixed, Pace
-from fastmlp.running.plan import Plan, obstacle
+from fastmlp.running.plan import obstacle
 from fastmlp.running.rows import batches as batches_of
 from fastmlp.training.checks import batch_sizes
 from fastmlp.training.loop import seed_dropout
@@ -152,12 +152,11 @@ def test_engine_equals_graph_to_the_last_bit(architecture, rule, kind, batch, ch
         assert np.array_equal(scores, results[0][1], equal_nan=True)
 
 
-def test_wide_last_layer_that_threads_share():
+def test_wide_last_layer():
     results = []
     for how in (1, 2, 3):
         fm.manual_seed(0)
         model = fm.nn.MLP(30, (200,), 300)
-        assert Plan(model, 30, 16).rows[-1]["alone"] == 0
         optimizer = fm.optim.Adam(model.parameters())
         train_on_engine(model, optimizer, data_set(30, 300, 100), 2, 16, how)
         results.append(state_of(model, optimizer))
@@ -216,9 +215,8 @@ class LeftBehind(Engine):
             super().level_copies(threads)
 
 
-@pytest.mark.parametrize("rule", ["adam", "nesterov"])
-def test_stale_copies_of_the_last_layer_are_noticed(rule):
-    """A number of threads that changes leaves copies behind; without their refreshing the result is another."""
+def test_stale_numbers_of_a_rule_are_noticed():
+    """NAdam carries a product on, and each thread has its own: a number of threads that changes leaves some behind."""
     data, order, sizes, states = data_set(12, 4, 400), np.arange(400), [8] * 50, {}
     for kind, pace in (
         (Engine, Fixed(1)),
@@ -228,9 +226,8 @@ def test_stale_copies_of_the_last_layer_are_noticed(rule):
     ):
         fm.manual_seed(0)
         model = fm.nn.MLP(12, (32,), 4)
-        optimizer = make_optimizer(rule, model)
+        optimizer = fm.optim.NAdam(model.parameters(), lr=0.01)
         with kind(model, optimizer, 12, 8, 2, pace, 10) as engine:
-            assert engine.plan.rows[-1]["alone"] == 1
             engine.patience = 10**9  # a thread that is late must not end a chunk before its tenth step
             engine.epoch(data, order, sizes)
         states[kind, type(pace)] = state_of(model, optimizer)

@@ -19,7 +19,7 @@ from fastmlp.training.checks import batch_sizes
 
 
 def net(dtype=np.float32) -> nn.Sequential:
-    """0 norm, 1 linear, 2 norm by rows, 3 relu, 4 linear, 5 norm, 6 tanh, 7 linear that every thread computes alone."""
+    """0 norm, 1 linear, 2 norm by rows, 3 relu, 4 linear, 5 norm, 6 tanh, 7 linear."""
     fm.manual_seed(0)
     model = nn.Sequential(
         nn.BatchNorm1d(20), nn.Linear(20, 70), nn.LayerNorm(70), nn.ReLU(), nn.Linear(70, 40), nn.BatchNorm1d(40),

@@ -176,7 +176,7 @@ def test_the_sum_of_the_engines_buffers_is_what_it_takes(rule, norm):
         arrays = [value for value in vars(engine).values() if isinstance(value, np.ndarray)]
         weights = [value for value in vars(engine.weights).values() if isinstance(value, np.ndarray)]
         copies = 2 * sum(array.nbytes for array in engine.snapshot())  # which a training keeps, to go back to
-        real = copies + sum(a.nbytes for a in (*arrays, *engine.arrays, *engine.own_arrays, *weights))
+        real = copies + sum(a.nbytes for a in (*arrays, *engine.arrays, *weights))
         fixed = engine.scratch.nbytes + engine.pieces.nbytes + 100_000  # of one size for all nets
         assert real - fixed <= engine.sum_of_buffers() <= real
 

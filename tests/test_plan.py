@@ -6,23 +6,20 @@ import pytest
 import fastmlp as fm
 from fastmlp.kernels import layout
 from fastmlp.running.engine import Engine
-from fastmlp.running.plan import ALONE_NUMBERS, Plan
+from fastmlp.running.plan import Plan
 from fastmlp.running.verify import verify
 
 ROOM = 9
 
 
 def plan() -> Plan:
-    """Layers of every form, shared and alone: 0 norm, 1 linear, 2 norm, 3 relu, 4 dropout, 5 linear, 6 tanh, 7 linear,
-    8 sigmoid; from 7 on every thread computes all of it."""
+    """Layers of every form: 0 norm, 1 linear, 2 norm, 3 relu, 4 dropout, 5 linear, 6 tanh, 7 linear, 8 sigmoid."""
     nn = fm.nn
     model = nn.Sequential(
         nn.BatchNorm1d(11), nn.Linear(11, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Dropout(0.2),
         nn.Linear(40, 20, bias=False), nn.Tanh(), nn.Linear(20, 3), nn.Sigmoid(),
     )  # fmt: skip
-    made = Plan(model, 11, ROOM)
-    assert list(made.rows["alone"]) == [0] * 7 + [1] * 2
-    return made
+    return Plan(model, 11, ROOM)
 
 
 def test_a_plan_as_it_is_made_passes():
@@ -106,22 +103,19 @@ FAULTS = {
     "a pass over a weight elsewhere": (passed(2, "at", more), 1, "passes over all find elsewhere"),
     "a pass over more inputs": (passed(2, "inputs", one_more), 1, "passes over all find elsewhere"),
     "a pass over more columns": (passed(3, "width", more), 1, "passes over all find elsewhere"),
-    "a pass over all in a thread's own": (passed(3, "alone", to(1)), 1, "passes over all find elsewhere"),
     "more columns in the norm": (passed(8, "columns", to(1000)), 7, "passes over all find elsewhere"),
     "a place in the norm beyond all": (passed(8, "first", one_more), 7, "passes over all find elsewhere"),
     "state behind its buffer": (column(2, "state", to(1 << 40)), 2, "state at .* is outside state"),
     "two states in one place": (column(2, "state", lambda plan, was: plan.rows[0]["state"]), 2, "state at .* overlaps"),
     "a state too short": (column(2, "state_width", to(8)), 2, "its state is too short"),
     "gradients of a norm behind the buffer": (column(2, "dweights", to(1 << 40)), 2, "dweights at .* is outside state"),
-    "a buffer of outputs too short": (size("act"), 6, "outside act"),
-    "a buffer of parameters too short": (size("p"), 5, "outside p"),
-    "a buffer of a thread's own too short": (size("own_act"), 8, "outside own_act"),
+    "a buffer of outputs too short": (size("act"), 8, "outside act"),
+    "a buffer of parameters too short": (size("p"), 7, "outside p"),
     "no address": (column(1, "forward", to(0)), 1, "forward is no kernel's address"),
     "an address one byte off": (column(3, "backward", one_more), 3, "backward is no kernel's address"),
     "an address from nowhere": (column(4, "evaluate", to(12345)), 4, "evaluate is no kernel's address"),
     "an update from nowhere": (column(7, "weights", to(-1)), 7, "weights is no kernel's address"),
     "a linear layer that does not wait": (column(5, "waits", to(0)), 5, "does not wait for its input"),
-    "a shared layer above one that is alone": (column(8, "alone", to(0)), 8, "shared layer above one"),
     "an option that is no number": (option_of_layer_4, 4, "an option is not finite"),
 }
 
@@ -142,7 +136,6 @@ def test_rows_after_columns_wait():
     model = nn.Sequential(nn.Linear(8, 600), nn.ReLU(), nn.LayerNorm(600), nn.Tanh(), nn.Linear(600, 100))
     for layer in (2, 3):
         made = Plan(model, 8, ROOM)
-        assert not made.rows[-1]["alone"], ALONE_NUMBERS
         verify(made)
         assert made.rows[layer]["waits"]
         made.rows[layer]["waits"] = 0
@@ -153,12 +146,26 @@ def test_rows_after_columns_wait():
 def test_a_missing_wait_of_the_way_back_is_refused():
     made = plan()
     waiting = [i for i, row in enumerate(made.rows) if row["waits_back"]]
-    assert waiting
+    assert waiting == [1, 5, 7, 8]  # products, and columns of a gradient of which the loss has made rows
     for layer in waiting:
         made = plan()
         made.rows[layer]["waits_back"] = 0
         with pytest.raises(RuntimeError, match=f"plan: layer {layer}: it does not wait for its gradient"):
             verify(made)
+
+
+def test_the_last_layer_waits_for_the_loss_but_where_it_owns_rows_too():
+    """The loss makes rows of its gradient: one wait stands between them, in the row of the layer."""
+    nn = fm.nn
+    for last, waits in (
+        (nn.Linear(20, 5), True),
+        (nn.Tanh(), True),
+        (nn.BatchNorm1d(20), True),
+        (nn.LayerNorm(20), False),
+    ):
+        made = Plan(nn.Sequential(nn.Linear(8, 20), last), 8, ROOM)
+        verify(made)
+        assert made.rows[-1]["waits_back"] == waits
 
 
 def test_the_engine_trusts_no_plan_with_a_fault(monkeypatch):

@@ -65,12 +65,11 @@ def test_an_array_that_no_group_keeps_has_no_memory(name, options, array):
     at = optim.RULES[name].arrays.index(array)
     for optimizer in (make(model.parameters()), make(groups(model, **options)), make(model.parameters(), **options)):
         with engine(model, optimizer) as made:
-            sizes.append((made.arrays[at].size, made.own_arrays[at].size // 2, made.sum_of_buffers()))
-    weights, own = made.weights.p.size, made.weights.own_p.size // 2
-    assert [size[:2] for size in sizes] == [(1, 1), (weights, own), (weights, own)]
-    copies = 2 * (weights + own)  # to go back to
-    assert sizes[1][2] - sizes[0][2] == 4 * (weights + 2 * own + copies)  # float32, two threads
-    assert sizes[2][2] == sizes[1][2]
+            sizes.append((made.arrays[at].size, made.sum_of_buffers()))
+    weights = made.weights.p.size
+    assert [size for size, _ in sizes] == [1, weights, weights]
+    assert sizes[1][1] - sizes[0][1] == 4 * 3 * weights  # float32, and two copies to go back to
+    assert sizes[2][1] == sizes[1][1]
 
 
 @every_switch

@@ -189,11 +189,7 @@ def test_memory_follows_what_a_batch_needs_not_the_columns():
     with engine_of(x, "SGD") as engine:
         assert engine.plan.at_once == 8
         one = (
-            engine.own_x.nbytes
-            + engine.own_act.nbytes
-            + engine.own_dact.nbytes
-            + engine.lists.nbytes
-            + engine.dact.nbytes
+            engine.own_x.nbytes + engine.own_kept.nbytes + engine.act.nbytes + engine.lists.nbytes + engine.dact.nbytes
         )
         assert one < 1_000_000
     predictor = fm.Predictor(model_of(inputs=100_000))

@@ -14,12 +14,10 @@ def move_average(a, p, weight):
 
 
 @kernel
-def move_averages(net, average, p, own_p, threads, thread, weight):
-    """The average of each parameter, for this thread's columns; the first thread has those that all compute alone."""
+def move_averages(net, average, p, threads, thread, weight):
+    """The average of each parameter, for this thread's columns."""
     for number in range(net.slots.shape[0]):
         slot = net.slots[number]
-        if thread == 0 or not slot.alone:
-            lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
-            at, size = slot.at + lo * slot.inputs, ((hi - lo) * slot.inputs,)
-            a = average.own_a if slot.alone else average.a
-            move_average(view(a, at, size), view(own_p[thread] if slot.alone else p, at, size), weight)
+        lo, hi = share(slot.width, net.lanes, threads, thread)
+        at, size = slot.at + lo * slot.inputs, ((hi - lo) * slot.inputs,)
+        move_average(view(average.a, at, size), view(p, at, size), weight)

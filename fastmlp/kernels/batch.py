@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .jit import inner, kernel
+from .jit import allocating, inner, kernel
 from .simd import array_at, prefetch_address, read_file
 
 
@@ -62,19 +62,19 @@ def gather_from_file(source, order, start, scale, row, x):
             target[i] = x.dtype.type(row[i]) * scale
 
 
-@kernel
+@allocating
 def gather_file_uint8(source, order, start, scale, x):
     """`gather_from_file` of uint8. source: (0, rows, columns, 0, descriptor, place)"""
     gather_from_file(source, order, start, scale, np.empty(source[2], np.uint8), x)
 
 
-@kernel
+@allocating
 def gather_file_float32(source, order, start, scale, x):
     """As `gather_file_uint8`, for float32."""
     gather_from_file(source, order, start, scale, np.empty(source[2], np.float32), x)
 
 
-@kernel
+@allocating
 def gather_file_float64(source, order, start, scale, x):
     """As `gather_file_uint8`, for float64."""
     gather_from_file(source, order, start, scale, np.empty(source[2], np.float64), x)

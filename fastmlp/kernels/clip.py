@@ -75,13 +75,13 @@ def clip_factor(norm, most):
 
 @kernel
 def keep_squares(net, clip, shared, own, threads, thread):
-    """clip.squares: a number for each column of this thread; what all compute alone is the first thread's."""
+    """clip.squares: a number for each column of this thread."""
     for number in range(net.slots.shape[0]):
         slot = net.slots[number]
-        if slot.trained and (thread == 0 or not slot.alone):
-            lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
-            g, squares = own.g[thread] if slot.alone else shared.g, clip.squares[slot.first :]
-            column_squares(g, slot.at, slot.inputs, net.lanes, squares, lo, min(hi, slot.columns))
+        if slot.trained:
+            lo, hi = share(slot.width, net.lanes, threads, thread)
+            squares = clip.squares[slot.first :]
+            column_squares(shared.g, slot.at, slot.inputs, net.lanes, squares, lo, min(hi, slot.columns))
 
 
 @kernel
@@ -92,14 +92,10 @@ def step_on_kept(net, rule, clip, shared, own, step_number, threads, thread):
         slot = net.slots[number]
         if not slot.trained:
             continue
-        lo, hi = share(slot.width, net.lanes, 1 if slot.alone else threads, 0 if slot.alone else thread)
-        if slot.alone:
-            p, g, m, v, u = own.p[thread], own.g[thread], own.m[thread], own.v[thread], own.u[thread]
-        else:
-            p, g, m, v, u = shared.p, shared.g, shared.m, shared.v, shared.u
+        lo, hi = share(slot.width, net.lanes, threads, thread)
         at, size = slot.at + lo * slot.inputs, (hi - lo) * slot.inputs
-        piece, small = view(g, at, (size,)), g.dtype.type(factor)
+        piece, small = view(shared.g, at, (size,)), shared.g.dtype.type(factor)
         for i in range(size):
             piece[i] *= small
         option, scale = prepare(rule, number, step_number, own.scales[thread])
-        step(rule.update, p, g, at, m, v, u, at, size, option, scale)
+        step(rule.update, shared.p, shared.g, at, shared.m, shared.v, shared.u, at, size, option, scale)

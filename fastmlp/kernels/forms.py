@@ -294,6 +294,6 @@ def call_clipped(typingctx, address, net, rule, clip, shared, own, step, threads
 
 
 @intrinsic
-def call_averages(typingctx, address, net, average, p, own_p, threads, thread, weight):
-    """averages(net, average, p, own_p, threads, thread, weight), a pass."""
-    return _call((net, average, p, own_p, threads, thread, weight))
+def call_averages(typingctx, address, net, average, p, threads, thread, weight):
+    """averages(net, average, p, threads, thread, weight), a pass."""
+    return _call((net, average, p, threads, thread, weight))

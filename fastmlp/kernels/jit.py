@@ -19,7 +19,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from . import guard
 from .cache import KernelCache
 
-NUMBA = numba.__version__
+NUMBA, PACKAGE = numba.__version__, __name__.partition(".")[0]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -82,10 +82,18 @@ def kernel(function: F) -> F:
     - `cache`: compiled once after an install, in `CACHE_FOLDER`; without a writable folder, once a process.
     - `no_cfunc_wrapper`: nothing calls a kernel through a C pointer.
     - `boundscheck` in the mode of `guard` alone.
+    - `_nrt` off: nobody counts who refers to an array. A kernel looks at each row through a view, and to count those
+      took a twentieth of a step of a small net and a quarter of a tiny one's. Who calls holds the arrays. A kernel of
+      the package that makes one says so, `allocating`; one of somebody else's may make as many as it wants.
     - No fastmath: it assumes that there is no NaN, and a NaN that a kernel swallows hides a broken run. It also
       leaves the order of a sum to the compiler, and results would differ between machines.
     """
     return _compiled(function)
+
+
+def allocating(function: F) -> F:
+    """A `kernel` of the package that makes arrays."""
+    return _compiled(function, _nrt=True)
 
 
 def inner(function: F) -> F:
@@ -94,7 +102,7 @@ def inner(function: F) -> F:
 
 
 def _compiled(function: F, **options: bool | None) -> F:
-    options["boundscheck"] = guard.ON or None
+    options = {"_nrt": not function.__module__.startswith(f"{PACKAGE}."), "boundscheck": guard.ON or None} | options
     compiled = numba.njit(error_model="numpy", nogil=True, no_cfunc_wrapper=True, **options)(function)
     if CACHE_FOLDER is not None:
         with suppress(OSError):  # a function of nobody's file, typed at a prompt, cannot be cached

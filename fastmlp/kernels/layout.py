@@ -27,7 +27,6 @@ ROW = np.dtype(
             "tied",  # address of the sum over columns, where a parameter is one number for all; else 0
             "seed", "step", "layer",  # the counters of RANDOM
             "by_rows",  # 1 where a thread owns rows of the layer, 0 where it owns columns
-            "alone",  # 1 where every thread computes all of it
             "waits", "waits_back",  # 1 where the forward, the backward must wait for the other threads
             "sends",  # 1 where its backward is to be computed
             "trains",  # 1 where one of its parameters is trained
@@ -40,7 +39,7 @@ SLOT = np.dtype(
         (name, np.int64)
         for name in (
             "trained",  # 0 where it is frozen
-            "at", "alone",  # its place, in the buffer of all or in that of each thread
+            "at",  # its place in the flat buffers
             "width", "inputs",  # columns with padding, numbers a column: 1 for a vector
             "columns", "first",  # how many columns count in the norm of all gradients, and where in `squares`
         )
@@ -82,7 +81,9 @@ class Batches(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Addresses of the pair and the score, their numbers, where a thread keeps what the backward needs.
+    """Addresses of the pair and the score, and their numbers.
+
+    kept_rows: what the backward needs is as many times the rows of a batch.
 
     factor: 0 for the mean; else what the rows' losses are multiplied by in the sum.
     """
@@ -92,8 +93,7 @@ class Loss(NamedTuple):
     score: int
     numbers: Any
     score_numbers: Any
-    kept_at: int
-    kept_rows: int  # as many times the rows of a batch
+    kept_rows: int
     factor: float
 
 
@@ -130,20 +130,20 @@ class Clip(NamedTuple):
 
 
 class Average(NamedTuple):
-    """weights: (steps,), how far the average goes after each step; (0,) for none.   a, own_a: flat, as p, own_p[0]
+    """weights: (steps,), how far the average goes after each step; (0,) for none.   a: flat, as p
 
     at: address of the pass, 0 for none
     """
 
     weights: Any
     a: Any
-    own_a: Any
     at: int
 
 
 class Buffers(NamedTuple):
     """Flat buffers: parameters p, their gradients g where they are kept, the rule's state m, v, u, layers' state, and
     activations and their gradients. `kept` is the layers' state as it was before the step.
+    terms: (3, room) float64, of the rows of a batch; the last are 1 where a score is no ratio
     """
 
     p: Any
@@ -155,31 +155,25 @@ class Buffers(NamedTuple):
     kept: Any
     act: Any
     dact: Any
+    terms: Any
 
 
 class Own(NamedTuple):
-    """The same for each thread, which is the first index: what it computes alone, and its batch (gathering it twice
-    costs less than fetching half of it from the other core).
+    """What each thread has of its own, the first index: its batch x (gathering it twice costs less than fetching half
+    of it from the other core), and where it computes.
 
-    targets (threads, room, T)   r (threads, room) the share of each row   terms (threads, 3, room) float64, of which
-    the last are 1 where a score is no ratio   scales (threads, slots, SCALES) float64
+    targets (threads, room, T)   r (threads, room) the share of each row   kept: what the loss's backward needs
+    scales (threads, slots, SCALES) float64
     bits, square, lists: of what is not zero in the batch, see `lists`; none: NO_LISTS, for layers that have none
     marks, columns: of sparse rows, see `sparse.gather_distinct`   seen: how far each input's weights have come, `owed`
     """
 
-    p: Any
-    g: Any
-    m: Any
-    v: Any
-    u: Any
-    act: Any
-    dact: Any
     x: Any
+    kept: Any
     scratch: Any
     pieces: Any
     targets: Any
     r: Any
-    terms: Any
     scales: Any
     bits: Any
     square: Any

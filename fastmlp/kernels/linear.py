@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .jit import inner, kernel
+from .jit import allocating, inner, kernel
 from .lists import BACKWARD, COLUMNS, INPUTS, OWED
 from .matmul import listed_width, panel_width, product_dw, product_dw_listed, product_dw_rows, product_listed
 from .simd import LISTED_VECTORS, TILE_VECTORS
@@ -74,7 +74,7 @@ def linear_update_weight(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rul
         j += vectors * lanes
 
 
-@kernel
+@allocating
 def linear_update_columns(x, dy, p, m, v, u, at, inputs, piece, tiles, lists, rule, option, scale, lo, hi):
     """`linear_update_weight` where x has only the inputs that lists[COLUMNS] names: the gradient of the others is +0.
 

@@ -27,9 +27,9 @@ from .jit import inner, kernel
 from .simd import view
 
 
-@kernel
-def log_softmax_forward(z, y, p, classes, lo, hi):
-    """y = z - top - log Σ e^(z - top),  p = e^y, with the row's maximum `top`: no exponential overflows.
+@inner
+def exponentials(z, y, p, classes, lo, hi):
+    """y = z - top,  p = e^y, with the row's maximum `top`: no exponential overflows.
 
     The exponentials are taken in one loop over all columns of y in all rows, those past C too: one long loop is faster
     than many short ones.
@@ -47,13 +47,26 @@ def log_softmax_forward(z, y, p, classes, lo, hi):
     numbers, powers = view(y, lo * width, (size,)), view(p, lo * width, (size,))
     for i in range(numbers.size):
         powers[i] = exp(numbers[i], lowest, highest)
+
+
+@inner
+def sum_of(row, classes):
+    """Σ_c row[c], in the order of the classes."""
+    total = row.dtype.type(0)
+    for c in range(classes):
+        total += row[c]
+    return total
+
+
+@kernel
+def log_softmax_forward(z, y, p, classes, lo, hi):
+    """y = z - top - log Σ e^(z - top),  p = e^y, with the row's maximum `top`."""
+    exponentials(z, y, p, classes, lo, hi)
     for n in range(lo, hi):
         out, share = y[n], p[n]
-        total = z.dtype.type(0)
-        for c in range(classes):
-            total += share[c]
+        total = sum_of(share, classes)
         shift = np.log(total)
-        for c in range(width):
+        for c in range(y.shape[1]):
             out[c] -= shift
             share[c] /= total
 
@@ -63,9 +76,7 @@ def log_softmax_backward(dy, p, dz, classes, lo, hi):
     """dz = dy - p Σ_c dy."""
     for n in range(lo, hi):
         above, share, below = dy[n, :classes], p[n, :classes], dz[n, :classes]
-        total = p.dtype.type(0)
-        for c in range(classes):
-            total += above[c]
+        total = sum_of(above, classes)
         for c in range(classes):
             below[c] = above[c] - share[c] * total
 
@@ -80,10 +91,7 @@ def nll_loss_forward(y, labels, r, smoothing, classes, lo, hi):
         row = y[n, :classes]
         term = on * row[int(labels[n])]
         if smoothing > 0:
-            total = number(0)
-            for c in range(classes):
-                total += row[c]
-            term += off * total
+            term += off * sum_of(row, classes)
         loss -= r[n] * term
     return loss
 
@@ -139,13 +147,25 @@ def kept_rows(kept, N, columns):
 
 @kernel
 def cross_entropy_forward(z, targets, r, kept, terms, numbers, columns, lo, hi):
-    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)  kept: y, p (2 N, >= C)"""
-    N = z.shape[0]
-    y, p = kept_rows(kept, N, columns)
-    labels = view(targets, 0, (N,))
-    log_softmax_forward(z, y, p, columns, lo, hi)
+    """terms[0, n] = -r[n] Σ_c q[n, c] y[n, c].    targets: labels (N, 1)  numbers: (s,)
+
+    kept: y, p (2 N, >= C); without smoothing the loss looks at one number of y a row, and log Σ is taken off no other.
+    """
+    number, (below, p) = z.dtype.type, kept_rows(kept, z.shape[0], columns)
+    on, off = number(1 - numbers[0]), number(numbers[0] / columns)
+    exponentials(z, below, p, columns, lo, hi)
     for n in range(lo, hi):
-        terms[0, n] = nll_loss_forward(y, labels, r, numbers[0], columns, n, n + 1)
+        row, share = below[n], p[n]
+        total = sum_of(share, columns)
+        shift = np.log(total)
+        term = on * (row[int(targets[n, 0])] - shift)
+        if numbers[0] > 0:
+            for c in range(columns):
+                row[c] -= shift
+            term += off * sum_of(row, columns)
+        terms[0, n] = 0.0 - r[n] * term
+        for c in range(columns):
+            share[c] /= total
 
 
 @kernel
@@ -261,8 +281,9 @@ def accuracy_score(z, targets, terms, numbers, columns, lo, hi):
         label = np.int32(targets[n, 0] if targets.shape[1] == 1 else targets[n].argmax())
         own, beaten = row[label], np.int32(0)
         if own == own:
-            for c in range(columns):
-                beaten += np.int32(not (row[c] <= own)) + np.int32((row[c] == own) & (np.int32(c) < label))
+            for c in range(row.size):  # with the padding: whole vectors
+                first = (row[c] == own) & (np.int32(c) < label)
+                beaten += np.int32(((not (row[c] <= own)) | first) & (c < columns))
         else:  # NaN, which only another before it beats
             for c in range(label):
                 beaten += np.int32(row[c] != row[c])

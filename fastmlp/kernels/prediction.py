@@ -10,8 +10,8 @@ from .steps import forward_layer, part_of
 
 @kernel
 def predict_rows(
-    plan, numbers, lanes, tiles, gather, distinct, source, scale, order, first, last, p, own_p, state, buffer, room, x0,
-    bits, lists, marks, columns, none, z,
+    plan, numbers, lanes, tiles, gather, distinct, source, scale, order, first, last, p, state, buffer, room, x0, bits,
+    lists, marks, columns, none, z,
 ):  # fmt: skip
     """z[n] = the output for row order[n] in evaluation mode, for n in [first, last); z: (>= last, columns).
 
@@ -39,8 +39,7 @@ def predict_rows(
             y = view(buffer, side * half, (N, row.width))
             lo, hi = part_of(row, N, lanes, 1, 0)
             forward_layer(
-                row, lanes, tiles, lists if layer == 0 else none, numbers[layer], x, y, own_p if row.alone else p,
-                state, False, 0, lo, hi,
+                row, lanes, tiles, lists if layer == 0 else none, numbers[layer], x, y, p, state, False, 0, lo, hi,
             )  # fmt: skip
             x, side = y, 1 - side
         for n in range(N):

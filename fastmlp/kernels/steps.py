@@ -13,9 +13,6 @@ A step:  forward   a layer waits where it needs columns or rows of its input tha
 Until the update nothing is changed but the state of norms, which `keep_state` can put back: a step is given up where
 somebody asks for it, or where the loss is not finite. An update that has begun is finished, but that of the step that
 gate[UNDO] names: who called has a copy of all that was before it.
-
-The last layers are small, and every thread computes them alone, with weights of its own, which stay the same in all
-threads. That costs less than two more waits.
 """
 
 import numpy as np
@@ -26,7 +23,7 @@ from .jit import inner, kernel
 from .layout import ELEMENTWISE, LINEAR, NORM, RANDOM
 from .lists import FIRST, GROUP, HEAD, OWED, gather_batch, make_lists
 from .simd import atomic_load, atomic_store, view
-from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, wait_for_all
+from .threads import DIVERGED, LEAVING, STOP, UNDO, is_asked_to_stop, share, share_rows, wait_for_all
 from .updates import prepare
 from .updates import step as one_step
 
@@ -35,10 +32,8 @@ ROWS_AT_ONCE = 2048  # of a product: between them a thread looks whether the ste
 
 @inner
 def part_of(row, rows, lanes, threads, thread):
-    """[lo, hi): the thread's rows or columns of a layer; all of them where every thread computes it alone."""
-    if row.by_rows:
-        return (0, rows) if row.alone else (rows * thread // threads, rows * (thread + 1) // threads)
-    return share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
+    """[lo, hi): the thread's rows or columns of a layer."""
+    return share_rows(rows, threads, thread) if row.by_rows else share(row.width, lanes, threads, thread)
 
 
 @inner
@@ -74,12 +69,6 @@ def backward_layer(row, net, numbers, dy, x, y, dx, p, state, scratch, step, lo,
         own = view(state, row.state, (row.state_rows, row.state_width))
         dweights = view(state, row.dweights, (row.weight_rows, row.width))
         forms.call_norm_backward(row.backward, dy, x, dx, weights, dweights, own, numbers, row.columns, lo, hi)
-
-
-@inner
-def input_of(row, layer, rows, width, batch, act):
-    """x of a layer: the batch, which is `width` wide, or what the layer below has made."""
-    return view(batch, 0, (rows, width)) if layer == 0 else view(act, row.x, (rows, row.width_in))
 
 
 @inner
@@ -177,23 +166,23 @@ def is_finite(losses, lo, hi):
 
 
 @inner
-def share_out(weights, order, start, factor, r):
-    """r[n] = w / Σ w q of the rows of a batch, or factor w for the sum; returns Σ w q.
+def share_out(weights, order, start, factor, r, N, lo, hi):
+    """r[n] = w / Σ w q of the rows [lo, hi) of a batch, or factor w for the sum; returns Σ w q of all N.
 
     Without weights w and q are 1. Where no row counts, Σ w q is 0, and so is each share.
     """
-    N, number = r.size, r.dtype.type
-    mass, weighted = float(N), weights.shape[0] > 0
-    if weighted:
-        mass = 0.0
-        for n in range(N):
-            mass += weights[order[start + n], 1]
+    number, mass = r.dtype.type, float(N)
+    if weights.shape[0] == 0:
+        each = number(factor if factor != 0 else 1 / N)
+        for n in range(lo, hi):
+            r[n] = each
+        return mass
+    mass = 0.0
     for n in range(N):
-        if not weighted and factor == 0:
-            r[n] = number(1 / N)
-        else:
-            w = weights[order[start + n], 0] if weighted else 1.0
-            r[n] = number(w * factor if factor != 0 else w / mass if mass > 0 else 0.0)
+        mass += weights[order[start + n], 1]
+    for n in range(lo, hi):
+        w = weights[order[start + n], 0]
+        r[n] = number(w * factor if factor != 0 else w / mass if mass > 0 else 0.0)
     return mass
 
 
@@ -210,14 +199,13 @@ def train_steps(
     """
     plan, lanes = net.plan, net.lanes
     layers, turn, number = plan.shape[0], 0, shared.p.dtype.type
-    end, T = plan[layers - 1], own.targets.shape[2]
-    my_act, my_dact, my_p, my_x = own.act[thread], own.dact[thread], own.p[thread], own.x[thread]
+    end, T, terms = plan[layers - 1], own.targets.shape[2], shared.terms
+    p, my_x, my_kept = shared.p, own.x[thread], own.kept[thread]
     r, targets_at = own.r[thread], thread * own.targets.shape[1] * T
     scratch, piece, scales = own.scratch[thread], own.pieces[thread], own.scales[thread]
     listed = listed_layer(plan)
     bits, square, lists, none = own.bits[thread], own.square[thread], own.lists[thread], own.none
     marks, columns, seen = own.marks[thread], own.columns[thread], own.seen[thread]
-    all_terms = own.terms[0]
     at_once = clip.keep if clip.on else rule  # what is done with a piece of a gradient when it is made
     for step in range(first, last):
         undo = atomic_load(gate, UNDO) == step + 1
@@ -235,11 +223,11 @@ def train_steps(
                 lists[OWED] = 1
             if rule.owed > 0:
                 bring_up(rule, plan[0], shared, lanes, columns[1:], inputs, seen, step, lo, hi)
-        targets = view(own.targets, targets_at, (N, T))
-        for n in range(N):
+        targets, (first_row, last_row) = view(own.targets, targets_at, (N, T)), share_rows(N, threads, thread)
+        for n in range(first_row, last_row):  # of the loss: no other is looked at
             for t in range(T):
                 targets[n, t] = batches.targets[batches.order[start + n], t]
-        mass = share_out(batches.weights, batches.order, start, loss.factor, r[:N])
+        mass = share_out(batches.weights, batches.order, start, loss.factor, r, N, first_row, last_row)
         keep_state(plan, N, lanes, threads, thread, shared.state, shared.kept)
 
         for layer in range(layers):
@@ -247,10 +235,8 @@ def train_steps(
             if row.waits:
                 turn = wait_for_all(gate, threads, turn, patience)
             lo, hi = part_of(row, N, lanes, threads, thread)
-            below_alone = layer > 0 and plan[layer - 1].alone
-            x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
-            y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
-            p = my_p if row.alone else shared.p
+            x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
+            y = view(shared.act, row.y, (N, row.width))
             first_row = 0
             while first_row < N:
                 last_row = piece_of(row, N, first_row)
@@ -263,39 +249,29 @@ def train_steps(
                     )  # fmt: skip
                 first_row = last_row
 
-        if not end.alone:
-            turn = wait_for_all(gate, threads, turn, patience)
-        mine_lo, mine_hi = N * thread // threads, N * (thread + 1) // threads
-        lo, hi = (0, N) if end.alone else (mine_lo, mine_hi)
-        z = view(my_act if end.alone else shared.act, end.y, (N, end.width))
-        dz = view(my_dact if end.alone else shared.dact, end.dy, (N, end.width))
-        kept = view(my_act, loss.kept_at, (loss.kept_rows * N, end.width))
-        terms = own.terms[thread if end.alone else 0]
+        turn = wait_for_all(gate, threads, turn, patience)
+        lo, hi = share_rows(N, threads, thread)
+        z, dz = view(shared.act, end.y, (N, end.width)), view(shared.dact, end.dy, (N, end.width))
+        kept = view(my_kept, 0, (loss.kept_rows * N, end.width))
         forms.call_loss(loss.forward, z, targets, r, kept, terms, loss.numbers, end.columns, lo, hi)
         forms.call_loss(loss.backward, z, targets, r, kept, dz, loss.numbers, end.columns, lo, hi)
         if atomic_load(gate, STOP) == 0 and not is_finite(terms[0], lo, hi):
             atomic_store(gate, DIVERGED, 1)
             atomic_store(gate, STOP, 1)
-        forms.call_score(loss.score, z, targets, all_terms, loss.score_numbers, end.columns, mine_lo, mine_hi)
-        if not end.alone:
-            turn = wait_for_all(gate, threads, turn, patience)
+        forms.call_score(loss.score, z, targets, terms, loss.score_numbers, end.columns, lo, hi)
 
         for layer in range(layers - 1, -1, -1):
             row = plan[layer]
             if row.sends:
-                below_alone = layer > 0 and plan[layer - 1].alone
-                dy = view(my_dact if row.alone else shared.dact, row.dy, (N, row.width))
+                dy, dx = view(shared.dact, row.dy, (N, row.width)), view(shared.dact, row.dx, (N, row.width_in))
                 if row.waits_back:
                     turn = wait_for_all(gate, threads, turn, patience)
-                if row.form == LINEAR:  # the columns of the layer below, which are shared also where this one is not
+                if row.form == LINEAR:  # the columns of the layer below
                     lo, hi = share(row.width_in, lanes, threads, thread)
-                    dx = view(shared.dact, row.dx, (N, row.width_in))
                 else:
                     lo, hi = part_of(row, N, lanes, threads, thread)
-                    dx = view(my_dact if below_alone else shared.dact, row.dx, (N, row.width_in))
-                x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
-                y = view(my_act if row.alone else shared.act, row.y, (N, row.width))
-                p = my_p if row.alone else shared.p
+                x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
+                y = view(shared.act, row.y, (N, row.width))
                 first_row = 0
                 while first_row < N:
                     last_row = piece_of(row, N, first_row)
@@ -314,10 +290,10 @@ def train_steps(
         if thread == 0:
             total, weighted = 0.0, batches.weights.shape[0] > 0
             for n in range(N):
-                total += all_terms[0, n]
+                total += terms[0, n]
                 w = batches.weights[batches.order[start + n], 2] if weighted else 1.0
-                sums[1] += all_terms[1, n] * w
-                sums[4] += all_terms[2, n] * w
+                sums[1] += terms[1, n] * w
+                sums[4] += terms[2, n] * w
             total = np.float64(number(total))
             sums[0] += total / loss.factor if loss.factor != 0 else total * mass
             sums[3] += mass
@@ -327,19 +303,12 @@ def train_steps(
             row = plan[layer]
             if not row.trains or (undo and atomic_load(gate, STOP) != 0):
                 continue
-            lo, hi = share(row.width, lanes, 1 if row.alone else threads, 0 if row.alone else thread)
-            below_alone = layer > 0 and plan[layer - 1].alone
-            x = input_of(row, layer, N, width, my_x, my_act if below_alone else shared.act)
-            dy = view(my_dact if row.alone else shared.dact, row.dy, (N, row.width))
-            if row.alone:
-                p, m, v, u = my_p, own.m[thread], own.v[thread], own.u[thread]
-            else:
-                p, m, v, u = shared.p, shared.m, shared.v, shared.u
-            if clip.on:
-                m = own.g[thread] if row.alone else shared.g
+            lo, hi = share(row.width, lanes, threads, thread)
+            x = view(my_x if layer == 0 else shared.act, max(row.x, 0), (N, width if layer == 0 else row.width_in))
+            dy = view(shared.dact, row.dy, (N, row.width))
             update_layer(
-                row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p, m, v, u,
-                shared.state, piece, scales, step, lo, hi,
+                row, net, at_once, lists if layer == listed else none, net.numbers[layer], x, dy, p,
+                shared.g if clip.on else shared.m, shared.v, shared.u, shared.state, piece, scales, step, lo, hi,
             )  # fmt: skip
         if clip.on:
             if clip.norm < np.inf:
@@ -347,7 +316,7 @@ def train_steps(
                 turn = wait_for_all(gate, threads, turn, patience)
             forms.call_clipped(clip.step_at, net, rule, clip, shared, own, step, threads, thread)
         if average.weights.size > 0:
-            forms.call_averages(average.at, net, average, shared.p, own.p, threads, thread, average.weights[step])
+            forms.call_averages(average.at, net, average, p, threads, thread, average.weights[step])
         turn = wait_for_all(gate, threads, turn, patience)
         if undo and is_asked_to_stop(gate, threads):
             return step

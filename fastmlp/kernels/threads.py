@@ -19,6 +19,12 @@ def share(columns, lanes, threads, thread):
 
 
 @inner
+def share_rows(rows, threads, thread):
+    """[lo, hi): this thread's rows of a batch."""
+    return rows * thread // threads, rows * (thread + 1) // threads
+
+
+@inner
 def wait_for_all(gate, threads, turn, patience):
     """Wait until every thread has come to this point for the `turn`-th time; returns the next turn.
 

@@ -64,26 +64,20 @@ class Buffers(OfThisProcess):
         dtype, zeros, sizes = plan.dtype, kernels.zeros, plan.sizes
         self.width = width or (1 if "classes" in self.loss.kinds else plan.columns)
         self.row_weights = row_weights
-        self.kept_at = plan.take("own_act", kept_size := self.loss.kept_rows * room * plan.width_out)
         taken = verify(plan)
-        taken["own_act"].append((self.kept_at, self.kept_at + kept_size))
         check_memory("fit: the engine's buffers", self.sum_of_buffers(), f"a batch has up to {room:,} rows")
-        self.weights = Weights(plan, ceiling)
+        self.weights = Weights(plan)
         self.kept = self._kept()
         kept = [name in self.kept for name in (*optimizer.arrays, "", "", "")[:3]]
         m, v, u = (zeros(self.weights.p.shape if there else (1,), dtype) for there in kept)
         self.arrays: tuple[Array, Array, Array] = (m, v, u)
-        m, v, u = (zeros(self.weights.own_p.shape if there else (ceiling, 1), dtype) for there in kept)
-        self.own_arrays: tuple[Array, Array, Array] = (m, v, u)
-        shapes = self.weights.p.shape, self.weights.own_p.shape
-        self.g, self.own_g = (zeros(shape if self.clip.on else (*shape[:-1], 1), dtype) for shape in shapes)
-        shapes = (shapes[0], shapes[1][1:]) if self.averaging else ((1,), (1,))
-        self.average = layout.Average(np.zeros(0), zeros(shapes[0], dtype), zeros(shapes[1], dtype), 0)
+        self.g = zeros(self.weights.p.shape if self.clip.on else (1,), dtype)
+        self.average = layout.Average(np.zeros(0), zeros(self.weights.p.shape if self.averaging else (1,), dtype), 0)
         self.options = np.zeros((len(plan.slots), len(optimizer.option_numbers(optimizer.param_groups[0]))))
         self.counts = np.zeros(len(plan.slots), np.int64)
         guard = GUARD_ROWS * plan.widest
         self.act, self.dact = (zeros((max(sizes[name], 1),), dtype) for name in ("act", "dact"))
-        self.own_act, self.own_dact = (zeros((ceiling, sizes[name] + guard), dtype) for name in ("own_act", "own_dact"))
+        self.own_kept = zeros((ceiling, self._kept_size() + guard), dtype)
         self.own_x = zeros((ceiling, room * plan.width_in + guard), dtype)
         self.scratch = zeros((ceiling, kernels.scratch_size(dtype)), dtype)
         self.pieces = zeros((ceiling, PIECE * PANEL * plan.lanes), dtype)
@@ -95,9 +89,9 @@ class Buffers(OfThisProcess):
         self.squares = zeros((ceiling, 64), np.uint64)
         self.lists, self.no_lists = zeros((ceiling, lists_size(room, inputs, sparse)), np.int32), NO_LISTS
         self.own_targets, self.own_r = zeros((ceiling, room, self.width), np.float64), zeros((ceiling, room), dtype)
-        self.terms = zeros((ceiling, 3, room), np.float64)
+        self.terms = zeros((3, room), np.float64)
         self.scales = zeros((ceiling, len(plan.slots), kernels.SCALES), np.float64)
-        self.terms[:, 2] = 1  # what the score of a row is divided by, unless its kernel says something else
+        self.terms[2] = 1  # what the score of a row is divided by, unless its kernel says something else
         self.net = layout.Net(plan.rows, plan.numbers, plan.slot_rows, plan.lanes, plan.tiles)
         rule, pair, keep = (
             type(optimizer),
@@ -118,7 +112,7 @@ class Buffers(OfThisProcess):
         self.team, self.gate = Team(ceiling), np.zeros(GATE_SIZE, np.int64)
         self.kept_state = zeros(self.weights.state.shape, dtype)
         watch(taken, self.weights, self)
-        changing = (self.weights.p, self.weights.own_p[0], *self.arrays, self.average.a)
+        changing = (self.weights.p, *self.arrays, self.average.a)
         self.is_large, self.look_at = sum(array.nbytes for array in changing) > LARGE, 0.0
         self.changed = False  # whether the model lacks what `restore` has put here
         self.given_sums = np.zeros(5)
@@ -128,20 +122,28 @@ class Buffers(OfThisProcess):
         """The bytes of the arrays that `__init__` makes, as the plan has them; those of a fixed size are left out."""
         plan, sizes, kept = self.plan, self.plan.sizes, len(self._kept())
         shared = (1 + kept) * sizes["p"] + 2 * sizes["state"] + sizes["act"] + sizes["dact"]
-        own = (1 + kept) * sizes["own_p"] + sizes["own_act"] + sizes["own_dact"]
-        if self.averaging is not None:
-            shared += sizes["p"] + sizes["own_p"]
-        if self.clip.on:
-            shared, own = shared + sizes["p"], own + sizes["own_p"]
-        changing = (1 + kept) * (sizes["p"] + sizes["own_p"]) + sizes["state"]  # of which two copies are kept
-        copied = changing + (sizes["p"] + sizes["own_p"]) * (self.averaging is not None)
+        shared += ((self.averaging is not None) + self.clip.on) * sizes["p"]
+        changing = (1 + kept) * sizes["p"] + sizes["state"]  # of which two copies are kept
+        copied = changing + sizes["p"] * (self.averaging is not None)
         shared += 2 * copied if copied * plan.dtype.itemsize <= LARGE else 0
-        own += plan.room * plan.width_in + 3 * GUARD_ROWS * plan.widest
+        own = self._kept_size() + plan.room * plan.width_in + 2 * GUARD_ROWS * plan.widest
         inputs = plan.at_once
         lists = 4 * lists_size(plan.room, inputs, plan.is_sparse)  # of what is not zero in a batch
         lists += 16 * (words(plan.columns_in) + inputs + plan.columns_in) * plan.is_sparse
-        a_row = 8 * (3 + self.width + words(inputs)) + plan.dtype.itemsize  # of the loss, its targets, and bits
-        return (shared + self.ceiling * own) * plan.dtype.itemsize + self.ceiling * (plan.room * a_row + lists)
+        a_row = 8 * (self.width + words(inputs)) + plan.dtype.itemsize  # of targets, bits, and the loss
+        own_bytes = own * plan.dtype.itemsize + plan.room * a_row + lists
+        return shared * plan.dtype.itemsize + 24 * plan.room + self.ceiling * own_bytes
+
+    def _kept_size(self) -> int:
+        """Numbers that the loss keeps for its backward."""
+        return self.loss.kept_rows * self.plan.room * self.plan.width_out
+
+    def shared(self) -> layout.Buffers:
+        """What the threads share, as the loop takes it."""
+        weights = self.weights
+        return layout.Buffers(
+            weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact, self.terms
+        )  # fmt: skip
 
     def _kept(self) -> set[str]:
         """The arrays that the rule keeps for any of its groups: those there is room for."""
@@ -150,9 +152,7 @@ class Buffers(OfThisProcess):
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
         """Copies of all that a step changes, into those of an earlier one where it is given."""
         now = [
-            self.weights.p, self.weights.own_p[0], self.weights.state, *self.arrays,
-            *(own[0] for own in self.own_arrays), self.scales[0], self.average.a, self.average.own_a, self.sums,
-            self.seen[0],
+            self.weights.p, self.weights.state, *self.arrays, self.scales[0], self.average.a, self.sums, self.seen[0],
         ]  # fmt: skip
         kept = [np.empty_like(array) for array in now] if into is None else into
         for copy, array in zip(kept, now, strict=True):
@@ -161,10 +161,8 @@ class Buffers(OfThisProcess):
 
     def restore(self, kept: list[Array]) -> None:
         """Back to where a snapshot of this epoch was taken."""
-        m, v, u = self.own_arrays
         now = (
-            self.weights.p, self.weights.own_p, self.weights.state, *self.arrays, m, v, u, self.scales,
-            self.average.a, self.average.own_a, self.sums, self.seen,
+            self.weights.p, self.weights.state, *self.arrays, self.scales, self.average.a, self.sums, self.seen,
         )  # fmt: skip
         for array, copy in zip(now, kept, strict=True):
             array[...] = copy
@@ -175,14 +173,14 @@ class Buffers(OfThisProcess):
         start = perf_counter()
         if self.is_large and not whole and start < self.look_at:
             return True
-        found = all_finite(self.weights.p) and all_finite(self.weights.own_p[0])
+        found = all_finite(self.weights.p)
         now = perf_counter()
         self.look_at = now + LOOK_SHARE * (now - start)
         return found
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""
-        for own in (self.weights.own_p, *self.own_arrays, self.scales, self.seen):
+        for own in (self.scales, self.seen):
             own[1:threads] = own[0]
 
 

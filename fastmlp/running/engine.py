@@ -99,8 +99,8 @@ class Engine(Buffers):
     def take_over(self) -> None:
         """`refresh`, where optimizer and model are checked."""
         self.weights.read()
-        for slot, flat, array in self._averages():
-            put(flat, slot, array)
+        for slot, array in self._averages():
+            put(self.average.a, slot, array)
         self.plan.read_options()
         self._read_optimizer()
 
@@ -255,25 +255,21 @@ class Engine(Buffers):
         self, threads: int, gate: Array, batches: layout.Batches, rates: Array | None, first: int, last: int
     ) -> tuple[Any, ...]:
         """What `train_steps` takes after the number of the thread, for the steps [first, last) on so many threads."""
-        weights, loss = self.weights, self.loss
+        loss = self.loss
         rule = layout.Rule(
             *self.rule_at, self.options_of(rates, first, last), first, self.counts - self.given, *self.owed
         )
-        shared = layout.Buffers(
-            weights.p, self.g, *self.arrays, weights.state, self.kept_state, self.act, self.dact
-        )  # fmt: skip
+        shared = self.shared()
         own = layout.Own(
-            weights.own_p, self.own_g, *self.own_arrays, self.own_act, self.own_dact, self.own_x, self.scratch,
-            self.pieces, self.own_targets, self.own_r, self.terms, self.scales, self.bits, self.squares, self.lists,
-            self.no_lists, self.marks, self.columns, self.seen,
+            self.own_x, self.own_kept, self.scratch, self.pieces, self.own_targets, self.own_r, self.scales, self.bits,
+            self.squares, self.lists, self.no_lists, self.marks, self.columns, self.seen,
         )  # fmt: skip
         return (
             threads, self.patience, gate, self.net, batches,
             layout.Loss(
-                *self.loss_at, loss.number_array(), self.score_numbers, self.kept_at, loss.kept_rows,
-                loss.factor(self.plan.columns),
+                *self.loss_at, loss.number_array(), self.score_numbers, loss.kept_rows, loss.factor(self.plan.columns)
             ),
-            rule, self._clip(rule, shared, own), self._average(shared, own), shared, own, first, last, self.sums,
+            rule, self._clip(rule, shared, own), self._average(shared), shared, own, first, last, self.sums,
         )  # fmt: skip
 
     def _clip(self, rule: layout.Rule, shared: layout.Buffers, own: layout.Own) -> layout.Clip:
@@ -287,21 +283,20 @@ class Engine(Buffers):
         step = forms.address_of_pass(clipping.step_on_kept, self.net, rule, clip, shared, own, 0, 1, 0)
         return clip._replace(squares_at=squares, step_at=step)
 
-    def _average(self, shared: layout.Buffers, own: layout.Own) -> layout.Average:
+    def _average(self, shared: layout.Buffers) -> layout.Average:
         """What the loop needs to know of the average, with its pass where there is one."""
         if self.averaging is None:
             return self.average
-        arguments = self.net, self.average, shared.p, own.p, 1, 0, 1.0
+        arguments = self.net, self.average, shared.p, 1, 0, 1.0
         return self.average._replace(at=forms.address_of_pass(move_averages, *arguments))
 
-    def _averages(self) -> list[tuple[Slot, Array, Array]]:
-        """(slot, flat buffer, array) of the average of each parameter, where there is one."""
+    def _averages(self) -> list[tuple[Slot, Array]]:
+        """(slot, array) of the average of each parameter, where there is one: in the engine it lies in average.a."""
         if self.averaging is None or not self.averaging.average:
             return []
         name_of = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        flat = self.average.a, self.average.own_a
         arrays = [self.averaging.average[name_of[id(slot.parameter)]] for slot in self.plan.slots]
-        return [(slot, flat[slot.alone], array) for slot, array in zip(self.plan.slots, arrays, strict=True)]
+        return list(zip(self.plan.slots, arrays, strict=True))
 
     def options_of(self, rates: Array | None, first: int, last: int) -> Array:
         """(steps, slots, n): the options of each of the steps [first, last), or of all of them, (1, slots, n)."""
@@ -342,9 +337,8 @@ class Engine(Buffers):
 
     def _flat(self, i: int) -> list[tuple[str, Array]]:
         """(name in the optimizer's state, flat buffer) of what the rule keeps for the parameter of slot i."""
-        flat = [own[0] for own in self.own_arrays] if self.plan.slots[i].alone else self.arrays
         kept = self.optimizer.arrays_of(self.optimizer.param_groups[self.groups[i]])
-        return [pair for pair in zip(self.optimizer.arrays, flat, strict=False) if pair[0] in kept]
+        return [pair for pair in zip(self.optimizer.arrays, self.arrays, strict=False) if pair[0] in kept]
 
     def give(self) -> None:
         """Give the model and the optimizer what they are after `self.step` steps.
@@ -363,8 +357,8 @@ class Engine(Buffers):
         self.changed = False
         owing.bring_up(self)
         self.weights.write()
-        for slot, flat, array in self._averages():
-            take(flat, slot, array)
+        for slot, array in self._averages():
+            take(self.average.a, slot, array)
         if self.averaging is not None:
             self.averaging.count += done
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights

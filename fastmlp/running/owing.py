@@ -29,7 +29,7 @@ def begin(engine: Engine, epoch_steps: int) -> tuple[tuple[int, Array], str]:
     """((address, table) of what makes up for the steps of this epoch, why all weights are changed in each, or "")."""
     first, optimizer = engine.plan.rows[0], engine.optimizer
     slot = int(first["slot"])
-    if not engine.plan.is_sparse or first["alone"] or not engine.plan.slot_rows["trained"][slot]:
+    if not engine.plan.is_sparse or not engine.plan.slot_rows["trained"][slot]:
         return NOTHING, ""
     group = optimizer.param_groups[engine.groups[slot]]
     if optimizer.is_lazy(group):
@@ -52,14 +52,11 @@ def bring_up(engine: Engine) -> None:
     """Make up for all that is owed: somebody will look."""
     if engine.owed[0] <= 0 or (engine.seen[0] == engine.step).all():
         return
-    plan, weights, threads = engine.plan, engine.weights, engine.ceiling
+    plan, threads = engine.plan, engine.ceiling
     rates = None if engine.rates is None else engine.rates[:1]
     rule = layout.Rule(*engine.rule_at, engine.options_of(rates, 0, 1), engine.step, engine.counts, *engine.owed)
-    shared = layout.Buffers(
-        weights.p, engine.g, *engine.arrays, weights.state, engine.kept_state, engine.act, engine.dact
-    )  # fmt: skip
     engine.seen[1:] = engine.seen[0]
-    common = threads, rule, plan.rows[:1], shared, plan.lanes, engine.all_inputs, engine.seen, engine.step
+    common = threads, rule, plan.rows[:1], engine.shared(), plan.lanes, engine.all_inputs, engine.seen, engine.step
     side_by_side(_bring_all_up, [(thread, *common) for thread in range(threads)])
 
 

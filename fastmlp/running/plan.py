@@ -21,7 +21,6 @@ from ..nn import Elementwise, Layer, Module, Sequential
 from ..optim import Optimizer
 from .process import OfThisProcess
 
-ALONE_NUMBERS = 1 << 15  # a last layer of at most so many weights is computed by every thread
 FORMS = {"elementwise": layout.ELEMENTWISE, "random": layout.RANDOM, "norm": layout.NORM, "linear": layout.LINEAR}
 ADDRESSES = {  # a form's kernels: what they do -> the arguments they have; those of a "norm" differ by what they do
     "elementwise": {"forward": "elementwise_forward", "evaluate": "elementwise_forward",
@@ -111,12 +110,11 @@ def idle(layer: Any, training: bool) -> bool:
 
 @dataclass
 class Slot:
-    """A parameter's place: where it lies in which flat buffer, and the shape it has outside."""
+    """A parameter's place: where it lies in the flat buffers, and the shape it has outside."""
 
     parameter: Parameter
     shape: tuple[int, ...]
     at: int
-    alone: bool
     packed: tuple[int, int, int] | None  # the shape of a packed weight; None for a vector
     copies: int = 1  # how often it lies there, one after the other: a number that all columns share, once for each
 
@@ -143,16 +141,13 @@ class Plan(OfThisProcess):
         self.rows = np.zeros(len(layers), layout.ROW)
         self.numbers = np.zeros((len(layers), max(1, *(len(layer.numbers) for layer in layers))))
         self.slots: list[Slot] = []
-        self.sizes = dict.fromkeys(("p", "own_p", "act", "own_act", "dact", "own_dact", "state"), 0)
-        last = max(i for i, layer in enumerate(layers) if layer.form == "linear")
-        small = layers[last].engine_parameters()[0].data.size <= ALONE_NUMBERS
-        self.alone_from = last if small and all(one.form != "norm" for one in layers[last:]) else len(layers)
+        self.sizes = dict.fromkeys(("p", "act", "dact", "state"), 0)
         self.columns = features
         for i in range(len(layers)):
             self._lower(i)
         self.slot_rows = np.zeros(len(self.slots), layout.SLOT)
         for one, slot in zip(self.slot_rows, self.slots, strict=True):
-            one["at"], one["alone"], one["columns"] = slot.at, slot.alone, slot.shape[0]
+            one["at"], one["columns"] = slot.at, slot.shape[0]
             padded = -(-slot.shape[0] // self.lanes) * self.lanes
             one["width"], one["inputs"] = max(slot.copies, padded), math.prod(slot.shape[1:])
         self._wait_back()
@@ -214,19 +209,17 @@ class Plan(OfThisProcess):
         row, layer, below = self.rows[i], self.layers[i], self.rows[i - 1] if i else None
         pad, columns, linear = self.lanes, self.columns, layer.form == "linear"
         self.columns = out = layer.columns(columns, self.places[i])
-        row["form"], row["alone"], row["by_rows"] = FORMS[layer.form], i >= self.alone_from, layer.by_rows
+        row["form"], row["by_rows"] = FORMS[layer.form], layer.by_rows
         row["inputs"], row["columns"] = columns, out
         row["width_in"], row["width"] = -(-columns // pad) * pad, -(-out // pad) * pad
         self._kernels(row, layer)
-        own = "own_" if row["alone"] else ""
         row["x"] = -1 if below is None else below["y"]
-        row["y"] = self.take(own + "act", self.room * int(row["width"]))
+        row["y"] = self.take("act", self.room * int(row["width"]))
         row["dx"] = self.take("dact", first_dx(row, self.room)) if below is None else below["dy"]
-        row["dy"] = self.take(own + "dact", self.room * int(row["width"]))
+        row["dy"] = self.take("dact", self.room * int(row["width"]))
         parameters = layer.engine_parameters()
         if below is not None:
-            changes = bool(row["by_rows"]) != bool(below["by_rows"])
-            row["waits"] = linear or (changes and not below["alone"])
+            row["waits"] = linear or bool(row["by_rows"]) != bool(below["by_rows"])
         row["parameters"], row["slot"] = len(parameters), len(self.slots)
         row["tied"] = forms.address(norm.add_columns, "columns", self.dtype) if layer.is_tied() else 0
         row["weight_rows"] = len(layer.weights) if layer.absent else len(parameters)
@@ -240,11 +233,8 @@ class Plan(OfThisProcess):
 
     def _wait_back(self) -> None:
         """A layer waits in the backward pass where it reads columns or rows of dy that other threads have made."""
-        for row, above in zip(self.rows[:-1], self.rows[1:], strict=True):
-            changes = sends_by_rows(above) != row["by_rows"]
-            row["waits_back"] = not row["alone"] and (row["form"] == layout.LINEAR or changes)
-        last = self.rows[-1]  # its dy is made by the loss, after which all have waited
-        last["waits_back"] = last["form"] == layout.LINEAR and not last["alone"]
+        for row, above in zip(self.rows, [*self.rows[1:], None], strict=True):
+            row["waits_back"] = row["form"] == layout.LINEAR or sends_by_rows(above) != row["by_rows"]
 
     def _kernels(self, row: Any, layer: Layer) -> None:
         """The addresses of the layer's kernels, compiled or loaded now."""
@@ -274,21 +264,21 @@ class Plan(OfThisProcess):
 
     def _parameters(self, row: Any, parameters: list[Parameter], shape: tuple[int, int] | None) -> None:
         """Places for the parameters: a weight is packed, with its bias apart; vectors lie one after the other."""
-        buffer, alone, width = "own_p" if row["alone"] else "p", bool(row["alone"]), int(row["width"])
+        width = int(row["width"])
         if shape is None:
-            row["weight"] = self.take(buffer, int(row["weight_rows"]) * width)
+            row["weight"] = self.take("p", int(row["weight_rows"]) * width)
             copies = width if row["tied"] else 1
             self.slots += [
-                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, alone, None, copies)
+                Slot(parameter, parameter.shape, int(row["weight"]) + k * width, None, copies)
                 for k, parameter in enumerate(parameters)
             ]
             return
         packed = kernels.packed_shape(*shape, self.dtype)
-        row["weight"] = self.take(buffer, math.prod(packed))
-        self.slots.append(Slot(parameters[0], parameters[0].shape, int(row["weight"]), alone, packed))
+        row["weight"] = self.take("p", math.prod(packed))
+        self.slots.append(Slot(parameters[0], parameters[0].shape, int(row["weight"]), packed))
         if len(parameters) > 1:
-            row["bias"] = self.take(buffer, width)
-            self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), alone, None))
+            row["bias"] = self.take("p", width)
+            self.slots.append(Slot(parameters[1], parameters[1].shape, int(row["bias"]), None))
 
 
 def gradient_rows(row: Any) -> int:
@@ -308,17 +298,16 @@ def _leading(layer: Any) -> bool:
 
 
 def sends_by_rows(row: Any) -> bool:
-    """Whether each thread makes rows of the gradient that a layer sends down, or columns."""
-    return bool(row["by_rows"] and row["form"] != layout.LINEAR)
+    """Whether each thread makes rows of the gradient that a layer sends down, or columns; None: the loss, of rows."""
+    return row is None or bool(row["by_rows"] and row["form"] != layout.LINEAR)
 
 
 class Weights(OfThisProcess):
-    """The parameters and states of a model in the engine's buffers; `own` ones once a thread."""
+    """The parameters and states of a model in the engine's buffers."""
 
-    def __init__(self, plan: Plan, threads: int) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.p = kernels.zeros((max(plan.sizes["p"], 1),), plan.dtype)
-        self.own_p = kernels.zeros((threads, max(plan.sizes["own_p"], 1)), plan.dtype)
         self.state = kernels.zeros((max(plan.sizes["state"], 1),), plan.dtype)
         for row, layer in zip(plan.rows, plan.layers, strict=True):  # no slot leads there, so that they stay
             for k in range(int(row["parameters"]), int(row["weight_rows"])):
@@ -332,7 +321,7 @@ class Weights(OfThisProcess):
     def fill(self, parameters: list[Array], buffers: list[Array]) -> None:
         """Take over numbers as a model holds them, or as `numbers` gives them."""
         for slot, array in zip(self.plan.slots, parameters, strict=True):
-            put(self._flat(slot), slot, array)
+            put(self.p, slot, array)
         for (kept, _), array in zip(self._buffers(), buffers, strict=True):
             kept[...] = array
 
@@ -340,19 +329,16 @@ class Weights(OfThisProcess):
         """(parameters, buffers) as a model holds them, in fresh arrays: no vector of this machine shows in them."""
         parameters = [np.empty(slot.shape, self.plan.dtype) for slot in self.plan.slots]
         for slot, array in zip(self.plan.slots, parameters, strict=True):
-            take(self._flat(slot), slot, array)
+            take(self.p, slot, array)
         return parameters, [kept.copy() for kept, _ in self._buffers()]
 
     def write(self) -> None:
         """Give the numbers that were trained back, into the model's own arrays."""
         for slot, trained in zip(self.plan.slots, self.plan.slot_rows["trained"], strict=True):
             if trained:
-                take(self._flat(slot), slot, slot.parameter.data)
+                take(self.p, slot, slot.parameter.data)
         for kept, array in self._buffers():
             array[...] = kept
-
-    def _flat(self, slot: Slot) -> Array:
-        return self.own_p[0] if slot.alone else self.p
 
     def _buffers(self) -> list[tuple[Array, Array]]:
         """(place in the state, array of the model) of each buffer that a layer's kernels keep."""

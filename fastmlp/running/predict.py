@@ -169,7 +169,7 @@ class _Snapshot(OfThisProcess):
             raise ValueError(f"Predictor: {reason}; call model(fastmlp.Tensor(x)) under no_grad() instead")
         self.features, self.scale = features_of(model) or 0, scale
         self.plan = Plan(model, self.features, ROOM, training=False)
-        self.weights = Weights(self.plan, 1)
+        self.weights = Weights(self.plan)
         if numbers is None:
             self.weights.read()
         else:
@@ -260,7 +260,7 @@ class _Snapshot(OfThisProcess):
         distinct = distinct_of(rows, buffer[-1].size > 0, plan.dtype)
         return (
             plan.rows, plan.numbers, plan.lanes, plan.tiles, gather, distinct, source, scale, order, first, last,
-            weights.p, weights.own_p[0], weights.state, buffer[0], room, *buffer[1:], NO_LISTS, z,
+            weights.p, weights.state, buffer[0], room, *buffer[1:], NO_LISTS, z,
         )  # fmt: skip
 
 

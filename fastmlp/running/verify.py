@@ -17,8 +17,8 @@ def verify(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     Returns the places [start, end) that are taken in each buffer.
 
     Widths chain, every place lies inside its buffer, no two things overlap, each input is the output of the layer
-    before, what is alone stays alone, addresses are those of compiled kernels, a layer waits where its input was made
-    by other owners. Error: RuntimeError that names the layer and what is wrong.
+    before, addresses are those of compiled kernels, a layer waits where its input, or its gradient, was made by other
+    owners. Error: RuntimeError that names the layer and what is wrong.
     """
     room = plan.room
     taken: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.sizes}
@@ -36,43 +36,39 @@ def verify(plan: Plan) -> dict[str, list[tuple[int, int]]]:
 
     for i, (row, layer) in enumerate(zip(plan.rows, plan.layers, strict=True)):
         below = plan.rows[i - 1] if i else None
-        own = "own_" if row["alone"] else ""
         for name, wide in (("inputs", "width_in"), ("columns", "width")):
             require(
                 i, 0 < row[name] <= row[wide] < row[name] + plan.lanes and row[wide] % plan.lanes == 0, f"{wide} is odd"
             )
-        require(i, below is None or row["alone"] >= below["alone"], "a shared layer above one that is computed alone")
-        occupy(i, "y", own + "act", int(row["y"]), room * int(row["width"]))
-        occupy(i, "dy", own + "dact", int(row["dy"]), room * int(row["width"]))
+        occupy(i, "y", "act", int(row["y"]), room * int(row["width"]))
+        occupy(i, "dy", "dact", int(row["dy"]), room * int(row["width"]))
         if below is None:
             require(i, row["x"] == -1, "the first layer reads the batch")
             occupy(i, "dx", "dact", int(row["dx"]), first_dx(row, room))
         else:
             require(i, row["width_in"] == below["width"] and row["inputs"] == below["columns"], "widths do not chain")
             require(i, row["x"] == below["y"] and row["dx"] == below["dy"], "it does not read the layer before")
-            require(i, row["waits"] or (row["form"] != layout.LINEAR and row["by_rows"] == below["by_rows"]) or
-                    below["alone"], "it does not wait for its input")  # fmt: skip
+            changes = row["form"] == layout.LINEAR or row["by_rows"] != below["by_rows"]
+            require(i, row["waits"] or not changes, "it does not wait for its input")
         linear, above = row["form"] == layout.LINEAR, plan.rows[i + 1] if i + 1 < len(plan.rows) else None
-        others = linear or (above is not None and sends_by_rows(above) != row["by_rows"])
-        require(i, row["waits_back"] or row["alone"] or not others, "it does not wait for its gradient")
+        others = linear or sends_by_rows(above) != row["by_rows"]
+        require(i, row["waits_back"] or not others, "it does not wait for its gradient")
         for k, slot in enumerate(plan.slots[int(row["slot"]) : int(row["slot"] + row["parameters"])]):
             size = math.prod(slot.packed) if slot.packed else int(row["width"])
-            require(i, slot.alone == bool(row["alone"]), "a parameter in another buffer")
             require(
                 i,
                 slot.at == (row["bias"] if linear and k else row["weight"] + k * row["width"]),
                 "a parameter elsewhere",
             )
             require(i, slot.copies == (row["width"] if row["tied"] else 1), "a number of copies is odd")
-            occupy(i, "a parameter", own + "p", slot.at, size)
+            occupy(i, "a parameter", "p", slot.at, size)
             one = plan.slot_rows[int(row["slot"]) + k]
-            placed = one["at"] == slot.at and one["alone"] == slot.alone and one["width"] * one["inputs"] == size
+            placed = one["at"] == slot.at and one["width"] * one["inputs"] == size
             counts = 0 < one["columns"] <= one["width"] and 0 <= one["first"] <= plan.counted - one["columns"]
             require(i, placed and (counts or not one["trained"]), "a parameter that passes over all find elsewhere")
         trains_below = any(earlier["trains"] for earlier in plan.rows[:i])
         require(i, row["sends"] or not trains_below, "a layer below is trained, and gets no gradient")
         if row["form"] == layout.NORM:
-            require(i, not row["alone"], "a norm is alone")
             absent = int(row["weight_rows"] - row["parameters"])
             require(i, 0 <= absent <= len(layer.absent), "a number of rows of weights is odd")
             at = int(row["weight"] + row["parameters"] * row["width"])
@@ -93,13 +89,12 @@ def watch(taken: dict[str, list[tuple[int, int]]], weights: Weights, engine: Any
     """In the mode of `kernels.guard`: lay guards between the places that are taken, in all buffers of that layout."""
     if not guard.ON:
         return
-    p, own_p, state, more = [weights.p], [weights.own_p], [weights.state], {}
+    p, state, more = [weights.p], [weights.state], {}
     if engine is not None:
         p += [*engine.arrays, engine.g, engine.average.a]
-        own_p += [*engine.own_arrays, engine.own_g, engine.average.own_a]
         state.append(engine.kept_state)
-        more = {name: [getattr(engine, name)] for name in ("act", "dact", "own_act", "own_dact")}
-    for name, arrays in {"p": p, "own_p": own_p, "state": state, **more}.items():
+        more = {name: [getattr(engine, name)] for name in ("act", "dact")}
+    for name, arrays in {"p": p, "state": state, **more}.items():
         for array in arrays:
             if array.shape[-1] > 1:  # not one that a rule does not keep
                 guard.between(array, taken[name], name)
