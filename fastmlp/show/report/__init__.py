@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ...training.watch import Watch
 
 CONSOLE = " Its network answers in the console too: <code>fastmlp.predict(pixels)</code>."
-SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
+SCRIPTS = ("forward.js", "net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
 
 
 def write_report(
