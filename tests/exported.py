@@ -24,7 +24,7 @@ LOSSES = [
 
 
 class Odd(fm.nn.Elementwise):
-    """An own layer whose formula has what other languages have otherwise. Its kernels are ReLU's: `odd` says it again."""
+    """A layer whose formula has what other languages have otherwise. Its kernels are ReLU's: `odd` says it again."""
 
     node, function = fm.nn.ReLU.node, fm.nn.ReLU.function
     formula = (
