@@ -2,6 +2,7 @@
 # make check    format, lint, types    make test-peers  the same in PyTorch, scikit-learn and here
 # make benchmark                       make docs     the pages of docs/learn anew
 # make coverage   lines that no test runs      make oldest   the tests with the oldest releases allowed
+# make test-exports   models in the oldest and the newest onnxruntime
 # make soak     the tests that take minutes: long runs, large files, many mutations
 # make notebook   opens a copy of the tour in JupyterLab
 # make clean
@@ -10,10 +11,12 @@
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+ONNX_OLDEST := .venv-onnxruntime-1.20
+ONNX_NEWEST := .venv-onnxruntime-newest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test check test-peers benchmark docs notebook format coverage oldest soak clean
+.PHONY: train test check test-peers test-exports benchmark docs notebook format coverage oldest soak clean
 
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
@@ -34,6 +37,11 @@ check: $(VENV)/.check
 
 test-peers: $(VENV)/.test $(VENV)/.peers
 	$(BIN)/python -m pytest tests/test_peers*.py
+
+# Models in ONNX, in an onnxruntime of two years ago and in the newest; each says at its end which it was.
+test-exports: $(ONNX_OLDEST)/.installed $(ONNX_NEWEST)/.installed
+	$(ONNX_OLDEST)/bin/python -m pytest tests/exports
+	$(ONNX_NEWEST)/bin/python -m pytest tests/exports
 
 benchmark: $(VENV)/.peers $(VENV)/.bench
 	$(BIN)/python scripts/benchmark.py
@@ -95,11 +103,25 @@ $(VENV)/.coverage: $(VENV)/.test
 	@$(PIP) 'coverage>=7.6'
 	@touch $@
 
+ONNX_TESTS := 'pytest>=8' 'hypothesis>=6.100' 'pandas>=2.2'
+
 $(OLDEST)/.installed: pyproject.toml scripts/oldest.py
 	@$(PYTHON) -m venv $(OLDEST)
 	@$(PYTHON) scripts/oldest.py > $(OLDEST)/pins.txt
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/pins.txt --editable '.[test]'
 	@touch $@
 
+$(ONNX_OLDEST)/.installed: pyproject.toml Makefile
+	@$(PYTHON) -m venv $(ONNX_OLDEST)
+	@$(ONNX_OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable . $(ONNX_TESTS) \
+	  'onnxruntime==1.20.0' 'onnx==1.17.0'
+	@touch $@
+
+$(ONNX_NEWEST)/.installed: pyproject.toml Makefile
+	@$(PYTHON) -m venv $(ONNX_NEWEST)
+	@$(ONNX_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
+	  $(ONNX_TESTS) onnxruntime onnx
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(ONNX_OLDEST) $(ONNX_NEWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

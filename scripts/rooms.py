@@ -72,8 +72,9 @@ ROOMS = {
         called="matplotlib",
     ),
     "store": Room(
-        "weights in files and back, the run folder, and trainings that go on",
+        "weights in files and back, exports, the run folder, and trainings that go on",
         "version check files tensors words data nn optim training show",
+        called="onnx",
     ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import contract
 import numpy as np
@@ -222,15 +223,14 @@ def test_its_arguments_make_it_again(name, chosen):
 def ran_by_node(page, kinds, expression):
     """What the page's JavaScript, run by node, makes of an expression: NaN and the infinities are texts."""
     text = json.dumps(json.dumps(page))
-    source = (embed.__file__.rpartition("embed.py")[0]) + "net.js"
-    with open(source, encoding="utf-8") as file:
-        script = (
-            f"const document = {{ getElementById: () => ({{ textContent: {text} }}) }};\n"
-            + kinds
-            + file.read()
-            + "const named = (key, v) => typeof v === 'number' && !Number.isFinite(v) ? String(v) : v;\n"
-            + f"console.log(JSON.stringify({expression}, named));\n"
-        )
+    folder = Path(embed.__file__).parent
+    script = (
+        f"const document = {{ getElementById: () => ({{ textContent: {text} }}) }};\n"
+        + kinds
+        + "".join((folder / name).read_text("utf-8") for name in ("forward.js", "net.js"))
+        + "const named = (key, v) => typeof v === 'number' && !Number.isFinite(v) ? String(v) : v;\n"
+        + f"console.log(JSON.stringify({expression}, named));\n"
+    )
     ended = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import fastmlp as fm
 from fastmlp import nn
@@ -76,6 +76,19 @@ def test_a_bare_file_says_all_but_the_activation_and_p(tmp_path, options):
         np.testing.assert_array_equal(loaded(x).data, model.eval()(x).data)
     with pytest.warns(UserWarning, match="taken to be relu"):
         assert any(isinstance(layer, nn.ReLU) for layer in fm.load_model(tmp_path / "bare"))
+
+
+def test_a_deep_net_keeps_its_order_in_a_file_that_sorts_names_as_texts(tmp_path):
+    """safetensors 0.8.0 gives "10.weight" before "2.weight", and of bytes in another order each time."""
+    model = nn.MLP(3, (5,) * 7, 2)
+    save_file(model.state_dict(), tmp_path / "bare.safetensors")
+    names = list(load_file(tmp_path / "bare.safetensors"))
+    assert names.index("10.weight") < names.index("2.weight")
+    found = fm.load_model(tmp_path / "bare.safetensors", "relu")
+    assert list(found.state_dict()) == list(model.state_dict())
+    assert all(
+        np.array_equal(a, b) for a, b in zip(found.state_dict().values(), model.state_dict().values(), strict=True)
+    )
 
 
 def test_a_net_without_hidden_layers_needs_no_activation(tmp_path):

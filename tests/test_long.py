@@ -72,13 +72,16 @@ def test_a_predictor_that_is_refreshed_keeps_nothing():
 
 
 def test_what_takes_minutes_is_run_where_it_is_named_alone(tmp_path):
-    """`make test` and `pytest` leave tests/soak out, `make soak` names it."""
-    (tmp_path / "tests" / "soak").mkdir(parents=True)
+    """`make test` and `pytest` leave two folders of tests out; `make soak` and `make test-exports` name them."""
+    for folder in ("soak", "exports"):
+        (tmp_path / "tests" / folder).mkdir(parents=True)
+        (tmp_path / "tests" / folder / "test_slow.py").write_text("def test_slow(): pass\n")
     (tmp_path / "tests" / "test_quick.py").write_text("def test_quick(): pass\n")
-    (tmp_path / "tests" / "soak" / "test_slow.py").write_text("def test_slow(): pass\n")
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    for given, found in (["tests"], ["test_quick"]), (["tests/soak"], ["test_slow"]):
-        options = ["-p", "no:cacheprovider", "--collect-only", *given]
+    for given in ("tests", "tests/soak", "tests/exports"):
+        found = ["test_quick" if given == "tests" else "test_slow"]
+        options = ["-p", "no:cacheprovider", "--collect-only", given]
         done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
         assert [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line] == found, done.stdout
-    assert "-m pytest tests/soak" in (ROOT / "Makefile").read_text("utf-8")
+    for folder in ("soak", "exports"):
+        assert f"-m pytest tests/{folder}" in (ROOT / "Makefile").read_text("utf-8")

@@ -196,16 +196,80 @@ def of_row(tree: Tree) -> bool:
     return any(name in ROW for name in names(tree))
 
 
-def infix(tree: Tree, name: Callable[[str], str], call: Callable[[str, list[str]], str] | None = None) -> str:
+def calls(tree: Tree) -> bool:
+    """Whether it calls a function or takes a power: the exports compute it in float64, whatever the model is."""
+    return any(name in FUNCTIONS for name in names(tree)) or any(sign == "**" for sign in _signs(tree))
+
+
+def _signs(tree: Tree) -> Iterator[str]:
+    if isinstance(tree, Sign):
+        yield tree.sign
+    for value in tree.values if isinstance(tree, Call | Sign) else ():
+        yield from _signs(value)
+
+
+def plain(tree: Tree, truth: bool = False) -> Tree:
+    """The same without what is JavaScript's own: truths stand where truths are due, and numbers where numbers are.
+
+    A number in the place of a truth is compared with 0, as NaN is false too; a truth in the place of a number chooses 1
+    or 0; && and || stand between truths alone; === is ==; a remainder is the call fmod; v ** 3 is a product.
+    truth: whether a truth is due
+    """
+    made: Tree = tree
+    if isinstance(tree, Call):
+        made = Call(tree.name, tuple(plain(value) for value in tree.values))
+    elif isinstance(tree, Sign):
+        sign, values = tree.sign, tree.values
+        if sign == "?":
+            return _as(truth, Sign("?", (plain(values[0], True), plain(values[1]), plain(values[2]))))
+        if sign in ("&&", "||") and not (truth or _is_plain_truth(tree)):
+            value = plain(values[0])
+            chosen = (plain(values[1]), value) if sign == "&&" else (value, plain(values[1]))
+            return Sign("?", (plain(values[0], True), *chosen))
+        made = Sign(sign.replace("===", "==").replace("!==", "!="),
+                    tuple(plain(value, sign in ("&&", "||", "!")) for value in values))  # fmt: skip
+        if sign == "%":
+            made = Call("fmod", made.values)
+        elif sign == "**" and isinstance(values[0], Name) and values[1] in _PRODUCTS:
+            made = values[0]
+            for _ in range(_PRODUCTS[values[1]] - 1):
+                made = Sign("*", (made, values[0]))
+    return _as(truth, made)
+
+
+_PRODUCTS: dict[Tree, int] = {Number(text): power for power in (2, 3, 4) for text in (f"{power}", f"{power}.0")}
+
+
+def _is_plain_truth(tree: Tree) -> bool:
+    """Whether it is a truth by all it is made of: 0 || 1 is a number."""
+    if isinstance(tree, Sign) and tree.sign in ("&&", "||"):
+        return all(_is_plain_truth(value) for value in tree.values)
+    return is_truth(tree)
+
+
+def _as(truth: bool, tree: Tree) -> Tree:
+    """A plain tree as a truth, or as a number."""
+    if truth and not is_truth(tree):
+        return Sign("&&", (Sign("!=", (tree, Number("0"))), Sign("==", (tree, tree))))
+    return Sign("?", (tree, Number("1"), Number("0"))) if is_truth(tree) and not truth else tree
+
+
+def infix(
+    tree: Tree,
+    name: Callable[[str], str],
+    call: Callable[[str, list[str]], str] | None = None,
+    number: Callable[[str], str] | None = None,
+    full: bool = False,
+) -> str:
     """The formula as JavaScript has it, and much of C: operators between values, no more brackets than needed.
 
-    name: writes a name, call: a function and its values; as they stand where None. `**` becomes a call of Math.pow
-    where `call` is given.
+    name: writes a name, call: a function and its values, number: a number; as they stand where None. `**` becomes a
+    call of Math.pow where `call` is given.    full: brackets around all that stands beside an operator, but for signs
     """
 
     def written(tree: Tree, least: int = 0) -> str:
         if isinstance(tree, Number):
-            return tree.text if call is None else repr(float(tree.text))
+            return number(tree.text) if number else tree.text if call is None else repr(float(tree.text))
         if isinstance(tree, Name):
             return name(tree.name)
         if isinstance(tree, Call):
@@ -223,9 +287,24 @@ def infix(tree: Tree, name: Callable[[str], str], call: Callable[[str, list[str]
             right = sign == "**"  # 2 ** 3 ** 2 is 2 ** (3 ** 2)
             own = sign if call is None else sign.replace("===", "==").replace("!==", "!=")
             text = f"{written(values_[0], strength + right)} {own} {written(values_[1], strength + (not right))}"
-        return f"({text})" if strength < least else text
+        return f"({text})" if strength < (9 if full and least else least) else text
 
     return written(tree)
+
+
+def javascript(kind: str, tree: Tree, entries: Mapping[str, str]) -> str:
+    """A property of an object, (l, x) => y, for a layer l and a row x.    entries: what stands for l.<name>"""
+    text = infix(tree, lambda name: entries.get(name, name))
+    if of_row(tree):
+        return (
+            f"{kind}(l, x) {{\n    const {{ mean, variance }} = moments(x);\n    return x.map((v, i) => {text});\n  }}"
+        )
+    arguments = "(v, i)" if any(f"l.{name}" in entries for name in _entries(tree)) else "(v)"
+    return f"{kind}: (l, x) => x.map({arguments} => {text})"
+
+
+def _entries(tree: Tree) -> Iterator[str]:
+    return (name.removeprefix("l.") for name in names(tree) if name.startswith("l."))
 
 
 def bound(tree: Tree, numbers: Mapping[str, float]) -> Tree:

@@ -112,12 +112,7 @@ class Layer(Module):
             ) from None
         absent = dict(zip(cls.weights, cls.absent, strict=False))
         arrays = {f"l.{name}": f"at(l.{name}, i, {absent.get(name, 0):g})" for name in (*cls.weights, *cls.state)}
-        text = formulas.infix(cls.tree, lambda name: arrays.get(name, name))
-        if formulas.of_row(cls.tree):
-            cls.page = f"{cls.__name__}(l, x) {{\n    const {{ mean, variance }} = moments(x);\n"
-            cls.page += f"    return x.map((v, i) => {text});\n  }}"
-        else:
-            cls.page = f"{cls.__name__}: (l, x) => x.map((v{', i' if 'at(' in text else ''}) => {text})"
+        cls.page = formulas.javascript(cls.__name__, cls.tree, arrays)
 
     @property
     def passes(self) -> bool:

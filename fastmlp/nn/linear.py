@@ -178,7 +178,7 @@ class Linear(Layer):
     page = """
   // y = x wᵀ + b      w: (outputs, inputs), row after row
   Linear({ outputs, weight, bias }, x) {
-    const y = new Float32Array(outputs);
+    const y = new x.constructor(outputs);
     for (let o = 0, at = 0; o < outputs; o++) {
       let sum = bias ? bias[o] : 0;
       for (let i = 0; i < x.length; i++) sum += x[i] * weight[at++];

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Sections = list[tuple[str, str, str]]  # name, title and HTML of each; one without HTML is left out
 CONSOLE = " Its network answers in the console too: <code>fastmlp.predict(pixels)</code>."
-SCRIPTS = ("net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
+SCRIPTS = ("forward.js", "net.js", "prepare.js", "draw.js", "wrong.js", "page.js")  # one scope, in this order
 
 
 def write_report(

@@ -1,1 +1,5 @@
-"""Models as ONNX, C, NumPy and JavaScript: what a trained net is worth elsewhere."""
+"""Models as ONNX: what a trained net is worth elsewhere."""
+
+from .onnx_graph import onnx
+
+__all__ = ["onnx"]
