@@ -6,10 +6,11 @@
     print(fastmlp.evaluate(model, test).accuracy)
 
 `data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `Watch`
-looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures.
+looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures,
+`scale` trains on several machines.
 """
 
-from . import data, nn, ops, optim
+from . import data, nn, ops, optim, scale
 from .data import Dataset, images
 from .graph import AccumulateGrad, Node, Parameter, Tensor, is_grad_enabled, no_grad
 from .nn import manual_seed
@@ -81,4 +82,5 @@ __all__ = [
     "report",
     "resume",
     "save",
+    "scale",
 ]

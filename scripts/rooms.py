@@ -74,6 +74,11 @@ ROOMS = {
         "weights in files and back, the run folder, and trainings that go on",
         "check files tensors words data nn optim training show",
     ),
+    "scale": Room(
+        "one training on several machines, by MPI: the tree that adds gradients, messages, `fit_parallel`",
+        "check machine kernels data graph nn optim running training store",
+        called="mpi4py",
+    ),
     "studies": Room(
         "one module a question: measure, conclude in words, table, figures; nothing imports it",
         "check files data graph nn ops optim running training show",

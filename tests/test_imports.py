@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fastmlp"
 HEAVY = (
     "tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis", "pandas",
-    "polars", "IPython",
+    "polars", "IPython", "mpi4py",
 )  # fmt: skip
 
 
