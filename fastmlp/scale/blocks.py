@@ -255,6 +255,11 @@ class Blocks(Nodes):
         self.local_sums = sums[1]
 
 
+def mask_layer(layer: int, block: int) -> int:
+    """The number that a layer's masks in a block are drawn with: rows count anew in each."""
+    return layer + (block << 32)
+
+
 class _Copy:
     """A copy of the model that shares its parameters' arrays, for one block after the other."""
 
@@ -286,7 +291,7 @@ class _Copy:
         for name, array in self.buffers.items():
             array[...] = runner.buffers[name]
         for layer, original in zip(self.layers, runner.layers, strict=True):
-            layer.step, layer.seed, layer.layer = original.step, original.seed, original.layer + (block << 32)
+            layer.step, layer.seed, layer.layer = original.step, original.seed, mask_layer(original.layer, block)
         x, targets = next(batches(runner.data, rows, [len(rows)], runner.dtype))
         w, scored = (None if given is None else given[rows] for given in (runner.weights, runner.scored))
         z = self.model(x)

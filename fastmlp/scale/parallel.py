@@ -160,7 +160,9 @@ def _check_alike(ranks: Ranks, loop: ParallelLoop) -> None:
     numbers = {
         "targets": int(of_array(data.targets)[:15], 16),
         "rows": _number(len(data), data.n_features, loop.rows.tobytes(), str(data.features.dtype), data.scale),
-        "arguments": _number(loop.seed, loop.epochs, loop.done, loop.sizes, loop.blocks, loop.local_steps, loop.clip),
+        "arguments": _number(
+            loop.clip, loop.seed, loop.epochs, loop.done, loop.sizes, loop.blocks, loop.local_steps, loop.time_limit
+        ),
         "layers": _number(type(model).__name__, shapes, type(loop.loss).__name__),
         "held-out rows": 0 if loop.held_out is None else int(of_array(loop.held_out.targets)[:15], 16),
         "numbers in the optimizer": _number(text, fingerprint_of(list(arrays.values()))),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -20,6 +23,7 @@ from ..running import door
 from ..running.divergence import Divergence, WayBack
 from ..running.rows import dtype_of, float_targets
 from ..running.trust import check_model, check_rows, check_targets, weights_of
+from ..training.history import History
 from ..training.loop import Loop
 from ..training.measuring import EVALUATION_BATCH
 from .blocks import Blocks
@@ -28,6 +32,7 @@ from .sums import Sum
 from .tree import bounds_of, tree_of
 
 COPY_STEPS = 512  # between copies of the weights to go back to: by steps, as no two clocks agree
+MOST_NAMED = 16  # ranks
 HELD_OUT = 6  # the channel of what is measured on held-out rows
 
 
@@ -102,7 +107,17 @@ class ParallelLoop(Loop):
         super().__post_init__()
         self.limit_at, self.deadline = self.deadline, math.inf  # -inf once rank 0 says that it has passed
         self.together = False  # whether all ranks end by the same interrupt
+        self.threads = 1
+
+    def run(self, saved: dict[str, Any] | None = None) -> History:
+        """Train; all ranks have their loop by now."""
         self.threads = self._threads()
+        ranks, threads = self.ranks.size, f" of {self.threads} threads" * (self.threads > 1)
+        processes = ", ".join(map(str, self.ranks.gathered([os.getpid()])[:MOST_NAMED, 0].tolist()))
+        processes += ", ..." * (ranks > MOST_NAMED)
+        line = f"{self.blocks} blocks a batch, on {ranks} rank{'s' * (ranks > 1)}{threads}: process {processes}"
+        self.lines.append(line)
+        return super().run(saved)
 
     def _threads(self) -> int:
         """Of this rank: what was asked for; "auto" shares the cores among the ranks of this machine."""
@@ -124,6 +139,16 @@ class ParallelLoop(Loop):
             make, self.model, self.optimizer, self.loss, self.data, max(self.sizes), self.n_threads, self.report.say,
             self.weights, self.clip, self.averaging,
         )  # fmt: skip
+
+    def _start(self, stack: ExitStack, saved: dict[str, Any] | None) -> None:
+        stack.callback(self._wait_for_all)  # after the last checkpoint, and what callbacks do at the end
+        super()._start(stack, saved)
+
+    def _wait_for_all(self) -> None:
+        """Where an interrupt ends all ranks: who went first would take those along that still write."""
+        if self.together:
+            with self.signals.held():
+                self.ranks.total([0])
 
     def measure_held_out(self) -> tuple[float, float]:
         """(loss, score) of the rows that are held out: each rank measures its blocks of them."""
@@ -151,8 +176,14 @@ class ParallelLoop(Loop):
         return value / mass if mass else math.nan, loss.score.of(above, below)
 
     def call_callbacks(self) -> bool:
-        """Call those of this rank; whether one of any rank wants to stop."""
-        return bool(self.ranks.total([super().call_callbacks()])[0])
+        """Call those of this rank; whether one of any rank wants to stop. Ctrl-C meanwhile, on one, is for all."""
+        stop = super().call_callbacks()
+        stops, noted = self.ranks.total([stop, bool(self.signals.noted)]).tolist()
+        if noted:
+            self.together = True
+            if not self.signals.noted and signal.SIGINT in self.signals.before:
+                self.signals.noted.append((signal.SIGINT, None))
+        return bool(stops)
 
     def limit(self, step: int) -> int:
         """The step of the epoch at which a chunk must end, on all ranks, for a checkpoint there."""
