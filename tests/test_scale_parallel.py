@@ -206,12 +206,12 @@ class Hot(fm.optim.SGD):
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-def test_arguments_are_refused_in_a_sentence():
+def test_arguments_are_refused_in_a_sentence(tmp_path):
     for options, sentence in (
         ({"blocks": 0}, "blocks is 0"),
         ({"local_steps": 1.5}, "local_steps is 1.5"),
         ({"epoch": 3}, "unexpected keyword argument 'epoch'"),
-        ({"local_steps": 2, "checkpoint": "x", "checkpoint_every": 3}, "must be 'epoch' or a text"),
+        ({"local_steps": 2, "checkpoint": tmp_path, "checkpoint_every": 3}, "must be 'epoch' or a text"),
     ):
         with pytest.raises((ValueError, TypeError), match=f"fit_parallel: .*{sentence}"):
             trained("plain", Alone(), **options)

@@ -30,7 +30,7 @@ OPTIONS = [
     "clip_value", "average", "dropout", "batch_norm", "norm", "activation", "data", "scale", "task", "test",
     "prefix", "transpose", "zero_based", "n_features", "target", "drop", "categorical", "missing", "targets_file",
     "test_targets_file", "validation", "patience", "monitor",
-    "seed", "threads", "checkpoint_every", "time_limit", "resume", "out", "name",
+    "seed", "mpi", "blocks", "local_steps", "threads", "checkpoint_every", "time_limit", "resume", "out", "name",
     "force", "no_plots", "no_report", "open", "save_wrong_digits",
     "tensorboard", "no_progress",
 ]  # fmt: skip

@@ -5,6 +5,7 @@
 Loaded when it is used; the extra `mpi` installs what `fit_parallel` needs.
 """
 
-from .parallel import fit_parallel, resume_parallel
+from .parallel import doors, fit_parallel, resume_parallel
+from .ranks import rank
 
-__all__ = ["fit_parallel", "resume_parallel"]
+__all__ = ["doors", "fit_parallel", "rank", "resume_parallel"]

@@ -65,7 +65,7 @@ def fit_parallel(
         except TypeError as error:
             raise TypeError(f"fit_parallel: {reason(error)}") from None
         given.apply_defaults()
-        make = _maker(ranks, blocks, local_steps, given.arguments["checkpoint_every"])
+        make = _maker(ranks, blocks, local_steps)
         if ranks.rank:
             given.arguments |= {"progress": False, "checkpoint": None, "checkpoint_every": None}
         kind = {"parallel": {"blocks": int(blocks), "local_steps": int(local_steps)}}
@@ -92,7 +92,7 @@ def resume_parallel(
 
     def begin(kept: dict[str, Any]) -> tuple[Callable[..., Loop], bool]:
         kind = kept["parallel"]
-        make = _maker(ranks, kind["blocks"], kind["local_steps"], kept["checkpoint_every"])
+        make = _maker(ranks, kind["blocks"], kind["local_steps"])
 
         def loop(*given: Any) -> Loop:
             made.append(make(*given))
@@ -114,6 +114,11 @@ def resume_parallel(
     return Resumed(resumed.model, resumed.optimizer, _run(ranks, loop, saved))
 
 
+def doors(blocks: int, local_steps: int) -> tuple[Callable[..., History], Callable[..., Resumed]]:
+    """(what stands for `fit`, what stands for `resume`) on all ranks of MPI, for a program that has either."""
+    return partial(fit_parallel, blocks=blocks, local_steps=local_steps), resume_parallel
+
+
 class _Begun:
     """A loop that is made and not run before all ranks have theirs; in place of a history, what it goes on from."""
 
@@ -122,19 +127,13 @@ class _Begun:
         return saved
 
 
-def _maker(ranks: Ranks, blocks: Any, local_steps: Any, every: Any) -> Callable[..., ParallelLoop]:
+def _maker(ranks: Ranks, blocks: Any, local_steps: Any) -> Callable[..., ParallelLoop]:
     """What makes the loop; these arguments are checked."""
     whole("fit_parallel: blocks", blocks, 1)
     whole("fit_parallel: local_steps", local_steps, 1)
     if blocks < ranks.size:
         raise ValueError(f"fit_parallel: blocks is {blocks} for {ranks.size} ranks; it must be as many at least")
-    steps = 0 if every is None or isinstance(every, str) else int(every)
-    if steps and local_steps > 1:
-        raise ValueError(
-            f"fit_parallel: checkpoint_every is {steps} and local_steps {local_steps}; between their meetings ranks "
-            "have weights of their own, so it must be 'epoch' or a text such as '30s'"
-        )
-    return partial(ParallelLoop, ranks=ranks, blocks=int(blocks), local_steps=int(local_steps), every=steps)
+    return partial(ParallelLoop, ranks=ranks, blocks=int(blocks), local_steps=int(local_steps))
 
 
 def _together(ranks: Ranks, work: Callable[[], T]) -> T:
@@ -153,7 +152,7 @@ def _together(ranks: Ranks, work: Callable[[], T]) -> T:
 
 
 def _check_alike(ranks: Ranks, loop: ParallelLoop) -> None:
-    """Refuse ranks that were given different things. Error: RuntimeError, on all of them."""
+    """Refuse ranks that were given different things; learn from rank 0 when all pause. Error: ValueError, on all."""
     model, data = loop.model, loop.data
     shapes = [(name, array.shape, str(array.dtype)) for name, array in model.state_dict().items()]
     text, arrays = packed(loop.optimizer.state_dict())
@@ -172,6 +171,12 @@ def _check_alike(ranks: Ranks, loop: ParallelLoop) -> None:
     for k, what in enumerate(numbers):
         if other := [rank for rank in range(ranks.size) if found[rank, k] != found[0, k]]:
             raise ValueError(f"fit_parallel: rank {other[0]} has other {what} than rank 0; all must be given the same")
+    loop.every = int(ranks.total([0 if loop.checkpoints is None else loop.checkpoints.steps])[0])
+    if loop.every and loop.local_steps > 1:
+        raise ValueError(
+            f"fit_parallel: checkpoint_every is {loop.every} and local_steps {loop.local_steps}; between their "
+            "meetings ranks have weights of their own, so it must be 'epoch' or a text such as '30s'"
+        )
 
 
 def _number(*things: Any) -> int:

@@ -45,6 +45,14 @@ def world(caller: str) -> Any:
     return MPI.COMM_WORLD.Dup()
 
 
+def rank() -> int:
+    """The number of this process among those that mpiexec has started, from 0. Error: as `world`."""
+    comm = world("rank")
+    found = int(comm.Get_rank())
+    comm.Free()
+    return found
+
+
 class Ranks:
     """The ranks of a communicator, and the sums that are under way."""
 
