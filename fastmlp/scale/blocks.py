@@ -25,6 +25,7 @@ from ..graph import Array, Parameter
 from ..graph.hooks import replaced
 from ..graph.operation import flushed
 from ..nn import Layer, Loss, Module
+from ..nn.linear import packed_once
 from ..nn.score import added
 from ..optim import Optimizer
 from ..running.averaging import Averaging
@@ -135,6 +136,7 @@ class Blocks(Nodes):
         if self.rates is not None:
             optimizer.set_rates(self.rates[step])
         before = statistics_of(model)
+        self.packed: dict[int, Array] = {}  # the weights as products take them, of this step
         for one in self.all:
             one.begin(self.tree, ranks.rank)
         try:
@@ -294,7 +296,8 @@ class _Copy:
             layer.step, layer.seed, layer.layer = original.step, original.seed, mask_layer(original.layer, block)
         x, targets = next(batches(runner.data, rows, [len(rows)], runner.dtype))
         w, scored = (None if given is None else given[rows] for given in (runner.weights, runner.scored))
-        z = self.model(x)
+        with packed_once(runner.packed):
+            z = self.model(x)
         value = loss(z, targets, w)
         own, factor = loss.mass(runner.every[rows], w), loss.factor(z.shape[1])
         above, below = loss.scores(z.data, runner.every[rows], runner.numbers, scored)
