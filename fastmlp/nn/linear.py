@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ from numpy.typing import DTypeLike
 from .. import check, kernels
 from ..check import shown
 from ..graph import Array, Parameter, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..graph.operation import PACKED, Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
 from .module import uniform
 
@@ -33,28 +30,6 @@ class TBackward0(Operation):
         return (dweight,)
 
 
-class _Packed(threading.local):
-    """Weights that are packed already, by the number of their array; None where each is packed when it is used."""
-
-    once: dict[int, Array] | None = None
-
-
-_packed = _Packed()
-
-
-@contextmanager
-def packed_once(weights: dict[int, Array]) -> Iterator[None]:
-    """Within this, on this thread, a weight that is in `weights` is not packed again, and one that is not comes there.
-
-    For who uses the same weights many times, and changes none meanwhile.
-    """
-    before, _packed.once = _packed.once, weights
-    try:
-        yield
-    finally:
-        _packed.once = before
-
-
 @flushed
 def pack_columns(weight: Tensor) -> Tensor:
     """w[o // lanes, i, o % lanes] = weight[o, i].    weight: (O, I)  w: (blocks, I, lanes)
@@ -64,12 +39,12 @@ def pack_columns(weight: Tensor) -> Tensor:
     same_float("pack_columns", weight=require_tensor("pack_columns: weight", weight))
     if weight.ndim != 2:
         raise ValueError(f"pack_columns: weight is {weight.shape}; it must be (out_features, in_features)")
-    w = None if _packed.once is None else _packed.once.get(id(weight.data))
+    w = None if PACKED.once is None else PACKED.once.get(id(weight.data))
     if w is None:
         w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
         kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
-        if _packed.once is not None:
-            _packed.once[id(weight.data)] = w
+        if PACKED.once is not None:
+            PACKED.once[id(weight.data)] = w
     return output(TBackward0, (weight,), w, shape=weight.shape, output_shape=weight.shape[::-1])
 
 

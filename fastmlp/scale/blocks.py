@@ -23,9 +23,8 @@ from ..check import reason
 from ..data import Dataset
 from ..graph import Array, Parameter
 from ..graph.hooks import replaced
-from ..graph.operation import flushed
+from ..graph.operation import flushed, packed_once
 from ..nn import Layer, Loss, Module
-from ..nn.linear import packed_once
 from ..nn.score import added
 from ..optim import Optimizer
 from ..running.averaging import Averaging
