@@ -7,7 +7,7 @@
 
 `data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `Watch`
 looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures,
-`export` writes a model for elsewhere.
+`export` writes a model for elsewhere, `scale` trains on several processes or machines.
 """
 
 from . import data, nn, ops, optim, scale

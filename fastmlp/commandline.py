@@ -230,6 +230,29 @@ def word(text: str) -> str:
     return text
 
 
+MPI_OPTIONS = {"mpi": False, "blocks": 8, "local_steps": 1}
+
+
+def add_mpi_options(parser: argparse.ArgumentParser) -> None:
+    """How a training is shared out among the ranks of mpiexec."""
+    add = parser.add_argument
+    mpi_help = "share the training out among the ranks of MPI: mpiexec -n 2 python scripts/train.py --mpi"
+    add("--mpi", action="store_true", help=mpi_help)
+    blocks_help = "with --mpi: blocks of rows that a batch is cut into, as many as ranks at least (default: 8)"
+    add("--blocks", type=whole(1), default=None, metavar="N", help=blocks_help)
+    local_help = "with --mpi: steps that each rank makes alone before weights are averaged (default: 1, none alone)"
+    add("--local-steps", type=whole(1), default=None, metavar="K", help=local_help)
+
+
+def fill_mpi_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Their defaults; refused without --mpi."""
+    for name in ("blocks", "local_steps"):
+        if getattr(options, name) is None:
+            setattr(options, name, MPI_OPTIONS[name])
+        elif not options.mpi:
+            parser.error(f"argument --{name.replace('_', '-')}: the training is of one process; it goes with --mpi")
+
+
 def options_of_run(
     parser: argparse.ArgumentParser, arguments: list[str] | None, options: argparse.Namespace
 ) -> argparse.Namespace:
@@ -244,7 +267,7 @@ def options_of_run(
     file = options.resume / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        config = DATA_OPTIONS | {"calibrate": False} | config  # older runs have fewer
+        config = DATA_OPTIONS | MPI_OPTIONS | {"calibrate": False} | config  # older runs have fewer
         was = {name: config[name] for name in vars(options) if name not in OF_A_CALL}
         named = isinstance(was["data"], str) and not Path(was["data"]).is_absolute()  # paths are whole in a config.json
         paths = (*(() if named else ("data",)), "tensorboard", "out", "targets_file", "test_targets_file")

@@ -88,9 +88,9 @@ ROOMS = {
         called="scipy",
     ),
     "scale": Room(
-        "beyond one training and one machine, sweeps",
-        "check files kernels data nn optim training show store",
-        called="joblib scipy",
+        "beyond one training and one machine: sweeps, and one training by MPI, the tree that adds gradients, messages",
+        "check machine files kernels data graph nn optim running training show store",
+        called="joblib scipy mpi4py",
     ),
     "exchange": Room(
         "models of PyTorch and scikit-learn become fastmlp's, and fastmlp's theirs",

@@ -1,8 +1,7 @@
 """Train a multi-layer perceptron on MNIST, or on a data set of your own: classes, numbers or labels.
 
 Prints a table row an epoch, how the test set is answered and what the losses say about overfitting. It leaves a run
-folder: the weights, the history, the metrics, the configuration, the plots, the wrong rows, and report.html to look at
-it all.
+folder: weights, history, metrics, configuration, plots, the wrong rows, and report.html to look at it all.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ except ImportError as error:  # the compiler is switched off, or does not fit Nu
     sys.exit(2)
 from fastmlp.commandline import (  # noqa: E402
     add_data_options,
+    add_mpi_options,
     complain,
     data_options,
+    fill_mpi_options,
     from_here,
     held_out,
     make_parser,
@@ -132,12 +134,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--monitor", choices=METRICS, default=None, metavar="METRIC", help=monitor_help)
     add("--calibrate", action="store_true", help="set the temperature of the probabilities by the held-out rows")
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
+    add_mpi_options(parser)
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
     every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
     every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
-    add("--checkpoint-every", type=moment, default=None, metavar="WHEN", help=every_help)
-    limit_help = "end the training after so many seconds, within an epoch too; --resume goes on (default: no limit)"
-    add("--time-limit", type=real(0, above=True), default=None, metavar="SECONDS", help=limit_help)
+    add("--checkpoint-every", type=moment, metavar="WHEN", help=every_help)
+    help_text = "end the training after so many seconds, within an epoch too; --resume goes on (default: no limit)"
+    add("--time-limit", type=real(0, above=True), default=None, metavar="SECONDS", help=help_text)
     resume_help = (
         "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --time-limit, "
         "--open and --no-progress (default: a new run)"
@@ -150,12 +153,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--no-report", action="store_true", help="write no report.html")
     add("--open", action="store_true", help="open the report in a browser")
     add("--save-wrong-digits", action="store_true", help="write each wrong test digit as a PNG")
-    tensorboard_help = "folder for TensorBoard's event files (default: none are written)"
-    add("--tensorboard", type=place, default=None, metavar="DIR", help=tensorboard_help)
+    add("--tensorboard", type=place, metavar="DIR", help="folder for TensorBoard's event files (default: none)")
     add("--no-progress", action="store_true", help="no progress bar; the table is printed all the same")
     options = parser.parse_args(arguments)
     if options.resume is not None:
         return options_of_run(parser, arguments, options)
+    fill_mpi_options(parser, options)
     if options.momentum and options.optimizer not in with_momentum:
         what = f"{options.optimizer} has none; it goes with --optimizer {' or '.join(with_momentum)}"
         parser.error(f"argument --momentum: {what}")
@@ -206,25 +209,26 @@ def make_run(
 
 def train_model(
     options: argparse.Namespace, model: fm.nn.Module, train: fm.Dataset, own: fm.Dataset | None, loss: fm.nn.Loss,
-    history: fm.History, callbacks: list[Any], run: fm.Run, goes_on: bool,
+    history: fm.History, callbacks: list[Any], run: fm.Run | None, goes_on: bool,
 ) -> None:  # fmt: skip
-    """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it."""
+    """Train as the options say; `history` has the epochs that are done also where Ctrl-C ends it. A rank has no run."""
 
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
         vars(history).update(vars(so_far))  # the number of classes too, which the diagnosis asks for
 
     callbacks = [Told(keep), *callbacks]
     progress = "table" if options.no_progress else True
+    fit, resume = fm.scale.doors(options.blocks, options.local_steps) if options.mpi else (fm.fit, fm.resume)
     if goes_on:
-        fm.resume(
-            run.folder, train, own, model=model, callbacks=callbacks, epochs=options.epochs, n_threads=options.threads,
-            progress=progress, time_limit=options.time_limit,
+        resume(
+            options.resume, train, validation=own, model=model, callbacks=callbacks, epochs=options.epochs,
+            n_threads=options.threads, progress=progress, time_limit=options.time_limit,
         )  # fmt: skip
         return
-    checkpoints = Checkpoints(
-        run.folder, options.checkpoint_every, replace=True, first=lambda: run.write_config("running")
-    )
-    fm.fit(
+    checkpoints = None if run is None else Checkpoints(
+        run.folder, options.checkpoint_every, replace=True, first=partial(run.write_config, "running")
+    )  # fmt: skip
+    fit(
         model, train, validation=options.validation if own is None else own, optimizer=make_optimizer(options, model),
         epochs=options.epochs, batch_size=options.batch_size, seed=options.seed, n_threads=options.threads,
         progress=progress, callbacks=callbacks, loss=loss, checkpoint=checkpoints, time_limit=options.time_limit,
@@ -298,6 +302,8 @@ def told_of_what_is_missing(run: fm.Run) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> None:
     """Train, evaluate, write."""
     options = parse_arguments(arguments)
+    if follows := options.mpi and fm.scale.rank() > 0:  # rank 0 has the run, and speaks for all
+        sys.stdout = None
     if not options.no_plots:
         need_matplotlib("plots", ", or give --no-plots")
     if options.save_wrong_digits:
@@ -324,10 +330,11 @@ def main(arguments: list[str] | None = None) -> None:
     stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None
     board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
     goes_on = options.resume is not None and bool(files_of(options.resume))
+    if follows:
+        return train_model(options, model, train, own, loss, fm.History(), [stopper] * bool(stopper), None, goes_on)
     run = make_run(options, train, outputs, goes_on)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
-    rows = f"{len(train) - held:,} training rows"
-    rows += f", {held or len(own or ()):,} held out" * bool(held or own)
+    rows = f"{len(train) - held:,} training rows" + f", {held or len(own or ()):,} held out" * bool(held or own)
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
     rate = f", lr {options.lr:g}" * (not options.lr_find)
     say(f"{sizes} on {line(Path(options.data).name)}: {rows}, {options.optimizer}{rate}{measure}")

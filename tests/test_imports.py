@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fastmlp"
 HEAVY = (
     "tensorboardX", "matplotlib", "PIL", "sklearn", "torch", "tqdm", "safetensors", "pytest", "hypothesis", "pandas",
-    "polars", "IPython", "pooch", "requests", "onnx",
+    "polars", "IPython", "pooch", "requests", "onnx", "mpi4py",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ OPTIONS = [
     "prefix", "transpose", "zero_based", "n_features", "target", "drop", "categorical", "missing", "sample_weight",
     "targets_file",
     "test_targets_file", "validation", "patience", "monitor", "calibrate",
-    "seed", "threads", "checkpoint_every", "time_limit", "resume", "out", "name",
+    "seed", "mpi", "blocks", "local_steps", "threads", "checkpoint_every", "time_limit", "resume", "out", "name",
     "force", "no_plots", "no_report", "open", "save_wrong_digits",
     "tensorboard", "no_progress",
 ]  # fmt: skip

@@ -39,6 +39,28 @@ def interruptible(look: Callable[[], None]) -> Iterator[None]:
         _interruption.look = None
 
 
+class _Packed(threading.local):
+    """Weights that are packed already, by the number of their array; None where each is packed when it is used."""
+
+    once: dict[int, Array] | None = None
+
+
+PACKED = _Packed()
+
+
+@contextmanager
+def packed_once(weights: dict[int, Array]) -> Iterator[None]:
+    """Within this, on this thread, a weight that is in `weights` is not packed again, and one that is not comes there.
+
+    For who uses the same weights many times, and changes none meanwhile.
+    """
+    before, PACKED.once = PACKED.once, weights
+    try:
+        yield
+    finally:
+        PACKED.once = before
+
+
 def flushed(function: F) -> F:
     """Run `function` with denormal numbers flushed to zero, as every other run of a kernel does."""
 

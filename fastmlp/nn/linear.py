@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from .. import check, kernels
 from ..check import shown
 from ..graph import Array, Parameter, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..graph.operation import PACKED, Operation, flushed, kernel_array, output, require_tensor, same_float
 from .layer import Layer
 from .module import uniform
 
@@ -39,8 +39,12 @@ def pack_columns(weight: Tensor) -> Tensor:
     same_float("pack_columns", weight=require_tensor("pack_columns: weight", weight))
     if weight.ndim != 2:
         raise ValueError(f"pack_columns: weight is {weight.shape}; it must be (out_features, in_features)")
-    w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
-    kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
+    w = None if PACKED.once is None else PACKED.once.get(id(weight.data))
+    if w is None:
+        w = kernels.empty(kernels.packed_shape(weight.shape[0], weight.shape[1], weight.dtype), weight.dtype)
+        kernels.pack(kernel_array(weight.data), w, 0, weight.shape[0])
+        if PACKED.once is not None:
+            PACKED.once[id(weight.data)] = w
     return output(TBackward0, (weight,), w, shape=weight.shape, output_shape=weight.shape[::-1])
 
 

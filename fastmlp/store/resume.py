@@ -20,10 +20,11 @@ from ..training.assembly import assembled
 from ..training.checkpoint import Checkpoints, files_of, maker, read_newest
 from ..training.digest import difference, digest_of
 from ..training.history import History
-from ..training.loop import has_state, name_of
+from ..training.loop import Loop, has_state, name_of
 from ..training.progress import Progress
 from ..training.saved import made_schedule
 
+KINDS = {"parallel": "scale.resume_parallel"}  # an argument that only trainings of a kind have: what goes on with it
 BITS = ("numpy", "numba", "processor")  # of another one the last bits of a result may be others
 
 
@@ -61,12 +62,40 @@ def resume(
     model, callback or release of fastmlp that is not that of the checkpoint; for a training that diverged; for other
     epochs where a schedule or an average took its length from them.
     """
+    return gone_on(
+        folder, data, validation, model, callbacks, epochs, n_threads, progress, time_limit, optimizer, loss, schedule,
+        average,
+    )  # fmt: skip
+
+
+def gone_on(
+    folder: str | os.PathLike[str],
+    data: Dataset | None,
+    validation: Dataset | None,
+    model: Module | None,
+    callbacks: Iterable[Callable[[Module, History], Any]],
+    epochs: int | None,
+    n_threads: int | str | None,
+    progress: bool | str,
+    time_limit: float | None,
+    optimizer: Optimizer | None,
+    loss: Loss | None,
+    schedule: Schedule | None,
+    average: Average | None,
+    kind: str = "",
+    begin: Callable[[dict[str, Any]], tuple[Callable[..., Loop], bool]] = lambda arguments: (Loop, True),
+) -> Resumed:
+    """`resume`, for trainings of a kind. `begin` gets its arguments and says what makes the loop, and who writes.
+
+    kind: the argument that only its checkpoints have. begin -> (what makes the loop, whether checkpoints are written).
+    """
     report = Progress(progress, 0, 0)
     try:
         path, saved = read_newest(folder, "resume", report.say)
     finally:
         report.close()
     place = _Place(path, saved)
+    place.check_kind(kind)
     place.check_maker(report.say)
     arguments = dict(saved["arguments"])
     if saved["ended"] == "diverged":
@@ -89,19 +118,25 @@ def resume(
     if schedule is not None and said["made"] is not None and said["made"][2]:
         schedule._bind(optimizer, -1)
         optimizer.load_state_dict(saved["optimizer"])
+    make, writes = begin(arguments)
     given: Any = callbacks
+    if not writes:
+        saved["callbacks"] = _of_these(tuple(given), saved["callbacks"])
     callbacks = place.callbacks(tuple(given) if check.listed(given) else (given,), report.say)
     before = arguments.pop("epochs")
     epochs = place.length(before, epochs, schedule, average)
-    checkpoints = Checkpoints(path.parent, arguments.pop("checkpoint_every"), replace=True)
-    checkpoints.own = [other for other in files_of(path.parent) if other <= path][1::-1]  # what is newer is damaged
+    checkpoints = None
+    if writes:
+        checkpoints = Checkpoints(path.parent, arguments["checkpoint_every"], replace=True)
+        checkpoints.own = [other for other in files_of(path.parent) if other <= path][1::-1]  # what is newer is damaged
     threads = arguments.pop("n_threads") if n_threads is None else n_threads
     arguments.pop("n_threads", None)
     report.say(place.words(epochs))
     loop = assembled(
         model, data, held, optimizer, epochs, arguments["batch_size"], arguments["seed"], threads, progress, callbacks,
         loss, schedule, arguments["schedule_every"], saved["done"], arguments["class_weight"], arguments["clip_norm"],
-        arguments["clip_value"], average, checkpoints, None, time_limit, saved,
+        arguments["clip_value"], average, checkpoints, None, time_limit, saved, make,
+        {name: arguments[name] for name in KINDS if name in arguments},
     )  # fmt: skip
     return Resumed(model, optimizer, loop.run(saved))
 
@@ -121,6 +156,18 @@ class _Place:
 
     def __init__(self, path: Path, saved: dict[str, Any]) -> None:
         self.path, self.saved = path, saved
+
+    def check_kind(self, kind: str) -> None:
+        """Refuse the checkpoint of a training of another kind: its sums are others."""
+        for name, function in KINDS.items():
+            if name in self.saved["arguments"] and name != kind:
+                raise ValueError(
+                    f"resume: the training in {self.path.parent} is another kind; {function} goes on with it"
+                )
+        if kind and kind not in self.saved["arguments"]:
+            raise ValueError(
+                f"{KINDS[kind]}: the training in {self.path.parent} was one of fit; resume goes on with it"
+            )
 
     def check_maker(self, say: Callable[[str], Any]) -> None:
         """Refuse the checkpoint of another release; say where last bits may differ."""
@@ -263,6 +310,12 @@ class _Place:
                 f"resume: epochs is {now}; a callback had stopped the training after {done}, so it must stay"
             )
         return int(now)
+
+
+def _of_these(callbacks: tuple[Any, ...], kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a checkpoint has of callbacks, for others: those of its names, and such as it does not know."""
+    by_name = {one["name"]: one for one in reversed(kept)}
+    return [by_name.get(name_of(c), {"name": name_of(c), "state": None}) for c in callbacks]
 
 
 def _made(said: Any, kinds: Mapping[str, Any]) -> Any:

@@ -59,8 +59,13 @@ def assembled(
     checkpoint_every: str | int | None,
     time_limit: float | None = None,
     saved: dict[str, Any] | None = None,
+    loop: Callable[..., Loop] = Loop,
+    more: Mapping[str, Any] | None = None,
 ) -> Loop:
-    """The training that these arguments of `fit` are; saved: the state of a checkpoint that it goes on from."""
+    """The training that these arguments of `fit` are; saved: the state of a checkpoint that it goes on from.
+
+    loop: what makes it. more: arguments of another kind of training, for its checkpoints.
+    """
     check_model_and_data("fit", model, data)
     whole("fit: epochs", epochs, 0)
     whole("fit: batch_size", batch_size, 1)
@@ -155,7 +160,7 @@ def assembled(
         arguments, said = as_saved(
             model, optimizer, loss, *given, schedule, rule,
             epochs=epochs, batch_size=batch_size, seed=seed, n_threads=n_threads, schedule_every=schedule_every,
-            clip_norm=clip_norm, clip_value=clip_value, checkpoint_every=checkpoint.every,
+            clip_norm=clip_norm, clip_value=clip_value, checkpoint_every=checkpoint.every, **(more or {}),
         )  # fmt: skip
         lines += said + [f"checkpoint: {name_of(c)} has no state_dict; what it has seen is not kept" for c in callbacks
                          if not has_state(c)]  # fmt: skip
@@ -170,7 +175,7 @@ def assembled(
     data, held_out = scaled_targets(model, data), None if held_out is None else scaled_targets(model, held_out)
     model.temperature_ = 1.0  # that of the weights before
     history = History([], loss.score.name, loss.score.rises, loss.score.best, loss.unit, classes)
-    return Loop(
+    return loop(
         model, optimizer, loss, data, rows, held_out, sizes, seed, done, done + epochs, n_threads, report, callbacks,
         rates, weights, clip, rule, history, [said for said in lines if said], checkpoint, arguments,
         time_limit, deadline,

@@ -114,12 +114,7 @@ class Loop(door.Pauses):
     def _start(self, stack: ExitStack, saved: dict[str, Any] | None) -> None:
         """Compile what will run, and let callbacks begin."""
         with kernels.announce_compiling(self.report.say):
-            self.trainer = stack.enter_context(
-                door.Trainer(
-                    self.model, self.optimizer, self.loss, self.data, max(self.sizes), self.n_threads, self.report.say,
-                    self.weights, self.clip, self.averaging,
-                )
-            )  # fmt: skip
+            self.trainer = stack.enter_context(self.make_trainer())
             self.trainer.unseen = not self.callbacks and self.rates.schedule is None and self.rule is None
             for callback in self.callbacks:
                 if hasattr(callback, "use_loss"):
@@ -129,6 +124,25 @@ class Loop(door.Pauses):
         for callback, state in zip(self.callbacks, saved["callbacks"] if saved else (), strict=False):
             if state["state"] is not None:
                 callback.load_state_dict(state["state"])
+
+    def make_trainer(self) -> door.Trainer:
+        """What makes the epochs."""
+        return door.Trainer(
+            self.model, self.optimizer, self.loss, self.data, max(self.sizes), self.n_threads, self.report.say,
+            self.weights, self.clip, self.averaging,
+        )  # fmt: skip
+
+    def measure_held_out(self) -> tuple[float, float]:
+        """(loss, score) of the rows that are held out; NaN where there are none."""
+        if self.held_out is None:
+            return math.nan, math.nan
+        return measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
+
+    def call_callbacks(self) -> str:
+        """Call them after an epoch: "stopped" or "paused" where one wants that, else an empty text."""
+        answers = [callback(self.model, self.history) for callback in self.callbacks]  # all of them are called
+        paused = any(isinstance(answer, str) and answer == PAUSE for answer in answers)
+        return "stopped" if any(map(is_true, answers)) else "paused" * paused
 
     def _leave(self, *error: Any) -> None:
         self.trainer.leave(*error, hurry=self.ended == "time limit")
@@ -162,9 +176,7 @@ class Loop(door.Pauses):
             layer.step += (len(self.sizes) - trainer.steps) * layer.training
         self.signals.look()
         seconds, found = max(perf_counter() - self.start, 1e-9), trainer.divergence
-        held = math.nan, math.nan
-        if self.held_out is not None:
-            held = measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
+        held = self.measure_held_out()
         with self.signals.held(patience=1):
             self.uncalled = self._seen() if self.checkpoints is not None else None
             if found is None:
@@ -175,14 +187,12 @@ class Loop(door.Pauses):
             report.row(self.history[-1])
             if found is None and (line := self.rates.after(epoch, self.history[-1])):
                 report.say(line)
-            answers = [callback(self.model, self.history) for callback in self.callbacks]  # all of them are told
+            said = self.call_callbacks()
             if found is not None:
                 report.say(found.sentence)
-            stop = any(map(is_true, answers))
-            self.ended = "diverged" if found is not None else "stopped" if stop else self.wanted
+            self.ended = "diverged" if found is not None else "stopped" if said == "stopped" else self.wanted
             if not self.ended and epoch < self.epochs:
-                pause = any(isinstance(answer, str) and answer == PAUSE for answer in answers)
-                self.ended = "time limit" if monotonic() >= self.deadline else "paused" * pause
+                self.ended = "time limit" if monotonic() >= self.deadline else said
             self._say_limit(f"after epoch {epoch}")
             self.epoch, self.steps, self.sums, self.seconds, self.uncalled = epoch + 1, 0, np.zeros(5), 0.0, None
             if self.checkpoints is not None and self.checkpoints.is_due(epoch * len(self.sizes), True):
