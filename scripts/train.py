@@ -136,8 +136,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=whole(0), default=0, metavar="N", help="seed of weights, order and dropout")
     add_mpi_options(parser)
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
-    every_help = "when the training is kept on the disk as a whole: epoch, a number of steps, or seconds such as 30s"
-    every_help += " (default: at an epoch's end after 10 s, within an epoch after 30, and at the end)"
+    every_help = "all is kept on the disk: epoch, steps, or seconds as 30s (default: about every 10 s and at the end)"
     add("--checkpoint-every", type=moment, metavar="WHEN", help=every_help)
     help_text = "end the training after so many seconds, within an epoch too; --resume goes on (default: no limit)"
     add("--time-limit", type=real(0, above=True), default=None, metavar="SECONDS", help=help_text)
