@@ -6,7 +6,8 @@
     print(fastmlp.evaluate(model, test).accuracy)
 
 `data` reads, `nn` holds the layers, `optim` the update rules, `ops` the operations, `metrics` the measures; `Watch`
-looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures.
+looks inside a net while it trains, `plots` draws, `report` writes the page about a run, `images` reads pictures,
+`export` writes a model for elsewhere.
 """
 
 from . import data, nn, ops, optim
@@ -18,6 +19,7 @@ from .show import plots, report
 from .show.drawing import Drawing, draw
 from .show.explain import explain, explain_backward
 from .show.gradcheck import gradcheck
+from .store import export
 from .store.resume import resume
 from .store.run import Run
 from .store.saved_run import read_run
@@ -62,6 +64,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_backward",
+    "export",
     "fit",
     "gradcheck",
     "images",

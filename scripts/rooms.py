@@ -71,7 +71,7 @@ ROOMS = {
         called="matplotlib",
     ),
     "store": Room(
-        "weights in files and back, the run folder, and trainings that go on",
+        "weights in files and back, exports, the run folder, and trainings that go on",
         "check files tensors words data nn optim training show",
     ),
     "studies": Room(

@@ -339,6 +339,23 @@ class BaseMLP(BaseEstimator):
         z: Array = Predictor(self._net, self.n_threads)(X)
         return z
 
+    @property
+    def module_(self) -> nn.Sequential:
+        """A copy of the net as a model: `fastmlp.export`, `save`, `predict` and `evaluate` take it.
+
+        It has the estimator's classes and temperature. Of two classes the estimator's net has one output z, and this
+        one the two outputs 0 and z, whose softmax is what predict_proba gives.
+        """
+        check_is_fitted(self)
+        put(self._net, self.coefs_, self.intercepts_)
+        net = copy.deepcopy(self._net)
+        net.keep_loss(self._loss())
+        self._explain(net)
+        return net.eval()
+
+    def _explain(self, net: nn.Sequential) -> None:
+        """Let a copy of the net know what its outputs mean."""
+
     _numeric: ClassVar[bool] = False
     _optimizer: Solver | None = None
 

@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from .. import nn
-from ..graph import Array
+from ..graph import Array, Parameter
 from ..running.predict import Predictor
 from ..training.calibration import best_temperature
 from .base import BaseMLP
@@ -145,6 +145,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return -np.logaddexp(0, np.concatenate([z, -z], axis=1))
         z = z - z.max(axis=1, keepdims=True)
         return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+    def _explain(self, net: nn.Sequential) -> None:
+        net.temperature_ = self.temperature_
+        if self._several:
+            net.keep_loss(nn.BCEWithLogitsLoss())
+            return
+        net.keep_loss(nn.CrossEntropyLoss())
+        net.classes_ = self.classes_.copy()
+        last = net[-1]
+        if self.n_outputs_ == 1 and isinstance(last, nn.Linear):
+            net.classes_ = self.classes_[[0, len(self.classes_) - 1]]  # a single class is that of both outputs
+            for name in ("weight", "bias"):
+                array = getattr(last, name).data
+                setattr(last, name, Parameter(np.concatenate([np.zeros_like(array), array])))
+            last.out_features = 2
 
     def _as_given(self, y: Any) -> Any:
         return as_array(y)

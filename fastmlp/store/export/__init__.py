@@ -1,1 +1,7 @@
-"""Models as ONNX, C, NumPy and JavaScript: what a trained net is worth elsewhere."""
+"""Models as C, NumPy and JavaScript: what a trained net is worth elsewhere."""
+
+from .c_header import c
+from .javascript_module import javascript
+from .numpy_module import numpy
+
+__all__ = ["c", "javascript", "numpy"]

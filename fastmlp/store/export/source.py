@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,17 @@ class Source:
 def source(model: Any, where: str, scale: float = 1.0) -> Source:
     """The Source of a Sequential of declared layers.    where: the caller, for errors; scale: that of the data set
 
-    Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula.
+    model: it may be a fitted estimator, which has it as `module_`
+    Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula, and for numbers that are
+    not finite.
     """
+    given = type(model).__name__
+    model = model if isinstance(model, Module) else getattr(model, "module_", model)
     if not isinstance(model, Module):
-        raise TypeError(f"{where}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+        raise TypeError(f"{where}: model is {given}; it must be a fastmlp.nn.Module, or a fitted estimator of fastmlp")
+    for name, array in model.state_dict().items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{where}: {name} of the model has {array[~np.isfinite(array)][0]}; all must be finite")
     try:
         steps = recipe.steps(model)
     except ValueError as error:
@@ -79,3 +87,14 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
         columns, kind, None if model.classes_ is None else np.asarray(model.classes_).tolist(),
         float(model.temperature_), tuple(picked), tree,
     )  # fmt: skip
+
+
+def title(made: Source) -> str:
+    """What a file says of itself: what it is, of which widths, and of which dtype."""
+    widths = [made.features, *(step.columns for step in made.steps if isinstance(step, recipe.Dense))]
+    return f"A network of fastmlp, {'-'.join(map(str, widths))}, {made.dtype}"
+
+
+def resource(name: str) -> str:
+    """The text of a file beside this one, out of which an export is made."""
+    return (files(__package__) / name).read_text("utf-8")
