@@ -192,7 +192,7 @@ def make_run(
     """The run folder, with what config.json will say. outputs: of the model; None: one for each class or target."""
     outputs = outputs or train.n_outputs
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
-    config = vars(options) | {"features": train.n_features, "targets": train.kind}
+    config = vars(options) | {"features": train.n_features, "scaled_by": train.scale, "targets": train.kind}
     config |= {"classes": outputs} if train.classes else {"outputs": outputs}
     config |= {name: path.absolute() for name, path in config.items() if isinstance(path, Path) and name != "out"}
     del config["resume"], config["lr_find"]  # a run that went on says what it would have said without

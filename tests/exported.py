@@ -24,7 +24,7 @@ LOSSES = [
 
 
 class Odd(fm.nn.Elementwise):
-    """A layer whose formula has what other languages have otherwise. Its kernels are ReLU's: `odd` says it again."""
+    """Its formula has what other languages have otherwise. Its kernels are ReLU's; `odd` says it again."""
 
     node, function = fm.nn.ReLU.node, fm.nn.ReLU.function
     formula = (
@@ -80,7 +80,8 @@ class Case:
     def columns(self) -> dict[str, list]:
         """Of a frame the values by column, None where missing."""
         table = self.rows.astype(object).where(self.rows.notna(), None)
-        return {name: table[name].tolist() for name in table}
+        items = {name: table[name].tolist() for name in table}
+        return {name: [v.item() if isinstance(v, np.generic) else v for v in items[name]] for name in items}
 
     @functools.cached_property
     def expected(self) -> dict[str, np.ndarray]:

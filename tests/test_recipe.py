@@ -57,6 +57,30 @@ def test_a_tree_is_written_with_the_brackets_that_it_needs(text, written):
     assert formula.infix(formula.parse(text, ()), str) == written
 
 
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("v ? 1 : 2", "v != 0 && v == v ? 1 : 2"), ("v > 0 ? 1 : 2", "v > 0 ? 1 : 2"),
+        ("(v > 0) * v", "(v > 0 ? 1 : 0) * v"), ("(v > 0) + (v < 1)", "(v > 0 ? 1 : 0) + (v < 1 ? 1 : 0)"),
+        ("v || 1", "v != 0 && v == v ? v : 1"), ("v && 1", "v != 0 && v == v ? 1 : v"),
+        ("v > 0 && v < 1 ? v : 0", "v > 0 && v < 1 ? v : 0"), ("!v ? 1 : v", "!(v != 0 && v == v) ? 1 : v"),
+        ("v === 1 ? 2 : v !== 3 ? 4 : 5", "v == 1 ? 2 : v != 3 ? 4 : 5"), ("v % 2", "fmod(v, 2)"),
+        ("v ** 3 + v ** 2.5", "v * v * v + v ** 2.5"), ("-(v > 0)", "-(v > 0 ? 1 : 0)"),
+    ],
+)  # fmt: skip
+def test_a_plain_tree_has_truths_and_numbers_where_they_are_due(text, plain):
+    assert formula.infix(formula.plain(formula.parse(text, ())), str) == plain
+
+
+def test_full_brackets_and_numbers_in_the_words_of_another_language():
+    tree = formula.parse("v < 0 && v > -2 ? Math.exp(v) * 2 - 1 : -v", ())
+    written = formula.infix(tree, str, lambda name, values: f"{name}<{values}>", lambda text: f"{text}f", full=True)
+    assert written == "((v < 0f) && (v > (-2f))) ? (Math.exp<['v']> * 2f) - 1f : -v"
+    assert formula.calls(tree)
+    assert formula.calls(formula.parse("v ** 2.5", ()))
+    assert not formula.calls(formula.parse("v < 0 ? 0 : 2 * v", ()))
+
+
 def value(tree, names):
     """The tree's value by Python's own operators, for the tests alone."""
     if isinstance(tree, formula.Number):
@@ -219,7 +243,24 @@ def test_what_cannot_be_exported_is_refused():
         ValueError, match=re.escape("test: Own makes its predictions in Python, and declares no formula")
     ):
         source.source(model, "test")
-    with pytest.raises(TypeError, match=re.escape("test: model is int; it must be a fastmlp.nn.Module")):
+    with pytest.raises(TypeError, match=re.escape("test: model is int; it must be a fastmlp.nn.Module, or a")):
         source.source(1, "test")
     with pytest.raises(ValueError, match=re.escape("test: the model cannot be exported: layer 1 is Unsaid")):
         source.source(fm.nn.Sequential(fm.nn.Linear(I, H), Unsaid()), "test")
+
+
+@pytest.mark.parametrize("loss", [fm.nn.MSELoss(), fm.nn.QuantileLoss((0.1, 0.5, 0.9)), fm.nn.PoissonNLLLoss()])
+def test_outputs_of_a_table_come_in_the_unit_of_its_targets(loss):
+    """What training scaled the exports scale back, as `predict` does; counts are not scaled."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed; the extra 'tables' brings it")
+    rng = np.random.default_rng(5)
+    frame = pandas.DataFrame({"a": rng.normal(0, 1, 80), "price": rng.integers(3000, 9000, 80).astype(float)})
+    train, _ = fm.data.table(frame, "price", kind="numbers")
+    model = fm.nn.MLP(train.n_features, (4,), len(getattr(loss, "quantiles", (0,))))
+    fm.fit(model, train, epochs=1, loss=loss, progress=False)
+    made = source.source(model, "test")
+    outputs = computed(made.steps, model.encoding_.apply(frame))
+    found = [value(made.predicted, {"v": row[made.picked[0]]}) for row in outputs]
+    expected = fm.predict(model, frame)
+    assert (expected.mean() > 1000) == (not isinstance(loss, fm.nn.PoissonNLLLoss))
+    assert np.allclose(found, expected, rtol=1e-5)  # float32 sums in another order

@@ -153,7 +153,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         model = super()._module() if self._several or self.n_outputs_ > 1 else with_two_outputs(self._net)
         model.keep_loss(nn.BCEWithLogitsLoss() if self._several else None)  # one that a file can name
         model.temperature_ = self.temperature_
-        model.classes_ = None if self._several else self._values(self.classes_)
+        classes = self.classes_[[0, -1]] if self.n_outputs_ == 1 else self.classes_  # a single one is that of both
+        model.classes_ = None if self._several else self._values(classes)
         return model
 
     def _dataset(self, X: Any, y: Any, sample_weight: Array | None) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,17 @@ class Source:
 def source(model: Any, where: str, scale: float = 1.0) -> Source:
     """The Source of a Sequential of declared layers.    where: the caller, for errors; scale: that of the data set
 
-    Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula.
+    model: it may be a fitted estimator, whose `to_module` makes it
+    Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula, and for numbers that are
+    not finite.
     """
+    given = type(model).__name__
+    model = model.to_module() if hasattr(model, "to_module") else model
     if not isinstance(model, Module):
-        raise TypeError(f"{where}: model is {type(model).__name__}; it must be a fastmlp.nn.Module")
+        raise TypeError(f"{where}: model is {given}; it must be a fastmlp.nn.Module, or a fitted estimator of fastmlp")
+    for name, array in model.state_dict().items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{where}: {name} of the model has {array[~np.isfinite(array)][0]}; all must be finite")
     try:
         steps = recipe.steps(model)
     except ValueError as error:
@@ -72,6 +80,7 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
         numbers = {name: float(getattr(loss, name)) for name in loss.numbers}
         tree = formula.bound(formula.parse(loss.formula, loss.numbers), numbers)
         picked = picked[loss.picked(columns)]
+        steps = _in_units(steps, model.encoding_, columns, tree, where)
     if kind == "classes" and columns == 1 and loss is None:
         kind = "numbers"
     return Source(
@@ -79,3 +88,29 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
         columns, kind, None if model.classes_ is None else np.asarray(model.classes_).tolist(),
         float(model.temperature_), tuple(picked), tree,
     )  # fmt: skip
+
+
+def _in_units(steps: list[recipe.Step], encoding: Encoding | None, columns: int, tree: Any, where: str) -> list[Any]:
+    """The steps with outputs in the unit of a table's targets, z std + mean, where the training had them scaled."""
+    if encoding is None or not encoding.scales_targets:
+        return steps
+    if tree != formula.parse("v", ()):
+        raise ValueError(
+            f"{where}: the loss has scaled targets, and a formula of its predictions; it may have one of both"
+        )
+    each = columns // len(encoding.target_mean)  # outputs of a target, such as its quantiles
+    arrays = {name: np.repeat(np.array(values, np.float64), each)
+              for name, values in (("mean", encoding.target_mean), ("std", encoding.target_std))}  # fmt: skip
+    units = recipe.Formula("Units", formula.parse("v * l.std + l.mean", ("std", "mean")), arrays, columns)
+    return recipe.folded([*steps, units])
+
+
+def title(made: Source) -> str:
+    """What a file says of itself: what it is, of which widths, and of which dtype."""
+    widths = [made.features, *(step.columns for step in made.steps if isinstance(step, recipe.Dense))]
+    return f"A network of fastmlp, {'-'.join(map(str, widths))}, {made.dtype}"
+
+
+def resource(name: str) -> str:
+    """The text of a file beside this one, out of which an export is made."""
+    return (files(__package__) / name).read_text("utf-8")
