@@ -8,6 +8,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,24 @@ def test_through_torch(example):
     accuracy, same, rows = said["scikit-learn'sMLP:%;ofanswersarethesame"]
     assert accuracy > 94
     assert same == rows == 450
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed; the example compiles a C program")
+def test_c_program(example, tmp_path):
+    """3 standard deviations of an accuracy of 450 rows are 3 points; probabilities of float32 differ by roundings."""
+    said = example("c_program", "--out", tmp_path)
+    assert said["accuracy%"][0] > 90
+    assert said["otheranswersthanfm.predict:"] == [0]
+    (line,) = (words for words in said if words.startswith("largestdifference"))
+    assert float(re.search(r"a part of (\S+)", PAGE)[1]) < 1e-5
+    assert said[line]
+
+
+def test_own_page(example, tmp_path):
+    """test_export_page opens it in a browser."""
+    said = example("own_page", "--out", tmp_path)
+    assert said["fm.predict:ofareright"][0] > 25
+    assert {path.name for path in tmp_path.iterdir()} == {"digits.js", "digits.json", "index.html"}
 
 
 def test_each_example_has_its_test_and_its_line_on_the_page():
