@@ -341,20 +341,15 @@ class BaseMLP(BaseEstimator):
 
     @property
     def module_(self) -> nn.Sequential:
-        """A copy of the net as a model: `fastmlp.export`, `save`, `predict` and `evaluate` take it.
-
-        It has the estimator's classes and temperature. Of two classes the estimator's net has one output z, and this
-        one the two outputs 0 and z, whose softmax is what predict_proba gives.
-        """
+        """A copy of the net as a model, for `fastmlp.export` and `save`; of two classes its outputs are 0 and z."""
         check_is_fitted(self)
         put(self._net, self.coefs_, self.intercepts_)
-        net = copy.deepcopy(self._net)
-        net.keep_loss(self._loss())
-        self._explain(net)
-        return net.eval()
+        return self._explained(copy.deepcopy(self._net).eval())
 
-    def _explain(self, net: nn.Sequential) -> None:
-        """Let a copy of the net know what its outputs mean."""
+    def _explained(self, net: nn.Sequential) -> nn.Sequential:
+        """The net, which knows now what its outputs mean."""
+        net.keep_loss(self._loss())
+        return net
 
     _numeric: ClassVar[bool] = False
     _optimizer: Solver | None = None

@@ -146,20 +146,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         z = z - z.max(axis=1, keepdims=True)
         return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
-    def _explain(self, net: nn.Sequential) -> None:
+    def _explained(self, net: nn.Sequential) -> nn.Sequential:
         net.temperature_ = self.temperature_
-        if self._several:
-            net.keep_loss(nn.BCEWithLogitsLoss())
-            return
-        net.keep_loss(nn.CrossEntropyLoss())
-        net.classes_ = self.classes_.copy()
+        net.keep_loss(nn.BCEWithLogitsLoss() if self._several else nn.CrossEntropyLoss())
         last = net[-1]
-        if self.n_outputs_ == 1 and isinstance(last, nn.Linear):
+        if self._several or not isinstance(last, nn.Linear):
+            return net
+        net.classes_ = self.classes_.copy()
+        if self.n_outputs_ == 1:
             net.classes_ = self.classes_[[0, len(self.classes_) - 1]]  # a single class is that of both outputs
             for name in ("weight", "bias"):
                 array = getattr(last, name).data
                 setattr(last, name, Parameter(np.concatenate([np.zeros_like(array), array])))
             last.out_features = 2
+        return net
 
     def _as_given(self, y: Any) -> Any:
         return as_array(y)
