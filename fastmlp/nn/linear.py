@@ -180,12 +180,14 @@ class Linear(Layer):
     weights = ("weight", "bias")
     arguments = ("in_features", "out_features", "bias")
     page = """
-  // y = x wᵀ + b      w: (outputs, inputs), row after row
+  // y = x wᵀ + b      w: (outputs, inputs), row after row; inputs that are 0 are left out
   Linear({ outputs, weight, bias }, x) {
-    const y = new x.constructor(outputs);
-    for (let o = 0, at = 0; o < outputs; o++) {
+    const y = new x.constructor(outputs), inputs = x.length, there = new Int32Array(inputs);
+    let count = 0;
+    for (let i = 0; i < inputs; i++) if (x[i] !== 0) there[count++] = i;
+    for (let o = 0, row = 0; o < outputs; o++, row += inputs) {
       let sum = bias ? bias[o] : 0;
-      for (let i = 0; i < x.length; i++) sum += x[i] * weight[at++];
+      for (let k = 0; k < count; k++) sum += x[there[k]] * weight[row + there[k]];
       y[o] = sum;
     }
     return y;

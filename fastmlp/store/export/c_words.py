@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ... import check
-from ...graph import Array
 
 LONGEST = 4095  # bytes of a text that every C99 compiler takes
 _WORDS = """
@@ -97,7 +96,7 @@ class Numbers:
         written = repr(float(str(np.float32(value)))) if self.single else repr(float(value))
         return written + "f" * self.single
 
-    def array(self, name: str, values: Array) -> str:
+    def array(self, name: str, values: np.ndarray) -> str:
         """The declaration of an array."""
         kind, flat = np.float32 if self.single else np.float64, values.ravel()
         items = (repr(float(s)) for s in flat.astype(kind).astype(str)) if self.single else map(repr, flat.tolist())

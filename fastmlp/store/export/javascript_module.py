@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import check
 from ...files import write
-from ...graph import Array
 from ...nn import Linear, formula, recipe
 from ...show import report
 from ...show.report.embed import base64, json_text
@@ -67,11 +66,11 @@ def module(made: Source) -> str:
     ])  # fmt: skip
 
 
-def _layers(made: Source) -> tuple[dict[str, str], list[dict[str, Any]], Array]:
+def _layers(made: Source) -> tuple[dict[str, str], list[dict[str, Any]], np.ndarray]:
     """(the forward of each kind, the layers, all their arrays as one)."""
     forward: dict[str, str] = {}
     entries: list[dict[str, Any]] = []
-    flat: list[Array] = []
+    flat: list[np.ndarray] = []
     start = 0
     for step in made.steps:
         if isinstance(step, recipe.Dense):

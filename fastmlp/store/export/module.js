@@ -47,5 +47,7 @@ export function logits(row) {
   if (x.length !== NET.features) throw new Error(`row has ${x.length} values; it must have ${NET.features}`);
   const Typed = NET.double ? Float64Array : Float32Array;
   const scale = NET.double ? SCALE : Math.fround(SCALE);
-  return outputsOf(layers, Typed.from(x, (v) => v * scale)).at(-1).output;
+  const scaled = new Typed(NET.features);
+  for (let i = 0; i < NET.features; i++) scaled[i] = x[i] * scale;
+  return outputsOf(layers, scaled).at(-1).output;
 }

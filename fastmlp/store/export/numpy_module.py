@@ -14,7 +14,6 @@ import numpy as np
 from ... import check
 from ...data import Encoding
 from ...files import write
-from ...graph import Array
 from ...nn import formula, recipe
 from .source import Source, resource, source, title
 
@@ -56,7 +55,7 @@ def numpy(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0) -> No
 
 def packed(made: Source) -> bytes:
     """The arrays of the steps as an .npz: "0.weight" (inputs, outputs), "0.bias", and those of formulas by name."""
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, np.ndarray] = {}
     for at, step in enumerate(made.steps):
         own = {"weight": step.weight.T, "bias": step.bias} if isinstance(step, recipe.Dense) else step.arrays
         arrays |= {f"{at}.{name}": np.ascontiguousarray(array) for name, array in own.items()}
