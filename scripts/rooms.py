@@ -73,7 +73,7 @@ ROOMS = {
     ),
     "store": Room(
         "weights in files and back, exports, the run folder, and trainings that go on",
-        "version check files tensors words data graph nn optim training show",
+        "version check files tensors words data nn optim training show",
         called="onnx",
     ),
     "studies": Room(
