@@ -15,6 +15,7 @@ import numpy as np
 from .. import check
 from ..check import shown
 from ..data import Dataset
+from ..data.dataset import held_rows
 from ..files import probe
 from ..nn import Module, Sequential
 from ..show.report import write_sweep
@@ -24,6 +25,7 @@ from ..training.checkpoint import maker
 from ..training.digest import digest_of
 from ..training.history import NUMBERS
 from . import space as spaces
+from .names import said
 from .trial import Kept, Parts, Plan, key_of, parted, work
 
 PICTURES = {  # by the function of `plots` that draws it
@@ -72,6 +74,13 @@ class Sweep(Sequence[Trial]):
     def __getitem__(self, place: Any) -> Any:
         return self.trials[place]
 
+    def __repr__(self) -> str:
+        """How many, and the best."""
+        scored = not all(math.isnan(trial.score) for trial in self)
+        return f"Sweep({len(self)} trials in {self.folder}, " + (
+            f"best {self.best})" if scored else "none with a score)"
+        )
+
     def ranked(self) -> list[Trial]:
         """The best first: those of most epochs before others, then by their score; what failed comes last."""
         sign = -1.0 if self.rises else 1.0
@@ -82,8 +91,9 @@ class Sweep(Sequence[Trial]):
         """The best trial. Error: ValueError where all have failed; it says what the first one said."""
         best = self.ranked()[0]
         if math.isnan(best.score):
-            said = next((line.get("error") or line["ended"] for line in best.lines), "nothing")
-            raise ValueError(f"sweep: no trial has a score; the first one ended with: {said}")
+            words = next((line.get("error") or line["ended"] for line in best.lines), "nothing")
+            words = f"{self.metric} is no number" if words == "finished" else words
+            raise ValueError(f"sweep: no trial has a score; the first one ended with: {words}")
         return best
 
     def best_model(self, fold: int = 0) -> Sequential:
@@ -142,7 +152,8 @@ def sweep(
                 (lr, weight_decay, ...), or one of `fit` (batch_size, loss, schedule, clip_norm, ...). Or a list of
                 whole configurations, such as another library has asked for
     folder      where the journal, the checkpoints and the models lie; all workers must see it by this path
-    method      "grid", "random" or "sobol", as `space.configurations` says; n_trials: how many, but for a grid
+    method      "grid", "random" or "sobol", as `space.configurations` says; n_trials: how many are drawn, but for a
+                grid; what is drawn twice is one trial
     epochs      of a whole training
     folds       1: `validation` is held out, a Dataset, a share or a count of rows; k: each configuration is trained k
                 times, each time without one of k parts of the rows, by the seed; of classes each part has its share
@@ -150,7 +161,9 @@ def sweep(
     halving     a number such as 3: successive halving. All configurations are trained for min_epochs; the best third
                 goes on to three times as many, and so on up to `epochs`. It goes on from its checkpoints: its weights
                 are those of a training that was never ended. Source: Jamieson and Talwalkar, AISTATS 2016
-    model       None for an `MLP` of the data's inputs and outputs; or a function, model(data, **arguments) -> Module
+    model       None for an `MLP` of the data's inputs and outputs, where a number as hidden is one layer; or a
+                function, model(data, **arguments) -> Module. Where it is edited, or what it uses of its own module, its
+                trials are others
     n_jobs      workers, as in joblib; None: one, or what joblib's `parallel_config` says, dask's cluster among it
     n_threads   of each training; "auto" follows what joblib and dask set in their workers, so that all of them
                 together have no more threads than cores
@@ -167,6 +180,8 @@ def sweep(
     check.whole("sweep: n_trials", n_trials, 1)
     check.whole("sweep: min_epochs", min_epochs, 1)
     check.whole("sweep: retries", retries, 0)
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or n_jobs == 0):
+        raise ValueError(f"sweep: n_jobs is {shown(n_jobs)}; it must be a whole number but 0, or None")
     if halving is not None:
         check.whole("sweep: halving", halving, 2, ", or None")
     if isinstance(space, Mapping):
@@ -179,14 +194,17 @@ def sweep(
     for values in drawn:
         part = parted({**fixed, **values}, model, "sweep")
         keys = [key_of(part, fold, plan) for fold in range(folds)]
+        if isinstance(space, Mapping) and method != "grid" and keys[0] in parts:
+            continue  # a choice of few values is drawn again and again; an answer for each goes to who gave a list
         parts |= {key: (part, fold) for fold, key in enumerate(keys)}
         trials.append(Trial(values, keys))
     jobs = _Jobs(plan, kept, held, parts, n_jobs, retries, progress)
-    going = list(trials)
+    going = list({trial.keys[0]: trial for trial in trials}.values())  # each once, or copies of one would go on
     for rung in _rungs(epochs, halving, min_epochs):
         found = jobs.run([key for trial in going for key in trial.keys], rung)
-        for trial in going:
-            trial.lines = [found[key] for key in trial.keys]
+        for trial in trials:
+            if trial.keys[0] in found:
+                trial.lines = [found[key] for key in trial.keys]
         if halving and rung < epochs:
             ranked = Sweep(going, plan).ranked()
             going = [trial for trial in ranked if not math.isnan(trial.score)][: math.ceil(len(going) / halving)]
@@ -204,6 +222,14 @@ def _planned(
     check.whole("sweep: seed", seed, 0)
     if metric not in NUMBERS:
         raise ValueError(f"sweep: metric is {shown(metric)}; it must be one of {', '.join(NUMBERS)}")
+    if model is not None and not callable(model):
+        raise TypeError(f"sweep: model is {shown(model)}; it must be a function, model(data, **arguments), or None")
+    if n_threads != "auto":
+        check.whole("sweep: n_threads", n_threads, 1, ", or 'auto'")
+    if folds > 1 and isinstance(validation, Dataset):
+        raise ValueError(f"sweep: folds is {folds} and validation is a Dataset; one of them must say what is held out")
+    if folds == 1 and not isinstance(validation, Dataset):
+        held_rows(len(data), validation, seed, "sweep: validation")
     if folds > len(data):
         raise ValueError(f"sweep: folds is {folds}; data has {len(data)} rows, and each fold must have one")
     if data.encoding is not None and (folds > 1 or not isinstance(validation, Dataset)):
@@ -213,9 +239,9 @@ def _planned(
         )
     probe("sweep: folder", folder)
     place = Path(folder).absolute()
-    said = [digest_of(data), maker(), None if model is None else f"{model.__module__}.{model.__qualname__}", metric]
-    said.append(digest_of(validation) if isinstance(validation, Dataset) else folds if folds > 1 else validation)
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:20]
+    told = [digest_of(data), maker(), model, metric]
+    told.append(digest_of(validation) if isinstance(validation, Dataset) else folds if folds > 1 else validation)
+    digest = hashlib.sha256(json.dumps(said(told)).encode()).hexdigest()[:20]
     kept, held = Kept(data, place, digest), validation
     if isinstance(validation, Dataset):
         held = Kept(
@@ -261,6 +287,9 @@ class _Jobs:
             left = [key for key in keys if key not in found]
             if not left:
                 return found
+            if self.said:
+                stand = f", {len(found)} stand in the journal" * bool(found)
+                print(f"{len(left)} of {len(keys)} to train for {epochs} epochs{stand}", flush=True)
             try:
                 for line in self._results(left, epochs):
                     found[line["key"]] = line
@@ -294,7 +323,11 @@ class _Jobs:
     def _say(self, line: dict[str, Any], done: int, all_: int, epochs: int) -> None:
         if not self.said:
             return
-        score = "no score" if line["score"] is None else f"{self.plan.metric} {line['score']:.5g}"
+        score = (
+            "no score"
+            if line["score"] is None or math.isnan(line["score"])
+            else f"{self.plan.metric} {line['score']:.5g}"
+        )
         what = line.get("error") or ("" if line["ended"] == "finished" else line["ended"])
         print(
             f"{done:4d} of {all_}  {score} after {epochs} epochs, {line['seconds']:.1f} s  {what}".rstrip(), flush=True

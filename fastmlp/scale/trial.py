@@ -8,9 +8,8 @@ import inspect
 import json
 import os
 import platform
-import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -34,6 +33,7 @@ from ..training.history import History
 from ..training.loop import PAUSE
 from ..training.train import fit
 from .journal import Journal, locked
+from .names import said
 
 OF_FIT = (
     "batch_size", "loss", "schedule", "schedule_every", "class_weight", "clip_norm", "clip_value", "average",
@@ -104,6 +104,7 @@ def arguments_of(function: Any, without: int) -> tuple[set[str], bool]:
 def parted(values: Mapping[str, Any], model: Callable[..., Module] | None, where: str) -> Parts:
     """The configuration's parts; an argument of another rule than the configuration's counts for nothing.
 
+    A number as `hidden` of an MLP is one layer of this width, so that a `Range` may give it.
     Error: ValueError for an argument that nobody has.
     """
     rest = dict(values)
@@ -120,6 +121,8 @@ def parted(values: Mapping[str, Any], model: Callable[..., Module] | None, where
             f"({', '.join(sorted(of_model))}), of the optimizer, or one of {', '.join(OF_FIT)}"
         )
     own = {name: value for name, value in rest.items() if name in of_model or (open_ and name not in known)}
+    if model is None and isinstance(own.get("hidden"), int | np.integer):
+        own["hidden"] = (int(own["hidden"]),)
     rest = {name: value for name, value in rest.items() if name not in own}
     fits = {name: value for name, value in rest.items() if name in OF_FIT}
     for what, kinds in NAMED.items():
@@ -131,14 +134,8 @@ def parted(values: Mapping[str, Any], model: Callable[..., Module] | None, where
 
 def key_of(parts: Parts, fold: int, plan: Plan) -> str:
     """A name for a configuration and fold: a digest of all that the trial's bits hang on."""
-    said = [parts.model, parts.rule.__name__, parts.options, parts.fit, fold, plan.epochs, plan.seed, plan.digest]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=_words).encode()).hexdigest()[:20]
-
-
-def _words(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(value))
+    own = [parts.model, parts.rule.__name__, parts.options, parts.fit, fold, plan.epochs, plan.seed, plan.digest]
+    return _digest(own)
 
 
 def fold_of(data: Dataset, fold: int, plan: Plan) -> tuple[Dataset, Any]:
@@ -199,9 +196,10 @@ def _trained(plan: Plan, key: str, parts: Parts, fold: int, epochs: int, data: D
     """Score, history and a digest of the weights; of a trial that raised, what it said."""
     folder = plan.folder / "trials" / key
     try:
-        train, held = fold_of(data, fold, plan)
-        model, optimizer, fits = made_of(parts, train, plan)
-        once(plan, parts, model, train, held)
+        with first(plan):
+            train, held = fold_of(data, fold, plan)
+            model, optimizer, fits = made_of(parts, train, plan)
+            once(plan, parts, model, train, held)
         if files_of(folder):
             history = resume(
                 folder, train, held, model, [Pause(epochs)], n_threads=plan.n_threads, progress=False
@@ -224,17 +222,36 @@ def _trained(plan: Plan, key: str, parts: Parts, fold: int, epochs: int, data: D
             "rises": history.rises(plan.metric), "history": [float(value) for value in column]}  # fmt: skip
 
 
+@contextmanager
+def first(plan: Plan) -> Iterator[None]:
+    """Where this machine has compiled nothing for the sweep yet, the others wait: they would compile the same."""
+    folder = plan.folder / "compiled"
+    mark = folder / f"{_digest([platform.node(), maker()])}.first"
+    with ExitStack() as stack:
+        if begun := not mark.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(mark.with_suffix(".lock")))
+            if mark.exists():
+                stack.close()
+        yield
+        if begun:
+            mark.touch()
+
+
 def once(plan: Plan, parts: Parts, model: Module, train: Dataset, held: Dataset) -> None:
-    """See that the kernels of such a training are compiled by one worker of a machine alone: the others wait for it."""
+    """See that the kernels of such a training are compiled by one worker of a machine alone: the others wait for it.
+
+    Those of another kind of training wait too: most kernels are the same.
+    """
     kinds = [type(module).__name__ for module in model.modules()]
     features = f"{train.features.dtype}{isinstance(train.features, Sparse)}"
-    said = [kinds, parts.rule.__name__, sorted(parts.fit), str(parts.fit.get("loss")), features, maker()]
-    name = hashlib.sha256(json.dumps([said, platform.node()], default=_words).encode()).hexdigest()[:20]
-    mark = plan.folder / "compiled" / name
+    rule = [parts.rule.__name__, sorted((name, value) for name, value in parts.options.items() if value is True)]
+    own = [kinds, rule, sorted(parts.fit), str(parts.fit.get("loss")), str(parts.fit.get("average")), features, maker()]
+    mark = plan.folder / "compiled" / _digest([own, platform.node()])
     if mark.exists():
         return
     mark.parent.mkdir(parents=True, exist_ok=True)
-    with locked(mark.with_suffix(".lock")):
+    with locked(mark.parent / f"{_digest(platform.node())}.lock"):
         if mark.exists():
             return
         rows = min(len(train), 2 * int(parts.fit.get("batch_size", 64)))
@@ -244,6 +261,10 @@ def once(plan: Plan, parts: Parts, model: Module, train: Dataset, held: Dataset)
             fit(model, few, validation=asked, optimizer=optimizer, epochs=1, progress=False,
                 n_threads=plan.n_threads, **fits)  # fmt: skip
         mark.touch()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(said(value)).encode()).hexdigest()[:20]
 
 
 # --- data, as workers get it -----------------------------------------------------------------------------------------
