@@ -45,7 +45,7 @@ ROOMS = {
         "IDX files, `.npz`, arrays, frames, pictures and published sets become rows",
         "check machine files kernels",
         outside="idx2numpy",
-        called="PIL pandas polars pooch requests tqdm",
+        called="PIL pandas polars pooch pyarrow requests tqdm",
     ),
     "graph": Room(
         "`Tensor`, `Parameter`, `Node`, `backward()`, hooks, arithmetic, and what operations share", "check kernels"

@@ -22,6 +22,7 @@ from .features import advice, as_kept, check_range, checked_scale, reach, usual_
 from .frames import rows_of, targets_of, weight_of
 from .mapped import read_in_no_order, rows_at
 from .sparse import Sparse
+from .streamed import Shards
 from .targets import Targets, in_words, places, read, read_values, renumbered, same
 
 
@@ -52,7 +53,7 @@ class Dataset:
     Raises ValueError if an array has the wrong type, shape or values, TypeError if classes is no number and no array.
     """
 
-    features: Any  # an array, or Sparse
+    features: Any  # an array, Sparse, or Shards
     targets: np.ndarray
     kind: str
     classes: int
@@ -186,6 +187,8 @@ class Dataset:
         """The features as (N, D), a view; sparse ones as they are."""
         if isinstance(self.features, Sparse):
             return self.features
+        if isinstance(self.features, Shards):
+            return self.features.flat()
         return self.features.reshape(len(self), self.n_features)
 
     @property
@@ -228,7 +231,7 @@ class Dataset:
         Else it reads ahead of each row, 128 KB or so: what makes room for those pages in a memory that is too small
         would be read again soon.
         """
-        if not isinstance(self.features, Sparse):
+        if isinstance(self.features, np.ndarray):
             read_in_no_order(self.features)
 
     def __len__(self) -> int:
@@ -244,6 +247,7 @@ class Dataset:
         what += ", weighted" * (self.sample_weight is not None)
         scale = "" if self.scale == usual_scale(x) else f" times {self.scale:g}"
         sparse = f" sparse, {x.filled()}" if isinstance(x, Sparse) else ""
+        sparse += f" {x.in_words()}" if isinstance(x, Shards) else ""
         return f"Dataset({len(self)} rows, features {x.shape[1:]} {x.dtype}{sparse}{scale}, {what})"
 
     @overload
@@ -307,7 +311,7 @@ def held_rows(n: int, held_out: float, seed: int, what: str = "split: held_out")
 
 def _plain(x: Any) -> Any:
     """Return x itself if it is C-contiguous, aligned and native, or sparse; else a copy that is."""
-    if isinstance(x, Sparse) or (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
+    if isinstance(x, Sparse | Shards) or (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
         return x
     if x.nbytes >= WORTH_ASKING:  # of a memory map, say
         check_memory("Dataset: a copy of the features in one piece", x.nbytes)

@@ -20,6 +20,7 @@ from .dataset import Dataset
 from .files import DIGITS, load
 from .frames import named_columns
 from .published import is_named, read_named
+from .shard_files import shards
 from .sparse_files import KEYS, load_svmlight_file, read_sparse_npz
 from .tables import table
 
@@ -109,6 +110,8 @@ def again(source: Mapping[str, Any]) -> Dataset | None:
         kept = source.get("options", {})
         train, test = _named(source["published"], source["path"], kept, kept)
         return (train, test)[source["set"]]
+    if "shards" in source:
+        return shards(source["path"], **source["shards"])
     if "options" in source:
         train, test = read_sets(source["path"], **source["options"])
         return (train, test, train.validation)[source["set"]]

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from .streamed import Shards
+
 RESIDENT = 1 << 28  # bytes of a map that may be resident
 PIECE = 1 << 18  # numbers that are looked at together
 SPAN = 1 << 26  # bytes that are passed over before their pages are given back
@@ -50,8 +52,11 @@ def give_back(x: np.ndarray) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def pieces(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def pieces(x: Any) -> Iterator[tuple[int, np.ndarray]]:
     """(first, numbers from there on): x, flat, piece after piece; the pages of a large map are given back."""
+    if isinstance(x, Shards):
+        yield from x.pieces()
+        return
     flat, passed = x.reshape(-1), 0
     try:
         for first in range(0, flat.size, PIECE):
@@ -65,13 +70,14 @@ def pieces(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         give_back(x)
 
 
-def rows_at(x: np.ndarray, index: Any) -> np.ndarray:
-    """x[index] for row numbers or a mask, a copy; those of a large map come from its file.
+def rows_at(x: Any, index: Any) -> np.ndarray:
+    """x[index] for row numbers or a mask, a copy; those of a large map come from its file, of `Shards` from theirs.
 
     Error: OSError where the file ends before a row.
     """
-    if (file := file_of(x)) is None:
-        return x[index]
+    if isinstance(x, Shards) or (file := file_of(x)) is None:
+        taken: np.ndarray = x[index]
+        return taken
     numbers = np.flatnonzero(index) if index.dtype.kind == "b" else index
     descriptor, place = file
     taken = np.empty((len(numbers), *x.shape[1:]), x.dtype)

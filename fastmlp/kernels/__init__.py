@@ -13,7 +13,7 @@ from .activations import (
     tanh_backward,
     tanh_forward,
 )
-from .batch import GATHER, GATHER_FILE, fingerprint, gather
+from .batch import GATHER, GATHER_FILE, GATHER_SHARDS, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
 from .control import flush_denormals, restore_denormals
 from .dropout import dropout_backward, dropout_forward
@@ -49,6 +49,7 @@ __all__ = [
     "GATHER",
     "GATHER_DISTINCT",
     "GATHER_FILE",
+    "GATHER_SHARDS",
     "GATHER_SPARSE",
     "NO_LISTS",
     "NUMBA",

@@ -41,6 +41,20 @@ def gather_float64(source, order, start, scale, x):
 
 
 @inner
+def read_whole(descriptor, address, size, offset):
+    """`size` bytes of a file from `offset` on, to an address. Error: OSError where it ends before, or cannot be read"""
+    done, failed = 0, 0
+    while done < size:
+        came = read_file(descriptor, address + done, size - done, offset + done)
+        if came > 0:
+            done += came
+        else:
+            failed += 1
+            if came == 0 or failed == 100:  # else a signal has come between
+                raise OSError("the file of data.features cannot be read to its end; has it shrunk?")
+
+
+@inner
 def gather_from_file(source, order, start, scale, row, x):
     """`gather` from the file with the descriptor source[4], whose rows begin at source[5]. row: room for one
 
@@ -48,15 +62,7 @@ def gather_from_file(source, order, start, scale, row, x):
     """
     scale, size, place = x.dtype.type(scale), row.size * row.itemsize, row.ctypes.data
     for n in range(x.shape[0]):
-        done, failed = 0, 0
-        while done < size:
-            came = read_file(source[4], place + done, size - done, source[5] + order[start + n] * size + done)
-            if came > 0:
-                done += came
-            else:
-                failed += 1
-                if came == 0 or failed == 100:  # else a signal has come between
-                    raise OSError("the file of data.features cannot be read to its end; has it shrunk?")
+        read_whole(source[4], place, size, source[5] + order[start + n] * size)
         target = x[n]
         for i in range(row.size):
             target[i] = x.dtype.type(row[i]) * scale
@@ -80,11 +86,59 @@ def gather_file_float64(source, order, start, scale, x):
     gather_from_file(source, order, start, scale, np.empty(source[2], np.float64), x)
 
 
+@inner
+def gather_from_shards(source, order, start, scale, row, x):
+    """`gather` from many files. source: (0, rows, columns, 0, address of a table, its rows, first)    row: room for one
+
+    table: (files + 1, 3) of each file the number of its first row, its descriptor and the place of that row in it; row
+    n of the source has the number first + n. A row is looked for in the file of the row before it, then by halves.
+    """
+    table, files = array_at(source[4], np.int64, (source[5], 3)), source[5] - 1
+    scale, size, place, at = x.dtype.type(scale), row.size * row.itemsize, row.ctypes.data, 0
+    for n in range(x.shape[0]):
+        number = source[6] + order[start + n]
+        if number < table[at, 0] or number >= table[at + 1, 0]:
+            at, end = 0, files
+            while end - at > 1:  # table[at, 0] <= number < table[end, 0]
+                middle = (at + end) // 2
+                if number < table[middle, 0]:
+                    end = middle
+                else:
+                    at = middle
+        read_whole(table[at, 1], place, size, table[at, 2] + (number - table[at, 0]) * size)
+        target = x[n]
+        for i in range(row.size):
+            target[i] = x.dtype.type(row[i]) * scale
+
+
+@kernel
+def gather_shards_uint8(source, order, start, scale, x):
+    """`gather_from_shards` of uint8."""
+    gather_from_shards(source, order, start, scale, np.empty(source[2], np.uint8), x)
+
+
+@kernel
+def gather_shards_float32(source, order, start, scale, x):
+    """`gather_from_shards` of float32."""
+    gather_from_shards(source, order, start, scale, np.empty(source[2], np.float32), x)
+
+
+@kernel
+def gather_shards_float64(source, order, start, scale, x):
+    """`gather_from_shards` of float64."""
+    gather_from_shards(source, order, start, scale, np.empty(source[2], np.float64), x)
+
+
 GATHER = {np.dtype(np.uint8): gather_uint8, np.dtype(np.float32): gather_float32, np.dtype(np.float64): gather_float64}
 GATHER_FILE = {  # of a large memory map: see data.mapped
     np.dtype(np.uint8): gather_file_uint8,
     np.dtype(np.float32): gather_file_float32,
     np.dtype(np.float64): gather_file_float64,
+}
+GATHER_SHARDS = {  # see data.streamed
+    np.dtype(np.uint8): gather_shards_uint8,
+    np.dtype(np.float32): gather_shards_float32,
+    np.dtype(np.float64): gather_shards_float64,
 }
 
 

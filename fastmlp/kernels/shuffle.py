@@ -10,6 +10,7 @@ import numpy as np
 from .jit import inner, kernel
 
 WORD, POOL = 0xFFFFFFFF, 4  # words have 32 bits; so many of them are mixed
+BLOCKS = 16  # of a window: so many places of the data are in it
 MULTIPLIER_HIGH, MULTIPLIER_LOW = np.uint64(0x2360ED051FC65DA4), np.uint64(0x4385DF649FCCF645)
 MULTIPLIER = int(MULTIPLIER_HIGH) << 64 | int(MULTIPLIER_LOW)
 HALF, LOW = np.uint64(32), np.uint64(WORD)
@@ -20,6 +21,27 @@ def permutation(rows, *seeds):
     """`rows`, (n,) int64, in the order that these whole numbers >= 0 give: a fresh array."""
     order = np.array(rows, np.int64)
     shuffle(order, _stream(seeds))
+    return order
+
+
+def windowed(rows, window, *seeds):
+    """`rows`, (n,) int64, shuffled so that they are read nearly as they lie: a fresh array, of these numbers alone.
+
+    Blocks of window // BLOCKS rows, the last perhaps shorter, come in the order of a random permutation; then each
+    window, `window` rows of what came, is permuted as a whole. Both by `shuffle`, with one stream after the other: all
+    orders of a window are equally likely, and it has rows of BLOCKS places of the whole, or more. A window of n rows
+    or more is `permutation`.
+    """
+    if window >= len(rows):
+        return permutation(rows, *seeds)
+    stream, block = _stream(seeds), max(window // BLOCKS, 1)
+    blocks = np.arange(-(-len(rows) // block), dtype=np.int64)
+    shuffle(blocks, stream)
+    counts = np.minimum(block, len(rows) - blocks * block)
+    places = np.repeat(blocks * block - (np.cumsum(counts) - counts), counts) + np.arange(len(rows))
+    order = np.ascontiguousarray(rows, np.int64)[places]
+    for first in range(0, len(order), window):
+        shuffle(order[first : first + window], stream)
     return order
 
 

@@ -27,7 +27,7 @@ from ..nn import Loss
 from . import owing
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
-from .rows import distinct_of, most_inputs, source_of
+from .rows import distinct_of, most_inputs, read_ahead, source_of
 from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -236,6 +236,7 @@ class Engine(Buffers):
         threads = min(self.pace.threads(start), self.team.start())
         count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
         last = min(limit, first + count)
+        read_ahead(self.held[1], batches, first, last + count)
         self.gate = gate = np.zeros(GATE_SIZE, np.int64)
         gate[UNDO] = first + 1 if undo else 0
         arguments = self._arguments(threads, gate, batches, rates, first, last)

@@ -11,8 +11,9 @@ from .. import kernels
 from ..data import Dataset
 from ..data.mapped import file_of
 from ..data.sparse import Sparse
+from ..data.streamed import Shards
 from ..graph import Array, Tensor
-from ..kernels import forms
+from ..kernels import forms, layout
 from ..kernels.lists import HEAD, lists_size
 from ..nn import Module
 
@@ -29,7 +30,7 @@ def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> It
             raise ValueError(f"batches: sizes add up to {start + size} rows or more; order has {len(order)}")
         targets = data.targets[order[start : start + size]]
         x = kernels.empty((size, data.n_features), dtype)
-        if not isinstance(data.rows, Sparse) and file_of(data.rows) is None:
+        if isinstance(data.rows, np.ndarray) and file_of(data.rows) is None:
             kernels.gather(data.rows, order, start, data.scale, x)
         else:
             gather, source = source_of(data.rows)
@@ -50,13 +51,21 @@ def most_inputs(rows: Sparse, room: int) -> int:
     return most
 
 
-def distinct_of(rows: Array | Sparse, sparse: bool, dtype: Any) -> int:
+def distinct_of(rows: Array | Sparse | Shards, sparse: bool, dtype: Any) -> int:
     """The address of the kernel that makes batches without the columns that they do not need; 0 without such."""
     return forms.address(kernels.GATHER_DISTINCT[rows.dtype], "distinct", dtype) if sparse else 0
 
 
-def source_of(rows: Array | Sparse) -> tuple[Any, Array]:
-    """(kernel of the form "gather", its source) for rows (N, D) in memory, sparse, or in the file of a large map."""
+def source_of(rows: Array | Sparse | Shards) -> tuple[Any, Array]:
+    """(kernel of the form "gather", its source) for rows (N, D) in memory, sparse, or in the file of a large map.
+
+    The source of `Shards` has the address of their table: they must live as long as it is used.
+    """
+    if isinstance(rows, Shards):
+        at = rows.table.__array_interface__["data"][0]
+        return kernels.GATHER_SHARDS[rows.dtype], np.array(
+            [0, *rows.shape, 0, at, len(rows.table), rows.first], np.int64
+        )
     if isinstance(rows, Sparse):
         arrays = (rows.indptr, rows.indices, rows.values)
         indptr, indices, values = (array.__array_interface__["data"][0] for array in arrays)
@@ -65,6 +74,13 @@ def source_of(rows: Array | Sparse) -> tuple[Any, Array]:
         return kernels.GATHER_FILE[rows.dtype], np.array([0, *rows.shape, 0, *file], np.int64)
     at = rows.__array_interface__["data"][0]
     return kernels.GATHER[rows.dtype], np.array([at, *rows.shape, rows.shape[1] * rows.itemsize], np.int64)
+
+
+def read_ahead(rows: Any, batches: layout.Batches, first: int, last: int) -> None:
+    """Of `Shards`: let the system begin to read what the steps [first, last) need: this chunk and the next."""
+    if isinstance(rows, Shards):
+        bounds = batches.bounds
+        rows.read_ahead(batches.order[bounds[first] : bounds[min(last, len(bounds) - 1)]])
 
 
 def dtype_of(model: Module) -> Any:

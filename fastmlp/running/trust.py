@@ -17,6 +17,7 @@ from .. import kernels
 from ..check import is_number, reason, shown
 from ..data import Dataset
 from ..data.sparse import Sparse
+from ..data.streamed import Shards
 from ..graph import Array
 from ..nn import Layer, Loss, Module
 from ..nn.rowloss import row_weights
@@ -56,11 +57,11 @@ def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
     if not isinstance(data, Dataset):
         raise TypeError(f"{caller}: data is {type(data).__name__}; it must be a fastmlp.data.Dataset")
     x, y = data.features, data.targets
-    sparse = isinstance(x, Sparse)  # in order since it was made, and frozen
-    if not sparse and (not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size):
+    other = isinstance(x, Sparse | Shards)  # in order since it was made; that a file ends too soon, its reader says
+    if not other and (not isinstance(x, np.ndarray) or x.dtype not in kernels.GATHER or x.ndim < 2 or not x.size):
         what = f"{x.shape} {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
         raise ValueError(f"{caller}: data.features is {what}; it must be (N, ...) uint8, float32 or float64: {REMEDY}")
-    if not sparse and not (x.flags.c_contiguous and x.flags.aligned):
+    if not other and not (x.flags.c_contiguous and x.flags.aligned):
         raise ValueError(f"{caller}: data.features is not contiguous; {REMEDY}, which copies it")
     if not isinstance(y, np.ndarray) or not y.shape or len(y) != len(x):
         rows = len(y) if isinstance(y, np.ndarray) and y.shape else "no"
@@ -69,7 +70,7 @@ def check_rows(caller: str, data: Dataset, features: int | None = None) -> None:
         raise ValueError(f"{caller}: data has {data.n_features} features; the model's in_features is {features}")
     if not (is_number(data.scale) and data.scale > 0):
         raise ValueError(f"{caller}: data.scale is {shown(data.scale)}; it must be a finite number above 0")
-    if not sparse and (there := _bytes_there(x)) is not None and there < x.nbytes:
+    if not other and (there := _bytes_there(x)) is not None and there < x.nbytes:
         raise ValueError(f"{caller}: the file of data.features has {there} of {x.nbytes} bytes left; it has shrunk")
 
 

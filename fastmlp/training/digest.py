@@ -12,6 +12,7 @@ from .. import kernels
 from ..data import Dataset
 from ..data.mapped import rows_at
 from ..data.sparse import Sparse
+from ..data.streamed import Shards
 from ..graph import Array
 
 FIXED_ROWS = 1000  # of a memory map, which may be larger than memory
@@ -20,16 +21,21 @@ WORDS = {
     "rows": "{} rows", "row": "rows of the shape {}", "type": "features of the type {}", "scale": "the scale {}",
     "kind": "targets of the kind {}", "classes": "the classes {}", "features": "features", "targets": "targets",
     "weights": "sample_weight", "file": "a file of {} bytes", "look": "a digest of {}",
+    "window": "a shuffle within {} rows",
 }  # fmt: skip
 
 
 def digest_of(data: Dataset) -> dict[str, Any]:
-    """Names and values, JSON's alone. Of a memory map: its shape, type and file's size, all targets, 1,000 rows."""
+    """Names and values, JSON's alone. Of a memory map: its shape, type and file's size, all targets, 1,000 rows.
+
+    Of `Shards` too, without the files' sizes: the same rows in other files are the same data.
+    """
     base: Any = data.features
     while isinstance(base, np.ndarray):
         base = base.base
     mapped = isinstance(base, mmap.mmap)
-    rows = np.linspace(0, len(data) - 1, FIXED_ROWS).astype(np.int64) if mapped else None
+    some = mapped or isinstance(base, Shards)
+    rows = np.linspace(0, len(data) - 1, FIXED_ROWS).astype(np.int64) if some else None
     features = data.rows if rows is None else rows_at(data.rows, np.unique(rows))
     values = None if data.class_values is None else [str(value) for value in data.class_values]
     return {
@@ -42,7 +48,8 @@ def digest_of(data: Dataset) -> dict[str, Any]:
         "targets": of_array(data.targets),
         "weights": None if data.sample_weight is None else of_array(data.sample_weight),
         "file": base.size() if mapped else None,
-        "look": f"{len(features)} rows" if mapped else "all",
+        "look": f"{len(features)} rows" if some else "all",
+        "window": base.window if isinstance(base, Shards) else None,
         "features": of_sparse(features) if isinstance(features, Sparse) else of_array(features),
     }
 

@@ -14,8 +14,8 @@ import numpy as np
 from .. import check
 from ..check import reason, shown
 from ..data import Dataset
+from ..data.streamed import epoch_order
 from ..graph import Array
-from ..kernels.shuffle import permutation
 from ..machine import check_memory
 from ..nn import Loss, Module
 from ..optim import Adam, Optimizer, Rates, Schedule
@@ -237,7 +237,7 @@ def _arrange(loop: Loop, growing: Growing, losses: _Losses) -> None:
     parts: list[Array] = []
     sizes: list[int] = []
     while len(sizes) < steps:
-        part, made = permutation(loop.rows, loop.seed, len(parts) + 1), loop.sizes
+        part, made = epoch_order(loop.data.features, loop.rows, loop.seed, len(parts) + 1), loop.sizes
         if weights is not None:
             part, made, _ = door.with_weight(weights, part, made, None)
         parts.append(part)

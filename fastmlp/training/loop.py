@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import kernels
 from ..data import Dataset
+from ..data.streamed import epoch_order
 from ..graph import Array
-from ..kernels.shuffle import permutation
 from ..nn import Layer, Loss, Module
 from ..optim import Average, Optimizer, Rates
 from ..running import door
@@ -62,7 +62,7 @@ class Loop(door.Pauses):
     arguments: dict[str, Any] = field(default_factory=dict)
     time_limit: float | None = None
     deadline: float = math.inf
-    order: Callable[[int], Array] | None = None  # the rows of an epoch; a permutation by `seed` where None
+    order: Callable[[int], Array] | None = None  # the rows of an epoch; those of `epoch_order` where None
     after_step: Callable[[door.Trainer], None] | None = None  # makes each step a chunk, and sees it
 
     def __post_init__(self) -> None:
@@ -160,7 +160,9 @@ class Loop(door.Pauses):
     def _epoch(self) -> None:
         """The open epoch, or what is left of it: steps, validation, callbacks."""
         epoch, report, trainer = self.epoch, self.report, self.trainer
-        order = permutation(self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
+        order = (
+            epoch_order(self.data.features, self.rows, self.seed, epoch) if self.order is None else self.order(epoch)
+        )
         open_average = self.averaging is not None and self.averaging.inside
         rates, done = self.rates.of_epoch(epoch), self.sums if self.steps or open_average else None
         self.wanted, self.seen_at = "", self.steps  # what `ended` is to be; the step that callbacks were told of last
