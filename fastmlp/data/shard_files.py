@@ -91,7 +91,7 @@ def shards(
     data = Dataset._of(x, found, name, checked_scale(scale, x, _DOOR), largest)
     data.source = source
     if scale is None:
-        warn_of_small_bytes(x, f"{_DOOR}: features", stacklevel=2)
+        warn_of_small_bytes(x, f"{_DOOR}: features")
     return data
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Tensor
 from ..training.digest import of_array
 
-PLAIN = bool | int | float | str | bytes | complex | type(None) | np.generic | np.ndarray | tuple | list | dict
+PLAIN = (bool, int, float, str, bytes, complex, type(None), np.generic, np.ndarray, tuple, list, dict)
 
 
 def said(value: Any, above: tuple[int, ...] = (), seen: dict[int, int] | None = None) -> Any:
