@@ -169,3 +169,20 @@ def test_a_call_says_what_there_is_to_do(tmp_path, capsys):
             sweeps.data(), {"lr": scale.log_uniform(0.01, 0.1)}, tmp_path, n_trials=count, epochs=1, hidden=(8,)
         )
         assert words in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
+def test_data_that_do_not_fit_are_named(tmp_path):
+    """NumPy says "7200 requested and 1000 written" alone."""
+    text = (
+        "import resource, sweeps\nfrom fastmlp import scale\ndata = sweeps.data()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"scale.sweep(data, {{'lr': [0.1]}}, {str(tmp_path / 'sweep')!r}, epochs=1)"
+    )
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    done = subprocess.run([sys.executable, "-c", text], env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+                          text=True)  # fmt: skip
+    said_last = done.stderr.strip().splitlines()[-1]
+    assert "sweep: " in said_last
+    assert "features.npy cannot be written whole (" in said_last
+    assert not list((tmp_path / "sweep").rglob("features.npy"))

@@ -90,6 +90,50 @@ def test_the_curve_of_the_best_never_falls():
     assert curve.get_xdata()[-1] == 2 * len(sweep)  # epochs of all
 
 
+def texts_of(figure):
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_an_outlier_hides_nothing(rises):
+    """One score far off does not press the others into a line; how many lie outside is said."""
+    sign = 1 if rises else -1
+    sweep = Made([({"lr": n / 20}, sign * (-3e5 if n == 3 else n / 20)) for n in range(1, 20)])
+    sweep.rises = rises
+    figure = plots.sweep_parallel(sweep)
+    ends = sorted(line.get_ydata()[-1] for line in figure.axes[0].lines if len(line.get_ydata()) == 2)
+    assert np.ptp(ends[3:-3]) > 0.3
+    assert any(text.endswith("1 below" if rises else "1 above") for text in texts_of(figure))
+    best = plots.sweep_best(sweep)
+    assert max(map(abs, best.axes[0].get_ylim())) < 2
+    assert best.axes[0].get_title().endswith("1 below" if rises else "1 above")
+    usual = plots.sweep_parallel(of_one())  # nothing is left out where no score is far
+    assert not any(text.endswith("below") for text in texts_of(usual))
+
+
+def test_numbers_are_written_as_people_write_them():
+    rng = np.random.default_rng(0)
+    rows = [({"batch_size": int(b), "dropout": float(d)}, float(d)) for b, d in
+            zip(rng.integers(16, 513, 60), rng.uniform(1e-4, 0.5, 60), strict=True)]  # fmt: skip
+    sizes = [trial["batch_size"] for trial, *_ in rows]
+    found = texts_of(plots.sweep_parallel(Made(rows)))
+    assert str(max(sizes)) in found
+    assert not any("e+" in text for text in found)
+    assert "0.26" in found  # even numbers that begin near 0 are no matter of logarithms
+
+
+def test_one_trial_has_plots(tmp_path):
+    sweep = Made([({"lr": 0.1}, 0.5)], tmp_path)
+    assert texts_of(plots.sweep_parallel(sweep)).count("0.5") == 1
+    assert "no argument has two values" in texts_of(plots.sweep_importance(sweep))
+
+
+def test_none_is_a_value_and_a_missing_one_is_not(tmp_path):
+    text = Made([({"norm": None, "lr": 0.1}, 0.5), ({"lr": 0.2}, 0.6)], tmp_path).page().read_text("utf-8")
+    assert text.count(">None<") == 1
+    assert "&quot;&quot;" not in text
+
+
 def test_a_sweep_without_a_score_is_refused():
     with pytest.raises(ValueError, match="sweep_best: no trial of the sweep has a score"):
         plots.sweep_best(Made([({"lr": 1}, None)]))

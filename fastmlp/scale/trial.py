@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import shown
+from ..check import reason, shown
 from ..data import Dataset
 from ..data.sparse import Sparse
 from ..files import replacing
@@ -293,8 +293,12 @@ class Kept:
         for name in self.names:
             path = self.folder / f"{name}.npy"
             if not path.exists():
-                with replacing(path) as partial, partial.open("wb") as file:
-                    np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                try:
+                    with replacing(path) as partial, partial.open("wb") as file:
+                        np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                except OSError as error:  # NumPy's own names two numbers of items and no file
+                    what = f"sweep: {path} cannot be written whole ({reason(error)}); a full disk, or a limit of files"
+                    raise OSError(error.errno, what) if error.errno else OSError(what) from error
 
     def data(self) -> Dataset:
         """The data set."""

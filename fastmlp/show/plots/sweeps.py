@@ -32,15 +32,37 @@ def _varied(trials: Sequence[Any]) -> list[str]:
     return [name for name in names if len({repr(trial.parameters.get(name)) for trial in trials}) > 1]
 
 
+def _number(value: float) -> str:
+    """A few digits; 512 and not 5.1e+02."""
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2g}"
+
+
+def _even(at: Array) -> float:
+    """How far from the middle of their range half of the values lie."""
+    return float(abs((np.median(at) - at.min()) / ((at.max() - at.min()) or 1) - 0.5))
+
+
+def _worst(sweep: Sweep, scores: Array) -> float:
+    """Where a score's axis ends at the bad side: far outliers, as of a net that hardly trained, would hide the rest."""
+    sign = 1.0 if sweep.rises else -1.0
+    good = sign * scores
+    quarter, half = np.quantile(good, [0.25, 0.5])
+    bound = half - 10 * (good.max() - quarter)
+    return float(sign * good[good >= bound].min())
+
+
 def _axis(values: list[Any]) -> tuple[Array, list[tuple[float, str]]]:
-    """(where each value lies in 0 .. 1, ticks); numbers over more than two powers of ten by their logarithms."""
+    """(where each value lies in 0 .. 1, ticks); numbers over more than two powers of ten by their logarithms.
+
+    But not where that leaves them less even: of numbers from 0 to 1 the least may be small.
+    """
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values) and len(set(values)) > 2:
         numbers = np.array(values, np.float64)
-        log = numbers.min() > 0 and numbers.max() / numbers.min() > 100
+        log = numbers.min() > 0 and numbers.max() / numbers.min() > 100 and _even(np.log10(numbers)) < _even(numbers)
         at = np.log10(numbers) if log else numbers
         low, high = at.min(), at.max()
         ticks = [(k / 4, low + (high - low) * k / 4) for k in (0, 2, 4)]
-        return (at - low) / (high - low), [(place, f"{10**value if log else value:.2g}") for place, value in ticks]
+        return (at - low) / (high - low), [(place, _number(10**value if log else value)) for place, value in ticks]
     kinds = sorted(set(map(repr, values)), key=lambda text: (len(text), text))
     places = {kind: (k + 0.5) / len(kinds) for k, kind in enumerate(kinds)}
     ticks = [(place, literal(kind.strip("'"), MOST_NAME)) for kind, place in places.items()]
@@ -65,8 +87,14 @@ def sweep_parallel(sweep: Sweep) -> Any:
     ax = frame(figure.subplots())
     columns = [_axis([trial.parameters.get(name) for trial in trials]) for name in names]
     scores = np.array([trial.score for trial in trials])
-    low, high = scores.min(), scores.max()
-    columns.append(((scores - low) / ((high - low) or 1), [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]))
+    worst = _worst(sweep, scores)
+    inside = np.maximum(scores, worst) if sweep.rises else np.minimum(scores, worst)
+    low, high = inside.min(), inside.max()
+    ends = [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")] if high > low else [(0.5, f"{low:.4g}")]
+    if outside := int((inside != scores).sum()):
+        place, end = ends.pop(0 if sweep.rises else -1)
+        ends.append((place, f"{end}, {outside} {'below' if sweep.rises else 'above'}"))
+    columns.append(((inside - low) / (high - low) if high > low else np.full(len(scores), 0.5), ends))
     lines = np.stack([places for places, _ in columns], axis=1)
     for rank, line in enumerate(lines):
         best, share = rank == len(lines) - 1, (rank + 1) / len(lines)
@@ -113,6 +141,14 @@ def sweep_best(sweep: Sweep, ax: Any = None, title: str = "Best by budget") -> A
     ax.set(
         xlabel="epochs, of all trials together", ylabel=literal(sweep.metric.replace("_", " "), MOST_NAME), title=title
     )
+    scores = np.array([score for _, score in dots])
+    worst, top = _worst(sweep, scores), scores.max() if sweep.rises else scores.min()
+    if outside := int((scores < worst).sum() if sweep.rises else (scores > worst).sum()):
+        edge = worst - 0.05 * ((top - worst) or 1)
+        ax.set_ylim(**({"bottom": edge, "top": top + 0.05 * (top - worst)} if sweep.rises
+                       else {"top": edge, "bottom": top + 0.05 * (top - worst)}))  # fmt: skip
+        ax.set_title(f"{title}; {outside} {'below' if sweep.rises else 'above'}")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="best")
     return figure
 
@@ -159,6 +195,8 @@ def sweep_importance(sweep: Sweep, ax: Any = None, title: str = "What the score 
     found = sorted(importances(sweep).items(), key=lambda pair: pair[1])
     figure, ax = canvas(ax)
     colours = palette()
+    if not found:
+        ax.text(0.5, 0.5, "no argument has two values", transform=ax.transAxes, ha="center", color=colours.ink)
     ax.hlines(range(len(found)), 0, [share for _, share in found], color=colours.train, lw=3)
     ax.plot([share for _, share in found], range(len(found)), "o", color=colours.train, ms=9)
     ax.set_yticks(range(len(found)), [literal(name, MOST_NAME) for name, _ in found])

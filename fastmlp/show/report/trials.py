@@ -62,9 +62,9 @@ def _cells(rank: int, trial: Trial, names: list[str]) -> list[str]:
     said = next((line.get("error") or line["ended"] for line in trial.lines if line["score"] is None), "")
     score = escape(short(said, 80)) if math.isnan(trial.score) else f"{trial.score:.5g}"
     seconds = f"{math.fsum(line['seconds'] for line in trial.lines):.1f}"
-    return [str(rank), score, str(trial.epochs), seconds, *(_value(trial.parameters.get(name)) for name in names)]
+    values = [_value(trial.parameters[name]) if name in trial.parameters else "" for name in names]
+    return [str(rank), score, str(trial.epochs), seconds, *values]
 
 
 def _value(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-    return escape(short(text, MOST_VALUE))
+    return escape(short(f"{value:.4g}" if isinstance(value, float) else str(value), MOST_VALUE))
