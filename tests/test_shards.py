@@ -332,7 +332,8 @@ def test_more_files_than_may_be_opened_are_told(tmp_path):
         [sys.executable, "-c", code, str(folder)], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
         text=True,
     )  # fmt: skip
-    assert re.search(r"OSError: shards: .*features-\d+.npy, file \d+ of 100, cannot be opened: .*ulimit -n. help", done.stderr), done.stderr
+    words = r"OSError: shards: .*features-\d+.npy, file \d+ of 100, cannot be opened: .*ulimit -n. help"
+    assert re.search(words, done.stderr), done.stderr
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------

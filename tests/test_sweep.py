@@ -396,7 +396,7 @@ def test_a_killed_driver_goes_on(tmp_path):
 
 def test_the_page_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).resolve().parent.parent / "docs" / "scale.md").read_text("utf-8")
-    code, cluster = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, cluster, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "docs/scale.md", "exec"), {"__name__": "page"})
     assert "validation_score" in capsys.readouterr().out
