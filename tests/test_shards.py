@@ -178,6 +178,27 @@ def test_lr_find_and_numbers_as_targets(tmp_path):
     assert repr(data) == "Dataset(203 rows, features (21,) float32 in 4 files, window 64, targets (2,) numbers)"
 
 
+def test_what_is_read_ahead_covers_the_rows_and_little_else(tmp_path, monkeypatch):
+    data, asked = fm.data.shards(written(tmp_path / "f", rows(), classes(), 7), window=WINDOW)[5:], set()
+    place = {part.path: part.place for part in data.features.parts}
+    table, a_row = data.features.table, data.features.a_row
+
+    def note(descriptor, start, length, advice):
+        assert advice == os.POSIX_FADV_WILLNEED
+        part = next(at for at in range(7) if table[at, 1] == descriptor)
+        first = table[part, 0] + (start - place[data.features.parts[part].path]) // a_row
+        asked.update(range(first - 5, first - 5 + length // a_row))
+        assert first - 5 + length // a_row <= table[part + 1, 0] - 5
+
+    monkeypatch.setattr(os, "posix_fadvise", note, raising=False)
+    for gap, order in ((0, [3, 190, 4, 60]), (1 << 20, [9, 70])):
+        monkeypatch.setattr(streamed, "GAP", gap)
+        asked.clear()
+        data.features.read_ahead(np.array(order))
+        assert set(order) <= asked <= set(range(min(order), max(order) + 1))
+        assert gap or asked == set(order)
+
+
 # --- goes on ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ IN_THE_MODE = (
     "average", "clip", "contract_engine", "contract_layers", "contract_losses", "contract_rules", "divergence",
     "engine", "evaluations", "graph", "graph_arithmetic", "kernels", "kernels_data", "kernels_layers",
     "kernels_losses", "kernels_products", "kernels_rules", "losses", "mapped", "nn", "nn_layers", "norms",
-    "own_layers", "own_losses", "plan", "prelu", "shuffle", "simd", "train", "train_steps", "trusted",
+    "own_layers", "own_losses", "plan", "prelu", "shards", "shuffle", "simd", "train", "train_steps", "trusted",
 )  # fmt: skip
 
 
