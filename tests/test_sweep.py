@@ -396,9 +396,11 @@ def test_a_killed_driver_goes_on(tmp_path):
 
 def test_the_page_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).resolve().parent.parent / "docs" / "scale.md").read_text("utf-8")
-    code, cluster, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, cluster, shards = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/scale.md", "exec"), {"__name__": "page"})
+    names = {"__name__": "page"}
+    exec(compile(code, "docs/scale.md", "exec"), names)
+    exec(compile(shards, "docs/scale.md", "exec"), names)
     assert "validation_score" in capsys.readouterr().out
     assert (tmp_path / "runs" / "first_sweep" / "sweep.html").is_file()
     compile(cluster, "docs/scale.md", "exec")  # test_sweep_dask runs such a cluster

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.module import Parameter
+from ..graph import Tensor
 from ..training.digest import of_array
 
 PLAIN = (bool, int, float, str, bytes, complex, type(None), np.generic, np.ndarray, tuple, list, dict)
@@ -44,8 +44,8 @@ def said(value: Any, above: tuple[int, ...] = (), seen: dict[int, int] | None = 
         return inner(value.item()) if value.dtype.kind in "biufU" else repr(value)
     if isinstance(value, np.ndarray):
         return ["array", str(value.dtype), list(value.shape), _content(value, inner)]
-    if isinstance(value, Parameter):  # without its gradient
-        return ["Parameter", value.requires_grad, inner(value.data)]
+    if isinstance(value, Tensor):
+        return ["Tensor", value.requires_grad, inner(value.data)]
     if isinstance(value, list | tuple):
         return [inner(item) for item in value]
     if isinstance(value, set | frozenset):
