@@ -111,19 +111,19 @@ def gather_from_shards(source, order, start, scale, row, x):
             target[i] = x.dtype.type(row[i]) * scale
 
 
-@kernel
+@allocating
 def gather_shards_uint8(source, order, start, scale, x):
     """`gather_from_shards` of uint8."""
     gather_from_shards(source, order, start, scale, np.empty(source[2], np.uint8), x)
 
 
-@kernel
+@allocating
 def gather_shards_float32(source, order, start, scale, x):
     """`gather_from_shards` of float32."""
     gather_from_shards(source, order, start, scale, np.empty(source[2], np.float32), x)
 
 
-@kernel
+@allocating
 def gather_shards_float64(source, order, start, scale, x):
     """`gather_from_shards` of float64."""
     gather_from_shards(source, order, start, scale, np.empty(source[2], np.float64), x)
