@@ -20,6 +20,12 @@ MODULES = {"": fm, "nn": nn, "nn.init": nn.init, "nn.utils": nn.utils, "optim": 
            "metrics": fm.metrics, "plots": fm.plots, "images": fm.images, "report": fm.report}  # fmt: skip
 
 NO_DOORS = {  # -> why nobody passes arguments there
+    "data.Shards": "`data.shards` makes it", "report.joined": "what the pages of a run and of a sweep share",
+    **dict.fromkeys(("data.emnist", "data.fashion_mnist", "data.kmnist"), "test_published, test_fetching: they fetch"),
+    "data.shards": "test_shards: it needs files",
+    **dict.fromkeys(("from_sklearn", "from_torch", "to_torch"), "test_from_sklearn, test_peers_exchange, _states"),
+    **dict.fromkeys(("plots.sweep_best", "plots.sweep_importance", "plots.sweep_parallel", "report.write_sweep"),
+                    "test_sweep_page: they need a sweep"),
     **dict.fromkeys(("Diagnosis", "Drawing", "Epoch", "Evaluation", "LRFind", "MultilabelEvaluation",
                      "RegressionEvaluation", "metrics.Reliability", "metrics.Scores"),
                     "a record that the package fills"),

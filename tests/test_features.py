@@ -82,7 +82,7 @@ def test_the_search_for_a_bright_byte_ends_where_there_is_one():
 
     from fastmlp.data import features, mapped
 
-    features.warn_of_small_bytes(np.full((1000, 1000), 40, np.uint8).view(Pieces), "x", 1)
+    features.warn_of_small_bytes(np.full((1000, 1000), 40, np.uint8).view(Pieces), "x")
     assert Pieces.seen == mapped.PIECE
 
 

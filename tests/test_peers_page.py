@@ -63,7 +63,8 @@ def test_a_cell_without_a_measure_has_no_figure(row):
 
 def test_the_releases_on_the_page_are_those_that_make_installs():
     pins = dict(re.findall(r"'([\w-]+)==([\d.]+)'", (ROOT / "Makefile").read_text("utf-8")))
-    assert pins == VERSIONS
+    exported = {"onnx", "onnxruntime"}  # of `make test-exports`, which docs/export.md names
+    assert {name: pin for name, pin in pins.items() if name not in exported} == VERSIONS
     assert {package for _, packages in COLUMNS.values() for package in packages} <= set(VERSIONS)
 
 
