@@ -120,8 +120,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--norm", choices=fm.nn.NORMS, default=None, help="what normalises each hidden layer (default: nothing)")
     add("--activation", choices=fm.nn.ACTIVATIONS, default="relu", help="activation of the hidden layers")
     add_data_options(parser, ROOT / "data" / "mnist", "default: 1/255 for bytes, 1 for all else", is_named)
-    held_out_help = "held out of the training set and evaluated after each epoch: a fraction, or a number of rows"
-    add("--validation", type=held_out, default=0.0, metavar="X", help=held_out_help)
+    add("--validation", type=held_out, default=0.0, metavar="X", help="share or number of rows held out and evaluated")
     patience_help = (
         "stop after so many epochs without improvement and restore the best weights; holds out a tenth of the rows "
         "where --validation does not (default: train for all epochs)"
@@ -138,8 +137,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--threads", type=threads, default="auto", metavar="N", help="most threads to use; auto: all cores")
     every_help = "all is kept on the disk: epoch, steps, or seconds as 30s (default: about every 10 s and at the end)"
     add("--checkpoint-every", type=moment, metavar="WHEN", help=every_help)
-    help_text = "end the training after so many seconds, within an epoch too; --resume goes on (default: no limit)"
-    add("--time-limit", type=real(0, above=True), default=None, metavar="SECONDS", help=help_text)
+    add("--time-limit", type=real(0, above=True), metavar="SECONDS", help="end then; --resume goes on (default: none)")
     resume_help = (
         "go on with the run of this folder, to the same result; beside it may stand --threads, --epochs, --time-limit, "
         "--open and --no-progress (default: a new run)"
@@ -217,7 +215,8 @@ def train_model(
 
     callbacks = [Told(keep), *callbacks]
     progress = "table" if options.no_progress else True
-    fit, resume = fm.scale.doors(options.blocks, options.local_steps) if options.mpi else (fm.fit, fm.resume)
+    fit: Any = fm.scale.fit_parallel if options.mpi else fm.fit
+    resume: Any = fm.scale.resume_parallel if options.mpi else fm.resume
     if goes_on:
         resume(
             options.resume, train, validation=own, model=model, callbacks=callbacks, epochs=options.epochs,
@@ -234,6 +233,7 @@ def train_model(
         schedule=fm.optim.SCHEDULES[options.schedule]() if options.schedule else None,
         schedule_every=options.schedule_every, clip_norm=options.clip_norm, clip_value=options.clip_value,
         average=options.average,
+        **({"blocks": options.blocks, "local_steps": options.local_steps} if options.mpi else {}),
     )  # fmt: skip
 
 

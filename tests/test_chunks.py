@@ -8,6 +8,7 @@ import pytest
 from trainings import Own, bits, clusters, measured, mlp, refuses, trained
 
 import fastmlp as fm
+from fastmlp.kernels.shuffle import permutation
 from fastmlp.running import averaging, engine, nodes
 from fastmlp.training import loop
 
@@ -89,7 +90,7 @@ def test_what_ends_an_epoch_there_leaves_the_steps_that_were_made(make, answer, 
     wanted = make()
     by_steps = fm.optim.Adam(wanted.parameters())
     trained(data, wanted, optimizer=by_steps, **(ROOM | {"epochs": 1}))
-    order = loop.permutation(range(300), 0, 2)[: 3 * 64]
+    order = permutation(range(300), 0, 2)[: 3 * 64]
     wanted.train()
     for rows in order.reshape(3, 64):
         by_steps.zero_grad()

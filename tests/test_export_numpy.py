@@ -53,6 +53,15 @@ def test_one_row_has_no_axis(tmp_path):
             assert np.shape(module.logits(case.rows[0])) == case.expected["logits"].shape[1:]
 
 
+def test_a_module_that_is_written_again_is_the_new_one(tmp_path):
+    """Also within the second in which the old one was: Python compares whole seconds and lengths."""
+    for seed in range(3):
+        fm.manual_seed(seed)
+        model = fm.nn.MLP(4, (3,), 2)
+        x = np.ones((1, 4), np.float32)
+        assert np.allclose(written(model, tmp_path).logits(x), fm.Predictor(model)(x), rtol=1e-5)
+
+
 def test_a_planted_fault_is_seen(tmp_path):
     for name in ("Tanh plain float32", "table float64", "labels float32"):
         case = next(case for case in CASES if case.name == name)

@@ -212,12 +212,18 @@ def plain(tree: Tree, truth: bool = False) -> Tree:
     """The same without what is JavaScript's own: truths stand where truths are due, and numbers where numbers are.
 
     A number in the place of a truth is compared with 0, as NaN is false too; a truth in the place of a number chooses 1
-    or 0; && and || stand between truths alone; === is ==; a remainder is the call fmod; v ** 3 is a product.
+    or 0; && and || stand between truths alone; === is ==; a remainder is the call fmod; v ** 3 is a product; max and
+    min are of two numbers.
     truth: whether a truth is due
     """
     made: Tree = tree
     if isinstance(tree, Call):
-        made = Call(tree.name, tuple(plain(value) for value in tree.values))
+        made, *rest = (plain(value) for value in tree.values)
+        if FUNCTIONS.get(tree.name, 1) is None:
+            for value in rest:
+                made = Call(tree.name, (made, value))
+        else:
+            made = Call(tree.name, (made, *rest))
     elif isinstance(tree, Sign):
         sign, values = tree.sign, tree.values
         if sign == "?":

@@ -1,7 +1,8 @@
-"""What the outputs of a model mean where targets are numbers: the only place that knows of scaled targets.
+"""What the outputs of a model mean where targets are numbers: here targets are scaled, and outputs scaled back.
 
 A model that was trained on a table answers in scaled units, z = (t - mean) / std; its `encoding_` has both. Targets are
-scaled where a loss meets them, outputs are scaled back where a person does.
+scaled where a loss meets them, outputs are scaled back where a person does. An export has it in its last step
+(`store/export/source.py`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from ..data.features import as_kept, checked_scale, usual_scale
 from ..data.frames import is_frame, library, rows_of
 from ..data.sparse import Sparse
 from ..graph import Array
-from ..kernels import forms, guard, prediction
+from ..kernels import forms, guard, prediction, trial
 from ..kernels.lists import NO_LISTS, lists_size, words
 from ..machine import available_cores, thread_limit
 from ..nn import Linear, Module, features_of
@@ -178,7 +178,9 @@ class _Snapshot(OfThisProcess):
             self.weights.fill(parameters, buffers)
         watch(verify(self.plan), self.weights)
         self.row_shape = (self.features,)
-        self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {dtype: [] for dtype in kernels.GATHER}
+        self.desks: dict[Any, list[tuple[Array, tuple[Any, ...], Array]]] = {}
+        if all(trial.of_package(type(layer)) for layer in self.plan.layers):  # kernels of somebody's own may raise
+            self.desks = {dtype: [] for dtype in kernels.GATHER}
         self.buffers: list[tuple[Array, ...]] = []
         self.takes_sparse = self.plan.layers[0].kernels == Linear.kernels  # others want columns at their places
 
@@ -230,17 +232,17 @@ class _Snapshot(OfThisProcess):
     def _fill(self, rows: Any, scale: float, order: Array, first: int, last: int, z: Array) -> None:
         """The rows [first, last) of z. `rows` stays alive as long as this runs: the kernel has its address alone."""
         at_once = most_inputs(rows, ROOM) if self.takes_sparse and isinstance(rows, Sparse) else None
-        if at_once is not None:
-            prediction.predict_rows(
-                *self._arguments(rows, scale, order, first, last, self._buffers(ROOM, at_once), ROOM, z)
-            )
-            return
         try:
-            buffer = self.buffers.pop()
+            buffer = self.buffers.pop() if at_once is None else self._buffers(ROOM, at_once)
         except IndexError:
             buffer = self._buffers(ROOM)
-        prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
-        self.buffers.append(buffer)
+        word = kernels.flush_denormals()
+        try:
+            prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
+        finally:  # a file may have shrunk, a kernel of somebody's own may raise
+            kernels.restore_denormals(word)
+        if at_once is None:
+            self.buffers.append(buffer)
 
     def _arguments(
         self,

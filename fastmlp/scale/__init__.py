@@ -7,7 +7,7 @@
 joblib, dask and mpi4py are loaded when they are used; the extras `scale`, `dask` and `mpi` install them.
 """
 
-from .parallel import doors, fit_parallel, resume_parallel
+from .parallel import fit_parallel, resume_parallel
 from .ranks import rank
 from .space import Range, integers, log_uniform, uniform
 from .sweep import Sweep, Trial, sweep
@@ -16,7 +16,6 @@ __all__ = [
     "Range",
     "Sweep",
     "Trial",
-    "doors",
     "fit_parallel",
     "integers",
     "log_uniform",

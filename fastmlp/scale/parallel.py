@@ -114,11 +114,6 @@ def resume_parallel(
     return Resumed(resumed.model, resumed.optimizer, _run(ranks, loop, saved))
 
 
-def doors(blocks: int, local_steps: int) -> tuple[Callable[..., History], Callable[..., Resumed]]:
-    """(what stands for `fit`, what stands for `resume`) on all ranks of MPI, for a program that has either."""
-    return partial(fit_parallel, blocks=blocks, local_steps=local_steps), resume_parallel
-
-
 class _Begun:
     """A loop that is made and not run before all ranks have theirs; in place of a history, what it goes on from."""
 

@@ -150,11 +150,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
     def _module(self) -> nn.Sequential:
-        model = super()._module() if self._several or self.n_outputs_ > 1 else with_two_outputs(self._net)
+        two = not self._several and len(self.classes_) == 2
+        model = with_two_outputs(self._net) if two else super()._module()
         model.keep_loss(nn.BCEWithLogitsLoss() if self._several else None)  # one that a file can name
         model.temperature_ = self.temperature_
-        classes = self.classes_[[0, -1]] if self.n_outputs_ == 1 else self.classes_  # a single one is that of both
-        model.classes_ = None if self._several else self._values(classes)
+        model.classes_ = None if self._several else self._values(self.classes_)
         return model
 
     def _dataset(self, X: Any, y: Any, sample_weight: Array | None) -> Dataset:

@@ -79,11 +79,6 @@ def expression(tree: formula.Tree, numbers: Numbers, arrays: dict[str, str]) -> 
 
     def call(called: str, values: list[str]) -> str:
         made = CALLS.get(called, called.removeprefix("Math."))
-        if called in ("Math.max", "Math.min"):
-            whole = values[0]
-            for value in values[1:]:
-                whole = f"{made}({whole}, {value})"
-            return whole
         return f"{made}({', '.join(values)})"
 
     def number(written: str) -> str:

@@ -7,6 +7,9 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,8 @@ def numpy(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0) -> No
     text = module(made, weights.name, hashlib.sha256(raw).hexdigest(), target.stem)
     write(weights, raw)
     write(target, text)
+    with suppress(OSError):  # it counts for a file of the same second and length, as one that is written again may be
+        Path(cache_from_source(str(target))).unlink(missing_ok=True)
 
 
 def packed(made: Source) -> bytes:
@@ -76,11 +81,6 @@ def expression(tree: formula.Tree, arrays: str = "") -> str:
 
     def call(called: str, values: list[str]) -> str:
         made = CALLS.get(called) or "np." + called.rpartition(".")[2]
-        if called in ("Math.max", "Math.min"):
-            whole = values[0]
-            for value in values[1:]:
-                whole = f"{made}({whole}, {value})"
-            return whole
         return f"{made}({', '.join(values)})"
 
     return formula.infix(_called(formula.plain(tree)), name, call, full=True)

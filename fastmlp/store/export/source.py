@@ -81,7 +81,7 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
         tree = formula.bound(formula.parse(loss.formula, loss.numbers), numbers)
         picked = picked[loss.picked(columns)]
         steps = _in_units(steps, model.encoding_, columns, tree, where)
-    if kind == "classes" and columns == 1 and loss is None:
+    if kind == "classes" and columns == 1 and loss is None and model.classes_ is None:
         kind = "numbers"
     return Source(
         tuple(steps), first.weight.dtype, features, checked_scale(scale, np.float32, where), model.encoding_,
