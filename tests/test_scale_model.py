@@ -22,9 +22,12 @@ def model():
     return module
 
 
-@pytest.mark.parametrize("p", [2, 4, 16, 128, 1024])
+@pytest.mark.parametrize("p", [2, 4, 16, 128])
 def test_the_formula_is_what_the_messages_take(model, p):
-    """Of each network, to rounding: every machine sends at every height as much as the formula has it."""
+    """Of each network, to rounding: every machine sends at every height as much as the formula has it.
+
+    `soak/test_scale_soak` asks for 1,024 machines, which takes half a minute.
+    """
     for net in model.NETS[:2]:
         for network in model.NETWORKS:
             seconds = model.simulated(p, net.bytes, network.L, network.W)
