@@ -150,8 +150,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
     def _module(self) -> nn.Sequential:
-        two = not self._several and len(self.classes_) == 2
-        model = with_two_outputs(self._net) if two else super()._module()
+        model = super()._module() if self._several or self.n_outputs_ > 1 else with_two_outputs(self._net)
         model.keep_loss(nn.BCEWithLogitsLoss() if self._several else None)  # one that a file can name
         model.temperature_ = self.temperature_
         model.classes_ = None if self._several else self._values(self.classes_)

@@ -46,7 +46,8 @@ class Source:
     @property
     def labels(self) -> list[Any]:
         """The value of each class: `classes`, or their numbers."""
-        return list(range(self.columns)) if self.classes is None else self.classes
+        found = list(range(self.columns)) if self.classes is None else self.classes
+        return found + found[-1:] * (self.columns - len(found))  # an estimator of one class has two outputs
 
 
 def source(model: Any, where: str, scale: float = 1.0) -> Source:
@@ -81,7 +82,7 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
         tree = formula.bound(formula.parse(loss.formula, loss.numbers), numbers)
         picked = picked[loss.picked(columns)]
         steps = _in_units(steps, model.encoding_, columns, tree, where)
-    if kind == "classes" and columns == 1 and loss is None and model.classes_ is None:
+    if kind == "classes" and columns == 1 and loss is None:
         kind = "numbers"
     return Source(
         tuple(steps), first.weight.dtype, features, checked_scale(scale, np.float32, where), model.encoding_,
