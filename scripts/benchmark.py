@@ -165,7 +165,7 @@ class Session:
         seconds: dict[str, list[float]] = {name: [] for name in runners}
         notes: dict[str, str] = {}
         ceiling, start = [], perf_counter()
-        for turn in range(rounds):
+        for turn in range(rounds if runners else 0):
             if turn >= 2 and perf_counter() - start > self.longest:
                 break
             sleep(pause)

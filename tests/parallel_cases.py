@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import fastmlp as fm
 
+ROOT = Path(__file__).resolve().parent.parent
 ONE_AT_A_TIME = threading.Lock()
 ROWS, FEATURES = 150, 12  # of a batch of 32 the last one has 22 rows
 
@@ -102,6 +105,26 @@ def dies(comm: Any, how: str, folder: Path) -> None:
                 raise ValueError("rank 1 has had enough")
 
     trained("plain", comm, epochs=10**6, callbacks=[look], checkpoint=folder / how, checkpoint_every="epoch")
+
+
+def launched(size: int, *words: Any) -> subprocess.Popen[str]:
+    """A Python program on so many ranks, in a session of its own; MPI's libraries stand beside this interpreter."""
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    if not mpiexec.exists():
+        pytest.skip("mpiexec is not installed beside Python: the extra `mpi` has it")
+    return subprocess.Popen(
+        [mpiexec, "-n", str(size), sys.executable, *words], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """All that it prints, once it has ended."""
+    try:
+        return process.communicate(timeout=120)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from fake_ranks import on_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parallel_cases import CASES, classes, digest, digests, ended, gone_on, local, trained
+from parallel_cases import CASES, classes, digest, digests, ended, gone_on, launched, local, output_of, trained
 
 import fastmlp as fm
 from fastmlp.scale import blocks as runner
@@ -269,29 +268,10 @@ def test_each_kind_of_training_has_its_way_on(tmp_path):
 # --- by mpiexec ------------------------------------------------------------------------------------------------------
 
 
-def launched(size, *arguments):
-    """A process of mpiexec in a session of its own; MPI's libraries stand beside this interpreter."""
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    if not mpiexec.exists():
-        pytest.skip("mpiexec is not installed beside Python: the extra `mpi` has it")
-    return subprocess.Popen(
-        [mpiexec, "-n", str(size), sys.executable, PROGRAM, *arguments], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | {"PYTHONPATH": str(PROGRAM.parent.parent)},
-    )  # fmt: skip
-
-
-def output_of(process):
-    try:
-        return process.communicate(timeout=120)[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 def test_bits_and_checkpoints_by_mpiexec(one_rank, tmp_path):
     """Two and eight processes at once; what two ended within an epoch, one goes on with, and the other way round."""
     ended(Alone(), tmp_path / "one")
-    both = [launched(size, "bits", tmp_path) for size in (2, 8)]
+    both = [launched(size, PROGRAM, "bits", tmp_path) for size in (2, 8)]
     said = [output_of(process) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     two, eight = (json.loads((tmp_path / f"{size}.json").read_text()) for size in (2, 8))
@@ -305,8 +285,8 @@ def test_bits_and_checkpoints_by_mpiexec(one_rank, tmp_path):
 
 def test_a_rank_that_ends_takes_the_others_along(tmp_path):
     """Killed, by an error, and by Ctrl-C: a line says who, within seconds, and the last checkpoint goes on."""
-    waits = launched(2, "waits", tmp_path)
-    began = [launched(2, how, tmp_path) for how in ("killed", "raises")]
+    waits = launched(2, PROGRAM, "waits", tmp_path)
+    began = [launched(2, PROGRAM, how, tmp_path) for how in ("killed", "raises")]
     texts = [output_of(process) for process in began]
     ends = time.time()
     for how, text, process in zip(("killed", "raises"), texts, began, strict=True):

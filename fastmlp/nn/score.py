@@ -47,8 +47,15 @@ class Score:
                 f"Score: name is {shown(self.name)}, numbers {shown(self.numbers)}; they must be a str, a function"
             )
 
-    def known(self, targets: Array, weights: Array | None = None) -> Array:
-        """`numbers` of targets (N, T), with weights (N,) of the rows where they have some."""
+    def known(self, targets: Array, weights: Array | None = None, rows: Array | None = None) -> Array:
+        """`numbers` of targets (N, T), with weights (N,) of the rows where they have some; of the `rows` alone if given.
+
+        Where there is nothing to know, nobody takes those rows.
+        """
+        if self.numbers is no_numbers:
+            return no_numbers(targets)
+        if rows is not None:
+            targets, weights = targets[rows], None if weights is None else weights[rows]
         if weights is None or not weights.any() or len(inspect.signature(self.numbers).parameters) < 2:
             return self.numbers(targets)
         return self.numbers(targets, weights)  # type: ignore[call-arg]

@@ -114,7 +114,8 @@ class Buffers(OfThisProcess):
         watch(taken, self.weights, self)
         changing = (self.weights.p, *self.arrays, self.average.a)
         self.is_large, self.look_at = sum(array.nbytes for array in changing) > LARGE, 0.0
-        self.changed = False  # whether the model lacks what `restore` has put here
+        self.changed = False  # whether the model lacks what is here
+        self.given_at = 0.0  # when it got it last
         self.given_sums = np.zeros(5)
         self.sums, self.given = np.zeros(5), 0  # what `train_steps` adds up, the step it came to, that of the model
 

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -37,6 +38,7 @@ from .trust import check_model, check_rows, check_takes_weights, check_targets, 
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
+GIVE_SECONDS = 0.1
 
 
 def ceiling(n_threads: int | str) -> int:
@@ -107,6 +109,8 @@ class Trainer:
     `divergence` says what was found where an epoch ended as its numbers left what a float can hold.
     `unseen` says that nobody else's code, such as a callback, has run since the last look, or can have: the engine then
     goes on with what it holds, without another look.
+    `hidden` says that nobody looks at the model between epochs either: of epochs shorter than GIVE_SECONDS not each is
+    written to it, but so that what it holds is never older than that; `leave` brings it up to date.
     """
 
     def __init__(
@@ -134,7 +138,7 @@ class Trainer:
         self.runner: Engine | Nodes = self.nodes
         self.way_back, self.divergence = WayBack(), cast("Divergence | None", None)
         self.reason, self.ran_on, self.opened = "", "engine", 0  # the number of the epoch that was opened last
-        self.unseen, self.swept_for = False, ""
+        self.unseen, self.hidden, self.swept_for = False, False, ""
         self.prepare()
 
     def __enter__(self) -> Trainer:
@@ -260,6 +264,7 @@ class Trainer:
         Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C and in a hurry
         it is measured on the first of them, so that nobody waits.
         """
+        self.runner.give()
         if self.averaging is not None:
             order, sizes = self.rows
             interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
@@ -270,10 +275,11 @@ class Trainer:
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,
         done: Array | None, pauses: Pauses, number: int,
     ) -> tuple[float, float]:  # fmt: skip
-        if not (self.unseen and self.engine is not None):
+        again = self.unseen and self.engine is not None
+        if not again:
             self.prepare()
         runner, first = self.runner, 0 if done is None else int(done[2])
-        runner.begin(self.data, order, sizes, rates, first, done)
+        runner.begin(self.data, order, sizes, rates, first, done, **{"again": True} if again else {})
         self.opened = number
         if isinstance(runner, Engine) and runner.swept_for not in ("", owing.MANY, self.swept_for):
             self.swept_for = runner.swept_for
@@ -292,9 +298,18 @@ class Trainer:
                     on_rows(int(bounds[runner.step] - bounds[before]), *runner.mean())
                     self.way_back.after(due)
                 pauses.after_chunk(self)
-        finally:
+        except BaseException:
+            runner.give()
+            raise
+        if self.hidden and isinstance(runner, Engine) and not runner.is_large and not self._is_due(runner):
+            runner.settle()
+        else:
             runner.give()
         return runner.mean()
+
+    def _is_due(self, engine: Engine) -> bool:
+        """Whether the model has not been given anything for so long."""
+        return perf_counter() - engine.given_at > GIVE_SECONDS
 
     def _go_back(self, order: Array, bounds: Array, first: int, rates: Array | None, number: int) -> None:
         """Back to the weights of the last finite loss, and say in `divergence` what was found.

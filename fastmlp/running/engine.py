@@ -31,6 +31,7 @@ from .rows import distinct_of, most_inputs, read_ahead, source_of
 from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
+SHORT_SECONDS = 0.01  # a step that takes no longer need not be given up half way
 
 
 class Engine(Buffers):
@@ -83,8 +84,9 @@ class Engine(Buffers):
 
         Error: ValueError where `data` has targets that the model or the loss does not take.
         """
-        batches, gate = self._batches(data, np.zeros(1, np.int64), np.zeros(2, np.int64)), np.zeros(GATE_SIZE, np.int64)
-        _train_steps(0, *self._arguments(1, gate, batches, None, 0, 0))
+        none, gate = (np.zeros(1, np.int64), np.zeros(2, np.int64)), np.zeros(GATE_SIZE, np.int64)
+        self.batches = self._ordered(self._batches(data, *none), data, *none)
+        _train_steps(0, *self._arguments(1, gate, self.batches, None, 0, 0))
 
     def refresh(self) -> None:
         """Take over what the model and the optimizer hold now: a callback may have changed either.
@@ -138,17 +140,21 @@ class Engine(Buffers):
         rates: Array | None = None,
         first: int = 0,
         sums: Array | None = None,
+        again: bool = False,
     ) -> None:
         """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already.
 
-        sums: what those have added up. rates: (steps, groups), the learning rate of each step for each parameter
+        sums: what those have added up. again: whether `data` is what it was at the epoch before, which it was looked
+        at for: nobody has seen it since. rates: (steps, groups), the learning rate of each step for each parameter
         group, (steps, groups, 2) with the momentum, 3 with the weight decay too, as `Optimizer.set_rates` takes them;
         None for what stands in the groups.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
         if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
-        self.batches, self.rates = self._batches(data, order, bounds), rates
+        if not again:
+            self.batches = self._batches(data, order, bounds)
+        self.batches, self.rates = self._ordered(self.batches, data, order, bounds), rates
         self.sums = np.zeros(5) if sums is None else sums.copy()
         self.sums[2] = self.given = first
         self.given_sums, self.changed = self.sums.copy(), False
@@ -206,25 +212,30 @@ class Engine(Buffers):
         return self.given_sums
 
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
-        """What the loop needs to know of the rows; the row numbers are checked here, as no kernel does."""
+        """What the loop needs to know of the rows."""
         check_rows("fit", data, int(self.plan.rows[0]["inputs"]))
         check_targets("fit", self.loss, data, self.plan.columns)
-        rows, order = data.rows, data.row_numbers("Engine", order)
+        rows = data.rows
         targets = np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
         if targets.shape[1] != self.width:
             raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
         kernel, source = source_of(rows)
         gather = forms.address(kernel, "gather", self.plan.dtype)
         self.held = data, rows  # the kernels read them at their address
-        weights, scored = weights_of("fit", data, self.row_weights)
-        self.score_numbers = self.loss.score.known(targets[order], None if scored is None else scored[order])
-        counts = weight_table(self.loss, targets, weights, scored)
+        weights, self.scored = weights_of("fit", data, self.row_weights)
+        counts = weight_table(self.loss, targets, weights, self.scored)
         distinct = distinct_of(rows, self.plan.is_sparse, self.plan.dtype)
         if self.plan.is_sparse and not (isinstance(rows, Sparse) and self._has_room(rows)):
             raise ValueError(
                 f"Engine: a batch may need more than {self.plan.at_once:,} columns; the engine was made for so many"
             )
         return layout.Batches(gather, distinct, source, float(data.scale), targets, counts, order, bounds)
+
+    def _ordered(self, batches: layout.Batches, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
+        """The rows in an order; its numbers are checked here, as no kernel does."""
+        order = data.row_numbers("Engine", order)
+        self.score_numbers = self.loss.score.known(batches.targets, self.scored, order)
+        return batches._replace(order=order, bounds=bounds)
 
     def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int, undo: bool) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
@@ -234,7 +245,8 @@ class Engine(Buffers):
         """
         first, start = self.step, perf_counter()
         threads = min(self.pace.threads(start), self.team.start())
-        count = self.chunk_steps or max(1, int(self.pace.expected_speed(threads) * CHUNK_SECONDS))
+        speed = self.pace.expected_speed(threads)
+        count = self.chunk_steps or max(1, int(speed * CHUNK_SECONDS))
         last = min(limit, first + count)
         read_ahead(self.held[1], batches, first, last + count)
         self.gate = gate = np.zeros(GATE_SIZE, np.int64)
@@ -243,7 +255,11 @@ class Engine(Buffers):
         self.level_copies(threads)
         try:
             self.team.run(
-                threads, lambda thread: _train_steps(thread, *arguments), lambda: gate.__setitem__(BROKEN, 1), self.stop
+                threads,
+                lambda thread: _train_steps(thread, *arguments),
+                lambda: gate.__setitem__(BROKEN, 1),
+                self.stop,
+                here=speed * SHORT_SECONDS >= 1,
             )
         finally:
             if gate[BROKEN]:  # in the middle of a step
@@ -341,33 +357,41 @@ class Engine(Buffers):
         kept = self.optimizer.arrays_of(self.optimizer.param_groups[self.groups[i]])
         return [pair for pair in zip(self.optimizer.arrays, self.arrays, strict=False) if pair[0] in kept]
 
+    def settle(self) -> None:
+        """Count the steps that were made, for `begin`; the arrays of the model and the optimizer wait for `give`."""
+        done = self.step - self.given
+        self.given, self.given_sums = self.step, self.sums.copy()
+        if not done:
+            return
+        self.changed = True
+        owing.bring_up(self)
+        if self.averaging is not None:
+            self.averaging.count += done
+        for layer in self.plan.layers:
+            if layer.training:
+                layer.trained(done)
+        self.counts += done
+
     def give(self) -> None:
         """Give the model and the optimizer what they are after `self.step` steps.
 
         Where memory does not suffice for the optimizer's state, they stay what they are: MemoryError.
         """
-        optimizer, sums, done = self.optimizer, self.sums.copy(), self.step - self.given
+        optimizer, wanted = self.optimizer, self.changed or self.step != self.given
         number = {id(p): i for i, p in enumerate(optimizer.parameters())}
         fresh = {}
-        for i, slot in self._trained() if done or self.changed else ():
+        for i, slot in self._trained() if wanted else ():
             kept, group = optimizer.state.get(number[id(slot.parameter)], {}), optimizer.param_groups[self.groups[i]]
             fresh[i] = optimizer.missing(kept, group, slot.parameter.data)
-        self.given, self.given_sums = self.step, sums
-        if not done and not self.changed:
+        self.settle()
+        if not wanted:
             return
-        self.changed = False
-        owing.bring_up(self)
+        self.changed, self.given_at = False, perf_counter()
         self.weights.write()
         for slot, array in self._averages():
             take(self.average.a, slot, array)
-        if self.averaging is not None:
-            self.averaging.count += done
         optimizer.zero_grad()  # as the graph leaves them: a gradient from before belongs to other weights
         self.model.zero_grad()
-        for layer in self.plan.layers:
-            if layer.training:
-                layer.trained(done)
-        self.counts += done
         for i, slot in self._trained():
             group = optimizer.param_groups[self.groups[i]]
             state = optimizer.state.setdefault(number[id(slot.parameter)], {})

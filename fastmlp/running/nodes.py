@@ -66,7 +66,7 @@ class Nodes:
         self.data, self.order, self.sizes, self.rates = data, order, sizes, rates
         self.bounds, self.every = np.concatenate([[0], np.cumsum(sizes)]), float_targets(data)
         self.weights, self.scored = weights_of("fit", data, self.row_weights)
-        self.numbers = self.loss.score.known(self.every[order], None if self.scored is None else self.scored[order])
+        self.numbers = self.loss.score.known(self.every, self.scored, order)
         self.sums = np.zeros(5) if sums is None else sums.copy()
         self.sums[2] = self.given = first
         self.moves = () if self.averaging is None else self.averaging.weights(len(sizes), first)

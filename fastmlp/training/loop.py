@@ -116,6 +116,7 @@ class Loop(door.Pauses):
         with kernels.announce_compiling(self.report.say):
             self.trainer = stack.enter_context(self.make_trainer())
             self.trainer.unseen = not self.callbacks and self.rates.schedule is None and self.rule is None
+            self.trainer.hidden = self.trainer.unseen and self.held_out is None and self.checkpoints is None
             for callback in self.callbacks:
                 if hasattr(callback, "use_loss"):
                     callback.use_loss(self.loss)
