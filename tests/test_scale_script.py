@@ -14,9 +14,8 @@ from parallel_cases import ROOT, launched, output_of
 import fastmlp as fm
 
 SCRIPT = ROOT / "scripts" / "train.py"
-SMALL = (
-    ["--hidden", "9", "--dropout", "0.2", "--batch-size", "32", "--validation", "40", "--threads", "1", "--no-plots", "--no-report", "--no-progress"]
-)
+SMALL = ["--hidden", "9", "--dropout", "0.2", "--batch-size", "32", "--validation", "40", "--threads", "1"]
+SMALL += ["--no-plots", "--no-report", "--no-progress"]
 
 
 @pytest.fixture(scope="module")

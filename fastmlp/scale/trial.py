@@ -318,8 +318,10 @@ _LAST: dict[Path, tuple[Dataset, Any]] = {}  # of this process: the data of the 
 
 def work(plan: Plan, kept: Kept, held: Any, key: str, parts: Parts, fold: int, epochs: int) -> dict[str, Any]:
     """`run`, in a worker. held: another Kept, or what `Plan.held` is else."""
-    if kept.folder not in _LAST:
-        _LAST.clear()
-        _LAST[kept.folder] = kept.data(), held.data() if isinstance(held, Kept) else held
-    data, found = _LAST[kept.folder]
+    there = _LAST.get(kept.folder)
+    if there is None:
+        there = kept.data(), held.data() if isinstance(held, Kept) else held
+        _LAST.clear()  # another thread may work for another sweep: what it has taken stays its own
+        _LAST[kept.folder] = there
+    data, found = there
     return run(replace(plan, held=found), key, parts, fold, epochs, data)
