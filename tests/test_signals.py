@@ -214,7 +214,7 @@ def test_a_long_step_is_given_up_and_nothing_is_changed():
             engine.give()
             before = interruptions.state(model, optimizer)
             run = engine.team.run
-            engine.team.run = lambda *arguments, run=run, engine=engine: (engine.stop(), run(*arguments))
+            engine.team.run = lambda *given, run=run, engine=engine, here: (engine.stop(), run(*given))
             assert engine.chunk(2) is False
             assert engine.step == 1
             engine.give()

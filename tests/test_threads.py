@@ -31,7 +31,7 @@ def eight_cores(monkeypatch):
 def used(monkeypatch):
     """The numbers of threads that teams are asked to run on."""
     found, run = [], Team.run
-    monkeypatch.setattr(Team, "run", lambda self, threads, *rest: (found.append(threads), run(self, threads, *rest))[1])
+    monkeypatch.setattr(Team, "run", lambda self, n, *rest, **more: (found.append(n), run(self, n, *rest, **more))[1])
     return found
 
 

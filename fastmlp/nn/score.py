@@ -48,7 +48,7 @@ class Score:
             )
 
     def known(self, targets: Array, weights: Array | None = None, rows: Array | None = None) -> Array:
-        """`numbers` of targets (N, T), with weights (N,) of the rows where they have some; of the `rows` alone if given.
+        """`numbers` of targets (N, T), with weights (N,) of the rows where they have some; of `rows` alone if given.
 
         Where there is nothing to know, nobody takes those rows.
         """

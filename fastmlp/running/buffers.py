@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 
 import numpy as np
@@ -178,6 +179,16 @@ class Buffers(OfThisProcess):
         now = perf_counter()
         self.look_at = now + LOOK_SHARE * (now - start)
         return found
+
+    def mean(self) -> tuple[float, float]:
+        """(mean loss, score) of the steps so far."""
+        sums = self.sums
+        loss = float(sums[0] / sums[3]) if sums[3] else math.nan
+        return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
+
+    def tally(self) -> Array:
+        """(5,) what the steps that the model holds have added up, for `begin`."""
+        return self.given_sums
 
     def level_copies(self, threads: int) -> None:
         """Bring what each thread has of its own up to date: a chunk of fewer threads left the others' behind."""

@@ -264,7 +264,8 @@ class Trainer:
         Where that is an error, the rows may be at fault: then nothing is measured on them. After Ctrl-C and in a hurry
         it is measured on the first of them, so that nobody waits.
         """
-        self.runner.give()
+        if self.hidden:
+            self.runner.give()
         if self.averaging is not None:
             order, sizes = self.rows
             interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
@@ -301,15 +302,9 @@ class Trainer:
         except BaseException:
             runner.give()
             raise
-        if self.hidden and isinstance(runner, Engine) and not runner.is_large and not self._is_due(runner):
-            runner.settle()
-        else:
-            runner.give()
+        late = perf_counter() - runner.given_at > GIVE_SECONDS
+        runner.settle() if self.hidden and not late and not runner.is_large else runner.give()
         return runner.mean()
-
-    def _is_due(self, engine: Engine) -> bool:
-        """Whether the model has not been given anything for so long."""
-        return perf_counter() - engine.given_at > GIVE_SECONDS
 
     def _go_back(self, order: Array, bounds: Array, first: int, rates: Array | None, number: int) -> None:
         """Back to the weights of the last finite loss, and say in `divergence` what was found.

@@ -23,11 +23,10 @@ from ..kernels import clip as clipping
 from ..kernels import forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
-from ..nn import Loss
 from . import owing
 from .buffers import Buffers
 from .plan import Slot, obstacle, put, take, trained_parameters
-from .rows import distinct_of, most_inputs, read_ahead, source_of
+from .rows import distinct_of, most_inputs, read_ahead, source_of, weight_table
 from .trust import batch_bounds, check_rows, check_targets, made_for, weights_of
 
 CHUNK_SECONDS = 0.05  # a call returns about this often: for Ctrl-C, progress, another number of threads
@@ -201,16 +200,6 @@ class Engine(Buffers):
         """Ask the threads to come out: a step that has changed nothing is given up, an update finished or undone."""
         self.gate[STOP] = 1
 
-    def mean(self) -> tuple[float, float]:
-        """(mean loss, score) of the steps so far."""
-        sums = self.sums
-        loss = float(sums[0] / sums[3]) if sums[3] else math.nan
-        return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
-
-    def tally(self) -> Array:
-        """(5,) what the steps that the model holds have added up, for `begin`."""
-        return self.given_sums
-
     def _batches(self, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
         """What the loop needs to know of the rows."""
         check_rows("fit", data, int(self.plan.rows[0]["inputs"]))
@@ -361,9 +350,9 @@ class Engine(Buffers):
         """Count the steps that were made, for `begin`; the arrays of the model and the optimizer wait for `give`."""
         done = self.step - self.given
         self.given, self.given_sums = self.step, self.sums.copy()
-        if not done:
+        self.changed = self.changed or done != 0
+        if not self.changed:
             return
-        self.changed = True
         owing.bring_up(self)
         if self.averaging is not None:
             self.averaging.count += done
@@ -399,16 +388,6 @@ class Engine(Buffers):
             state.update(zip(optimizer.numbers, map(float, self.scales[0, i]), strict=False))
             for name, flat in self._flat(i):
                 take(flat, slot, state[name])
-
-
-def weight_table(loss: Loss, targets: Array, weights: Array | None, scored: Array | None) -> Array:
-    """(rows, 3): w of the loss, w q of its divisor, w of the score; (0, 3) where all are 1.    targets: (rows, T)"""
-    masses = loss.masses(targets)
-    if weights is None and scored is None and masses is None:
-        return np.zeros((0, 3))
-    ones = np.ones(len(targets))
-    w = ones if weights is None else weights
-    return np.stack([w, w if masses is None else w * masses, ones if scored is None else scored], axis=1)
 
 
 @flushed

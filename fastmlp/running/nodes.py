@@ -146,6 +146,10 @@ class Nodes:
         self.optimizer.zero_grad()
         self.model.zero_grad()  # what the optimizer does not hold got gradients all the same
 
+    def settle(self) -> None:
+        """As `give`."""
+        self.give()
+
     def mean(self) -> tuple[float, float]:
         """(mean loss, score) of the steps so far."""
         sums = self.sums
@@ -182,6 +186,7 @@ class Nodes:
         self.sums = sums.copy()
 
     is_large = False  # of which there are copies all the same
+    given_at = 0.0  # the model's own arrays are what it works on: what is given are gradients
 
     def is_finite(self, whole: bool = True) -> bool:
         """Whether all parameters are."""

@@ -15,7 +15,7 @@ from ..data.streamed import Shards
 from ..graph import Array, Tensor
 from ..kernels import forms, layout
 from ..kernels.lists import HEAD, lists_size
-from ..nn import Module
+from ..nn import Loss, Module
 
 
 def batches(data: Dataset, order: Array, sizes: Iterable[int], dtype: Any) -> Iterator[tuple[Tensor, Array]]:
@@ -92,3 +92,13 @@ def dtype_of(model: Module) -> Any:
 def float_targets(data: Dataset) -> Array:
     """(rows, T) float64: the targets as kernels take them."""
     return np.ascontiguousarray(data.targets.reshape(len(data), -1), np.float64)
+
+
+def weight_table(loss: Loss, targets: Array, weights: Array | None, scored: Array | None) -> Array:
+    """(rows, 3): w of the loss, w q of its divisor, w of the score; (0, 3) where all are 1.    targets: (rows, T)"""
+    masses = loss.masses(targets)
+    if weights is None and scored is None and masses is None:
+        return np.zeros((0, 3))
+    ones = np.ones(len(targets))
+    w = ones if weights is None else weights
+    return np.stack([w, w if masses is None else w * masses, ones if scored is None else scored], axis=1)
