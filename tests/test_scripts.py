@@ -610,6 +610,8 @@ def test_the_first_lines_say_the_rates(train):
     )
     assert [line for line in run.lines if "learning rate" in line] == [f"{said} the end (step 12)"]
     assert_one_line(train("--schedule-every", "step"), "--schedule-every", "it goes with --schedule")
+    for option in ("--blocks", "--local-steps"):
+        assert_one_line(train(option, "2"), option, "the training is of one process; it goes with --mpi")
     run = train("--schedule", "ReduceLROnPlateau", "--schedule-every", "step")
     assert_one_line(run, "schedule_every is 'step'", "ReduceLROnPlateau")
 

@@ -160,11 +160,10 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_for_nobody(script):
+@pytest.mark.parametrize(("script", "unbuffered"), [*((script, False) for script in SCRIPTS), ("train", True)])
+def test_help_for_nobody(script, unbuffered):
     """Whether or not it is longer than a buffer: without one each text is."""
-    for unbuffered in (False, True):
-        assert into_nothing(ROOT / "scripts" / f"{script}.py", "--help", unbuffered=unbuffered) == (141, "")
+    assert into_nothing(ROOT / "scripts" / f"{script}.py", "--help", unbuffered=unbuffered) == (141, "")
 
 
 def test_evaluate_for_nobody(place):
