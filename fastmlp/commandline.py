@@ -246,6 +246,8 @@ def add_mpi_options(parser: argparse.ArgumentParser) -> None:
 
 def fill_mpi_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Their defaults; refused without --mpi."""
+    if options.mpi and options.lr_find:
+        parser.error("argument --lr-find: it tries rates in one process; give it without --mpi")
     for name in ("blocks", "local_steps"):
         if getattr(options, name) is None:
             setattr(options, name, MPI_OPTIONS[name])

@@ -62,8 +62,14 @@ def main(arguments: list[str] | None = None) -> None:
     scale = scale_of(model, options.model) if options.scale is None else options.scale
     folder = options.model if options.model.is_dir() else options.model.parent
     output = options.output or folder / f"model{SUFFIXES[options.to]}"
+    if output.exists() and output.suffix != SUFFIXES[options.to]:
+        raise ValueError(
+            f"argument --output: {output} is there, and no file of an earlier export to {options.to} by its name; "
+            f"give one that ends in {SUFFIXES[options.to]}"
+        )
     getattr(fm.export, options.to)(model, output, scale=scale)
-    print(f"wrote {from_here(output)}")
+    beside = f" and {output.with_suffix('.npz').name}, which goes with it" if options.to == "numpy" else ""
+    print(f"wrote {from_here(output)}{beside}")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         )  # fmt: skip
     print(f"\n{found.report()}")
     print(f"\nwrote {from_here(found.page())}")
+    _ = found.best  # where no trial has a score, that is an error: what the first of them said
 
 
 def cluster(address: str) -> Any:

@@ -213,7 +213,7 @@ def train_model(
     def keep(model: fm.nn.Module, so_far: fm.History) -> None:
         vars(history).update(vars(so_far))  # the number of classes too, which the diagnosis asks for
 
-    callbacks = [Told(keep), *callbacks]
+    callbacks = [Told(keep), *(one for one in callbacks if one is not None)]
     progress = "table" if options.no_progress else True
     fit: Any = fm.scale.fit_parallel if options.mpi else fm.fit
     resume: Any = fm.scale.resume_parallel if options.mpi else fm.resume
@@ -329,9 +329,10 @@ def main(arguments: list[str] | None = None) -> None:
     stopper = fm.EarlyStopping(options.monitor, options.patience) if options.monitor else None
     board = fm.TensorBoard(options.tensorboard, watch) if options.tensorboard else None
     goes_on = options.resume is not None and bool(files_of(options.resume))
-    if follows:
-        return train_model(options, model, train, own, loss, fm.History(), [stopper] * bool(stopper), None, goes_on)
-    run = make_run(options, train, outputs, goes_on)
+    make = partial(make_run, options, train, outputs, goes_on)
+    run = fm.scale.parallel.of_the_first(None if follows else make) if options.mpi else make()
+    if run is None:
+        return train_model(options, model, train, own, loss, fm.History(), [stopper], None, goes_on)
     sizes = "-".join(str(n) for n in (train.n_features, *options.hidden, outputs))
     rows = f"{len(train) - held:,} training rows" + f", {held or len(own or ()):,} held out" * bool(held or own)
     measure = f", {options.loss}" * (not isinstance(loss, fm.nn.CrossEntropyLoss))
@@ -349,8 +350,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     history, code, status = fm.History(), 0, "finished"
     try:
-        kept = [c for c in (run, stopper, watch, board) if c is not None]
-        train_model(options, model, train, own, loss, history, kept, run, goes_on)
+        train_model(options, model, train, own, loss, history, [run, stopper, watch, board], run, goes_on)
     except KeyboardInterrupt as interrupt:
         resumable = bool(files_of(run.folder))
         if not len(history) and not resumable:

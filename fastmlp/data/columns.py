@@ -26,6 +26,7 @@ _DATES = (datetime.date, datetime.time, datetime.timedelta)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
 _OTHERWISE = re.compile(r"[+-]?(\d+,\d+|\d{1,3}([,.' ]\d{3})+([.,]\d+)?|\d+([.,]\d+)? ?%)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WITH_POINT = re.compile(r"(-?\d+)\.0+")
 _PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 
 
@@ -60,6 +61,18 @@ def numbers_written_otherwise(texts: Collection[str]) -> bool:
     return any(found) and all(
         otherwise or _NUMBER.fullmatch(text.strip()) for otherwise, text in zip(found, texts, strict=True)
     )
+
+
+def without_points(texts: set[str]) -> set[str]:
+    """Whole numbers that all have a point, as pandas writes columns with gaps (1.0), without it; others as they are."""
+    found = [_WITH_POINT.fullmatch(text.strip()) for text in texts]
+    return {match[1] for match in found if match} if all(found) else texts
+
+
+def places_by_number(texts: Sequence[str]) -> dict[float, int]:
+    """The places of those texts that are numbers, by their number; of numbers that are written in two ways none."""
+    numbers = [float(text) if _NUMBER.fullmatch(text.strip()) else None for text in texts]
+    return {number: at for at, number in enumerate(numbers) if number is not None and numbers.count(number) == 1}
 
 
 def no_numbers(texts: Sequence[str | None]) -> list[int]:

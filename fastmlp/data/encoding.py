@@ -18,7 +18,15 @@ import numpy as np
 
 from .. import check
 from ..machine import check_memory
-from .columns import Raw, no_numbers, numbers_written_otherwise, raw_columns, read_frame
+from .columns import (
+    Raw,
+    no_numbers,
+    numbers_written_otherwise,
+    places_by_number,
+    raw_columns,
+    read_frame,
+    without_points,
+)
 from .dataset import Dataset
 from .features import reach
 from .frames import Array, library, named_columns, targets_of, weight_of
@@ -217,7 +225,7 @@ def learn(raws: Mapping[str, Raw], rows: Array, categorical: Sequence[str], most
         lacks = bool(missing.any())
         if raw.kind == "text" or raw.declared or raw.name in categorical:
             _check_codes(raw, where)
-            values = set(part.texts()[~missing].tolist())
+            values = without_points(set(part.texts()[~missing].tolist()))
             if (
                 raw.kind == "text"
                 and {value.strip().lower() for value in values} <= {"true", "false"}
@@ -292,6 +300,10 @@ def _fill(x: Array, column: Column, raw: Raw, where: str) -> str:
         _check_codes(raw, where)
         texts = raw.texts()
         at = np.array([place.get(value, -1) for value in texts.tolist()], np.int64)
+        if by_number := places_by_number(column.values):  # 1, 1.0 and "1.0" are one category, whoever has read them
+            for row in np.flatnonzero((at < 0) & ~missing).tolist():
+                if not no_numbers([texts[row]]):
+                    at[row] = by_number.get(float(texts[row]), -1)
         known = at >= 0
         x[np.flatnonzero(known), at[known]] = 1
         if unseen := sorted(set(texts[~known & ~missing].tolist())):

@@ -114,6 +114,20 @@ def resume_parallel(
     return Resumed(resumed.model, resumed.optimizer, _run(ranks, loop, saved))
 
 
+def of_the_first(make: Callable[[], T] | None) -> T | None:
+    """What `make` makes on rank 0, which alone has one, before a training begins; None on the others.
+
+    Where it fails, its error is raised there, and the others, who would wait for ever, end. Error: SystemExit, there.
+    """
+    ranks = Ranks(world("of_the_first"))
+    try:
+        return _together(ranks, make or (lambda: None))
+    except RuntimeError:
+        if make is None:
+            raise SystemExit(2) from None
+        raise
+
+
 class _Begun:
     """A loop that is made and not run before all ranks have theirs; in place of a history, what it goes on from."""
 

@@ -222,6 +222,8 @@ def _planned(
     check.whole("sweep: seed", seed, 0)
     if metric not in NUMBERS:
         raise ValueError(f"sweep: metric is {shown(metric)}; it must be one of {', '.join(NUMBERS)}")
+    if metric.endswith("accuracy") and data.kind != "classes":
+        raise ValueError(f"sweep: metric is {metric!r}; the targets are {data.kind}: it must be a score or a loss")
     if model is not None and not callable(model):
         raise TypeError(f"sweep: model is {shown(model)}; it must be a function, model(data, **arguments), or None")
     if n_threads != "auto":

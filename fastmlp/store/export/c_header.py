@@ -18,7 +18,7 @@ from ... import check
 from ...files import write
 from ...nn import formula, recipe
 from .c_words import Numbers, comment, identifier, members, text, wrapped
-from .source import Source, source, title
+from .source import Source, place, source, title
 
 LANES = 4  # outputs are padded to a multiple of so many floats, that a vector loop has no rest
 AT_ONCE = 8  # inputs that one pass over the outputs adds
@@ -43,7 +43,7 @@ def c(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0, name: str
     Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula, for numbers that are not
     finite, for a `name` that C does not have, and for texts of more than 4,095 bytes or with a zero byte.
     """
-    target, made = check.path("export.c: path", path), source(model, "export.c", scale)
+    target, made = place("export.c: path", path), source(model, "export.c", scale)
     if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name)):
         raise ValueError(
             f"export.c: name is {check.shown(name)}; it must be at most 40 letters, digits and _, a letter first"

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import check
 from ...files import write
 from ...nn import Linear, formula, recipe
 from ...show import report
 from ...show.report.embed import base64, json_text
-from .source import Source, resource, source, title
+from .source import Source, place, resource, source, title
 
 EXACT = 2**53  # whole numbers from here on are BigInts, which JavaScript has exactly
 
@@ -38,7 +37,7 @@ def javascript(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0) 
     Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula, and for numbers that are
     not finite.
     """
-    target = check.path("export.javascript: path", path)
+    target = place("export.javascript: path", path)
     write(target, module(source(model, "export.javascript", scale)))
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import check
 from ...data import Encoding
 from ...files import write
 from ...nn import formula, recipe
-from .source import Source, resource, source, title
+from .source import Source, place, resource, source, title
 
 CALLS = {  # what NumPy calls otherwise than JavaScript
     "erf": "_erf", "fmod": "np.fmod", "Math.max": "np.maximum", "Math.min": "np.minimum", "Math.pow": "_pow",
@@ -46,7 +45,7 @@ def numpy(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0) -> No
     Errors: TypeError for what is no model; ValueError for a layer or a loss without a formula, for numbers that are not
     finite, and for a path that ends in .npz.
     """
-    target, made = check.path("export.numpy: path", path), source(model, "export.numpy", scale)
+    target, made = place("export.numpy: path", path), source(model, "export.numpy", scale)
     weights = target.with_suffix(".npz")
     if weights == target:
         raise ValueError(f"export.numpy: path is {target}; it must be that of a module, .py: the weights are .npz")

@@ -13,7 +13,7 @@ from ...files import write
 from ...nn import formula, recipe
 from ...training.checkpoint import maker
 from .onnx_nodes import Nodes
-from .source import Source, source
+from .source import Source, place, source
 
 OPSET, LEARNING, IR = 15, "ai.onnx.ml", 8  # of 2021: newer programs read it, and onnxruntime since 1.10
 TYPES = ("uint8", "float32", "float64")  # that x may have
@@ -49,7 +49,7 @@ def onnx(model: Any, path: str | os.PathLike[str], *, scale: float = 1.0, dtype:
         raise check.NotInstalledError(
             "export.onnx: the package onnx is not installed: pip install 'fastmlp[onnx]'"
         ) from error
-    target, made = check.path("export.onnx: path", path), source(model, "export.onnx", scale)
+    target, made = place("export.onnx: path", path), source(model, "export.onnx", scale)
     given = _type_of_x(dtype, made)
     nodes = Nodes(helper, made.dtype)
     x, inputs = _raw(nodes, given, made) if made.encoding is None else _encoded(nodes, made.encoding, made.dtype)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ... import check
+from ...check import shown
 from ...data import Encoding
 from ...data.features import checked_scale
 from ...nn import Module, formula, recipe
@@ -64,6 +67,10 @@ def source(model: Any, where: str, scale: float = 1.0) -> Source:
     for name, array in model.state_dict().items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{where}: {name} of the model has {array[~np.isfinite(array)][0]}; all must be finite")
+    if model.encoding_ is not None and scale != 1:
+        raise ValueError(
+            f"{where}: scale is {shown(scale)}; the model of a table scales its columns itself: it must be 1"
+        )
     try:
         steps = recipe.steps(model)
     except ValueError as error:
@@ -115,3 +122,14 @@ def title(made: Source) -> str:
 def resource(name: str) -> str:
     """The text of a file beside this one, out of which an export is made."""
     return (files(__package__) / name).read_text("utf-8")
+
+
+def place(where: str, path: Any) -> Path:
+    """The file that an export is written to. Errors: TypeError for no path; ValueError where no file can be there."""
+    found = check.path(where, path)
+    if not found.parent.is_dir():
+        raise ValueError(f"{where} is {found}; {found.parent} is no folder")
+    if found.exists() and not found.is_file():
+        what = "a folder" if found.is_dir() else "a device"
+        raise ValueError(f"{where} is {found}, {what}; it must be the name of a file")
+    return found
