@@ -1,6 +1,7 @@
 """`scripts/export.py`: it writes what `fm.export` writes, with the scale of the run, and refuses in a line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -37,7 +38,8 @@ def test_it_writes_what_the_function_writes(to, script, model, tmp_path):
     before = {path.name for path in (tmp_path / "run").iterdir()}
     code, said, errors = script("--model", tmp_path / "run", "--to", to)
     assert (code, errors) == (0, "")
-    assert said == f"wrote {tmp_path / 'run' / f'model.{end}'}\n"
+    beside = " and model.npz, which goes with it" * (to == "numpy")
+    assert said == f"wrote {tmp_path / 'run' / f'model.{end}'}{beside}\n"
     assert sorted({path.name for path in (tmp_path / "run").iterdir()} - before) == files
     getattr(fm.export, to)(model, tmp_path / f"model.{end}", scale=0.5)
     for name in files:
@@ -72,7 +74,7 @@ def test_a_run_of_the_training_script_says_its_scale(tmp_path):
     subprocess.run(train, check=True, capture_output=True)
     export = [sys.executable, SCRIPTS / "export.py", "--model", tmp_path / "run", "--to", "numpy"]
     ended = subprocess.run(export, check=True, capture_output=True, text=True, cwd=tmp_path)
-    assert ended.stdout == "wrote run/model.py\n"
+    assert ended.stdout == "wrote run/model.py and model.npz, which goes with it\n"
     assert f"np.float32({1 / 255!r})" in (tmp_path / "run" / "model.py").read_text("utf-8")
 
 
@@ -89,3 +91,31 @@ def test_a_refusal_is_a_line(arguments, words, script):
     assert (code, said) == (2, "")
     assert errors.startswith(words)
     assert errors.count("\n") == 1
+
+
+def test_what_is_no_export_is_not_written_over(script, model, tmp_path):
+    run = tmp_path / "run"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for name in before:
+        code, said, errors = script("--model", run, "--to", "c", "--output", run / name)
+        assert (code, said) == (2, "")
+        assert errors.count("\n") == 1
+        assert "is there, and no file of an earlier export to c by its name; give one that ends in .h" in errors
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("to", [*FILES, "onnx"])
+def test_a_place_where_no_file_can_be_is_named(to, model, tmp_path):
+    if to == "onnx":
+        pytest.importorskip("onnx", reason="the extra `onnx` has it")
+    (tmp_path / "folder").mkdir()
+    for place, why in (
+        (tmp_path / "new" / "m", "new is no folder"),
+        (tmp_path / "folder", "folder, a folder; it must"),
+    ):
+        with pytest.raises(ValueError, match=rf"export\.{to}: path is .*{why}"):
+            getattr(fm.export, to)(model, place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "run"]
+    if os.path.exists(os.devnull) and os.name == "posix":
+        with pytest.raises(ValueError, match="a device; it must be the name of a file"):
+            getattr(fm.export, to)(model, os.devnull)

@@ -265,3 +265,26 @@ def test_whose_frame_it_is_is_known_by_its_class():
     }
     for name, given in things.items():
         assert [library(thing) for thing in given] == [name] * len(given)
+
+
+def test_a_category_that_is_a_number_is_one_whoever_has_read_it(tmp_path):
+    """pandas writes a column of whole numbers with gaps as 1.0; a frame has 1; codes such as 007 stay what they are."""
+    codes = pd.DataFrame({"code": [1.0, 2.0, np.nan, 3.0], "y": [0.0, 1, 2, 3]})
+    codes.to_csv(tmp_path / "gaps.csv", index=False)
+    whole = codes.assign(code=[1, 2, 2, 3])
+    whole.to_csv(tmp_path / "whole.csv", index=False)
+    for name in ("gaps", "whole"):
+        train, _ = fm.data.table(tmp_path / f"{name}.csv", target="y", categorical=["code"])
+        encoding = train.encoding
+        assert encoding.columns[0].values == ("1", "2", "3")
+        one = encoding.dataset(whole.assign(code=[1, 2, 3, 3])).features
+        for same in ([1.0, 2.0, 3.0, 3.0], ["1.0", "2", "3.00", "3e0"]):
+            assert (encoding.dataset(whole.assign(code=same)).features == one).all()
+            assert (encoding.dataset(pl.DataFrame({"code": same, "y": [0] * 4})).features == one).all()
+    (tmp_path / "zero.csv").write_text("code,y\n007,1\n7,2\n08,3\n1e-05,4\n")
+    train, _ = fm.data.table(tmp_path / "zero.csv", target="y", categorical=["code"])
+    assert train.encoding.columns[0].values == ("007", "08", "1e-05", "7")
+    found = train.encoding.dataset(pl.DataFrame({"code": ["7", "007", "8", "0.00001"], "y": [0] * 4})).features
+    assert found[:, :4].argmax(axis=1).tolist() == [3, 0, 1, 2]
+    with pytest.warns(UserWarning, match=r"code has '7\.0' in 1 row"):  # two are 7: nobody can say which
+        train.encoding.dataset(pl.DataFrame({"code": ["7.0"], "y": [0]}))

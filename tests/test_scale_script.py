@@ -67,7 +67,17 @@ def test_two_ranks_leave_one_run_with_the_weights_of_one_and_another_number_goes
     assert json.loads((ended / "config.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("words", [["--hidden", "9,x"], ["--blocks", "1"]])
+def test_a_folder_that_rank_0_refuses_ends_all(folder, tmp_path):
+    """It alone has the run; the others would wait for it for ever."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    code, text = run(2, "--mpi", "--data", folder, *SMALL, "--epochs", "1", "--out", tmp_path / "run")
+    assert code == 2, text
+    assert text.count("error: argument --out: ") == 1
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("words", [["--lr-find"], ["--hidden", "9,x"], ["--blocks", "1"]])
 def test_what_is_refused_is_said_and_leaves_no_run(folder, tmp_path, words):
     code, text = run(2, "--mpi", "--data", folder, *SMALL, *words, "--out", tmp_path / "run")
     assert code

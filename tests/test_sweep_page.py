@@ -212,3 +212,10 @@ def test_values_are_read_as_they_are_typed(text, value):
     assert module.argument("hidden=8/4,4") == ("hidden", [(8,), (4, 4)])
     assert module.argument("n=1:4")[1] == scale.integers(1, 4)
     assert fm.scale.log_uniform(1e-3, 1.0) == module.argument("lr=1e-3:1.0:log")[1]
+
+
+def test_a_metric_that_there_is_not_is_refused_before_a_trial(tmp_path):
+    rows = fm.Dataset(np.zeros((20, 2), np.float32), np.arange(20.0)[:, None])
+    with pytest.raises(ValueError, match=r"sweep: metric is 'validation_accuracy'; the targets are numbers"):
+        fm.scale.sweep(rows, {"lr": [0.1]}, tmp_path / "sweep", metric="validation_accuracy", progress=False)
+    assert not (tmp_path / "sweep").exists()
