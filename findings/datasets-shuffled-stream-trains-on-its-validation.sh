@@ -46,11 +46,11 @@ for make in (shuffled_then_split, split_then_shuffled):
             seen |= set(order)
             orders.add(tuple(order))
         print(f"{make.__name__}, set_epoch {epochs}: {shared} in both at a time, {len(seen)} trained on,", end=" ")
-        print(f"{len(seen & first)} of the first validation; orders {len(orders)}")
+        print(f"{len(seen & first)} of the first held out; orders {len(orders)}")
 PYTHON
 seen=$("$folder/venv/bin/python" "$folder/split.py")
 echo "$seen"
-[[ $seen == "shuffled_then_split, set_epoch True: 0 in both at a time, 12 trained on, 4 of the first validation; orders 5
-shuffled_then_split, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first validation; orders 1
-split_then_shuffled, set_epoch True: 0 in both at a time, 8 trained on, 0 of the first validation; orders 5
-split_then_shuffled, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first validation; orders 1" ]]
+[[ $seen == "shuffled_then_split, set_epoch True: 0 in both at a time, 12 trained on, 4 of the first held out; orders 5
+shuffled_then_split, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first held out; orders 1
+split_then_shuffled, set_epoch True: 0 in both at a time, 8 trained on, 0 of the first held out; orders 5
+split_then_shuffled, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first held out; orders 1" ]]
