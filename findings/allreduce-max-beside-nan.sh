@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # mpi4py 4.1.2 with mpich 5.0.2: the ranks get different answers from one Allreduce(MAX) if one of them has NaN.
 #
-# Seen: the ranks have 1, 2, 3, 4, one of them NaN, as a loss that diverged. With two ranks each gets what the other has,
-# with four there are three different answers. Ranks that stop by it, or take the best, go separate ways, which an
-# allreduce is there to prevent. The lower-case allreduce gives all of them the same: NaN if rank 0 has it, else a
-# number, though not the largest: 2 of 1, 2, NaN, 4. Nobody is told. torch 2.13.0 with gloo gives all ranks the same
-# tensor, but of equal numbers it makes half NaN and half not.
+# Seen: the ranks have 1, 2, 3, 4, one of them NaN, as a loss that diverged. With two ranks each gets what the other
+# has, with four there are up to three different answers. Ranks that stop by it, or take the best, go separate
+# ways, which an allreduce is there to prevent. The lower-case allreduce gives all of them the same: NaN if rank 0 has
+# it, else a number, though not always the largest: 2 of 1, 2, NaN, 4. Nobody is told. torch 2.13.0 with gloo gives all
+# ranks the same tensor, but of equal numbers it makes half NaN and half not.
 # Why: each rank computes a > b ? a : b of its own and what came, in its own order, and no number is more than NaN.
 # Ranks that put infinity in the place of NaN agree.
 set -euo pipefail

@@ -4,8 +4,7 @@
 # Seen: a column of float64 seconds. data[0] is exact, in data[:2] and in iter(batch_size=2) times that are a second
 # apart are one number, off by up to 64 seconds. Whole numbers stay exact, but float32 replaces them where one of the
 # slice is missing: 16777217 is 16777216 beside a None. In a slice numbers of uint64, such as hashes, of 2**63 and more
-# are below 0.
-# The column's type in data.features says float64, int64, uint64 throughout. Nobody is told.
+# are below 0. data.features says float64, int64, uint64 throughout. Nobody is told.
 # with_format("numpy", dtype=np.float64) or with_format("arrow") keeps the digits of the seconds.
 # Why: arrays are cast to float32 and int64 if no dtype is given; a single number is not taken for an array.
 set -euo pipefail
@@ -13,7 +12,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export HF_HOME=$folder HF_HUB_OFFLINE=1
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check datasets==5.2.0 pyarrow==26.0.1 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  datasets==5.2.0 pyarrow==26.0.1 numpy==2.4.6
 cat > "$folder/digits.py" <<'PYTHON'
 import numpy as np
 from datasets import Dataset

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # datasets 5.2.0: a stream that is shuffled and then split with take and skip trains on its validation rows.
 #
-# Seen: 12 rows in 3 shards as an IterableDataset, shuffle(seed), take(4) for validation and skip(4) for training. Within
+# Seen: 12 rows in 3 shards as an IterableDataset, shuffle(seed), take(4) for validation, skip(4) for training. Within
 # an epoch they share no row. Each epoch, which set_epoch begins so that the order is another one, holds out other rows:
 # after 5 epochs all 12 rows have been trained on, the first validation set among them. The score of the validation is
 # therefore one of rows that were seen, and nobody is told. Without set_epoch the split is fixed, and so is the order;
@@ -12,7 +12,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export HF_HOME=$folder HF_HUB_OFFLINE=1
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check datasets==5.2.0 pyarrow==26.0.1 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  datasets==5.2.0 pyarrow==26.0.1 numpy==2.4.6
 cat > "$folder/split.py" <<'PYTHON'
 from datasets import Dataset
 
@@ -44,12 +45,12 @@ for make in (shuffled_then_split, split_then_shuffled):
             shared += len(set(order) & set(rows(validation)))
             seen |= set(order)
             orders.add(tuple(order))
-        print(f"{make.__name__}, set_epoch {epochs}: {shared} rows in both at a time, {len(seen)} of 12 trained on, "
-              f"{len(seen & first)} of the first validation; {'one order' if len(orders) == 1 else 'orders differ'}")
+        print(f"{make.__name__}, set_epoch {epochs}: {shared} in both at a time, {len(seen)} trained on,", end=" ")
+        print(f"{len(seen & first)} of the first held out; orders {len(orders)}")
 PYTHON
 seen=$("$folder/venv/bin/python" "$folder/split.py")
 echo "$seen"
-[[ $seen == "shuffled_then_split, set_epoch True: 0 rows in both at a time, 12 of 12 trained on, 4 of the first validation; orders differ
-shuffled_then_split, set_epoch False: 0 rows in both at a time, 8 of 12 trained on, 0 of the first validation; one order
-split_then_shuffled, set_epoch True: 0 rows in both at a time, 8 of 12 trained on, 0 of the first validation; orders differ
-split_then_shuffled, set_epoch False: 0 rows in both at a time, 8 of 12 trained on, 0 of the first validation; one order" ]]
+[[ $seen == "shuffled_then_split, set_epoch True: 0 in both at a time, 12 trained on, 4 of the first held out; orders 5
+shuffled_then_split, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first held out; orders 1
+split_then_shuffled, set_epoch True: 0 in both at a time, 8 trained on, 0 of the first held out; orders 5
+split_then_shuffled, set_epoch False: 0 in both at a time, 8 trained on, 0 of the first held out; orders 1" ]]
