@@ -119,3 +119,14 @@ def test_a_place_where_no_file_can_be_is_named(to, model, tmp_path):
     if os.path.exists(os.devnull) and os.name == "posix":
         with pytest.raises(ValueError, match="a device; it must be the name of a file"):
             getattr(fm.export, to)(model, os.devnull)
+
+
+@pytest.mark.parametrize("to", FILES)
+def test_a_scale_is_refused_for_a_model_of_a_table(to, tmp_path):
+    (tmp_path / "table.csv").write_text("a,y\n1,0.5\n2,1.5\n4,2.5\n")
+    train, _ = fm.data.table(tmp_path / "table.csv", target="y")
+    model = fm.nn.MLP(train.n_features, (3,), 1)
+    fm.fit(model, train, epochs=1, progress=False)
+    with pytest.raises(ValueError, match=rf"export\.{to}: scale is 0\.5; the model of a table scales its columns"):
+        getattr(fm.export, to)(model, tmp_path / "net", scale=0.5)
+    getattr(fm.export, to)(model, tmp_path / "net", scale=1)

@@ -219,3 +219,13 @@ def test_a_metric_that_there_is_not_is_refused_before_a_trial(tmp_path):
     with pytest.raises(ValueError, match=r"sweep: metric is 'validation_accuracy'; the targets are numbers"):
         fm.scale.sweep(rows, {"lr": [0.1]}, tmp_path / "sweep", metric="validation_accuracy", progress=False)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_where_all_trials_fail_the_script_says_why_and_ends_with_2(tmp_path):
+    np.savez(tmp_path / "rows.npz", features=np.zeros((20, 2), np.float32), labels=np.arange(20) % 2)
+    words = ["--data", "rows.npz", "--try", "lr=abc", "--epochs", "1", "--out", "sweep"]
+    ended = run(*words, cwd=tmp_path)
+    assert ended.returncode == 2, ended.stdout
+    assert "lr is 'abc'" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert (tmp_path / "sweep" / "sweep.html").exists()
