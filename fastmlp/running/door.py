@@ -38,7 +38,7 @@ from .trust import check_model, check_rows, check_takes_weights, check_targets, 
 
 GRAPH_BATCH = 1000  # most rows that go through the graph at once
 MOST_OUTPUTS = 1 << 24  # numbers that are made at once: with many classes fewer rows
-GIVE_SECONDS = 0.1
+GIVE_SECONDS = 0.1  # most that a model lags behind its training where nobody looks at it
 
 
 def ceiling(n_threads: int | str) -> int:
