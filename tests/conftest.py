@@ -43,7 +43,8 @@ def pytest_runtest_teardown(item):
     ended = yield
     if not SMALL * HALF > 0:
         from fastmlp import kernels
+        from fastmlp.kernels import control, simd
 
-        kernels.restore_denormals(kernels.flush_denormals() & ~kernels.simd.FLUSH_BITS)
+        kernels.control_word(kernels.control_word(control.LOOK) & ~simd.FLUSH_BITS)
         pytest.fail(f"after {item.nodeid} denormal numbers count as zero on the main thread")
     return ended

@@ -104,10 +104,8 @@ def test_what_is_no_export_is_not_written_over(script, model, tmp_path):
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-@pytest.mark.parametrize("to", [*FILES, "onnx"])
+@pytest.mark.parametrize("to", FILES)
 def test_a_place_where_no_file_can_be_is_named(to, model, tmp_path):
-    if to == "onnx":
-        pytest.importorskip("onnx", reason="the extra `onnx` has it")
     (tmp_path / "folder").mkdir()
     for place, why in (
         (tmp_path / "new" / "m", "new is no folder"),

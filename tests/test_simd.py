@@ -15,7 +15,8 @@ import oracles
 import pytest
 
 from fastmlp import kernels as k
-from fastmlp.kernels import simd
+from fastmlp.kernels import control, simd
+from fastmlp.kernels.control import FLUSH, LOOK
 
 ROOT = Path(__file__).parent.parent
 HOST_FEATURES = llvm.get_host_cpu_features()
@@ -257,9 +258,9 @@ def times(array, factor, result):
 
 @numba.njit
 def times_flushed(array, factor, result):
-    word = k.flush_denormals()
+    word = k.control_word(FLUSH)
     times(array, factor, result)
-    k.restore_denormals(word)
+    k.control_word(word)
 
 
 KNOWN_MACHINE = pytest.mark.skipif(
@@ -273,14 +274,14 @@ KNOWN_MACHINE = pytest.mark.skipif(
 def test_denormals_count_as_zero_between_flush_and_restore(dtype, denormal):
     small, result = np.full(20, denormal, dtype), np.empty(20, dtype)
     one, half = dtype(1), dtype(0.5)
-    word = k.flush_denormals()
+    word = k.control_word(FLUSH)
     try:
         times(small, one, result)  # a denormal operand
         operands = result.copy()
         times(np.full(20, np.finfo(dtype).tiny, dtype), half, result)  # a denormal result
         results = result.copy()
     finally:
-        k.restore_denormals(word)
+        k.control_word(word)
     assert not operands.any()
     assert not results.any()
     times(small, one, result)
@@ -299,29 +300,63 @@ def test_denormals_are_flushed_inside_a_jitted_function():
 
 @KNOWN_MACHINE
 def test_the_control_word_comes_back():
-    """flush returns the word before it: nested, the inner pair changes nothing; after the outer, all is as before."""
-    outer = k.flush_denormals()
-    inner = k.flush_denormals()
-    k.restore_denormals(inner)
-    still_flushed = k.flush_denormals()
-    k.restore_denormals(outer)
+    """FLUSH returns the word before it: nested, the inner pair changes nothing; after the outer, all is as before."""
+    outer = k.control_word(FLUSH)
+    inner = k.control_word(FLUSH)
+    k.control_word(inner)
+    still_flushed = k.control_word(FLUSH)
+    k.control_word(outer)
     assert outer & simd.FLUSH_BITS != simd.FLUSH_BITS
     assert inner == still_flushed == outer | simd.FLUSH_BITS
-    after = k.flush_denormals()
-    k.restore_denormals(after)
-    assert (
-        after & ~0x3F == outer & ~0x3F
-    )  # the six lowest bits of x86's word note what happened: inexact, denormal, ...
+    after = k.control_word(LOOK)
+    assert after == k.control_word(LOOK)
+    # the six lowest bits of x86's word note what happened: inexact, denormal, ...
+    assert after & ~0x3F == outer & ~0x3F
+
+
+def held_too_late(function):
+    """`flushed` with the fault that it must not have: what FLUSH has changed is undone from the line after it on."""
+
+    def run():
+        word = control.control_word(FLUSH)
+        try:
+            return function()
+        finally:
+            control.control_word(word)
+
+    return run
+
+
+@KNOWN_MACHINE
+@pytest.mark.parametrize(
+    ("how", "call", "left_on"),
+    [(k.flushed, 0, False), (k.flushed, 1, False), (k.flushed, 2, False), (held_too_late, 0, True)],
+)
+def test_a_signal_leaves_the_switch_as_it_was(monkeypatch, how, call, left_on):
+    """A handler raises as soon as a call of compiled code has ended, before its caller has what it returned."""
+    real, calls, before = k.control_word, [], k.control_word(LOOK)
+
+    def control_word(word):
+        found = real(word)
+        calls.append(word)
+        if len(calls) == 1 + call:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(control, "control_word", control_word)
+    with pytest.raises(KeyboardInterrupt):
+        how(lambda: None)()
+    assert (real(before) & simd.FLUSH_BITS == simd.FLUSH_BITS) == left_on
 
 
 @KNOWN_MACHINE
 def test_flush_keeps_nan_infinity_and_rounding():
-    word = k.flush_denormals()
+    word = k.control_word(FLUSH)
     try:
         result = np.empty(4)
         times(np.array([np.nan, np.inf, 1 / 3, 1e300]), 3.0, result)
     finally:
-        k.restore_denormals(word)
+        k.control_word(word)
     assert math.isnan(result[0])
     assert result[1] == np.inf
     assert result[2:].tolist() == [1 / 3 * 3, 1e300 * 3]

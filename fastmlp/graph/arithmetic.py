@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import check, kernels
+from ..kernels import flushed
 from .axes import Dim, check_broadcast, meant_axes, meant_keep
-from .operation import Operation, flushed, kernel_array, output
+from .operation import Operation, kernel_array, output
 from .tensor import Array, Tensor
 
 

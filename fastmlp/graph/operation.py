@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,20 +60,6 @@ def packed_once(weights: dict[int, Array]) -> Iterator[None]:
         PACKED.once = before
 
 
-def flushed(function: F) -> F:
-    """Run `function` with denormal numbers flushed to zero, as every other run of a kernel does."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        word = kernels.flush_denormals()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            kernels.restore_denormals(word)
-
-    return run  # type: ignore[return-value]
-
-
 class Operation(Node):
     """A node of an operation. A subclass has an `equation` and `run(dy)`: one gradient for each input.
 
@@ -122,11 +107,11 @@ class Operation(Node):
             raise ValueError(
                 f"{self.name()}: the gradient is {given}; it must be {must}, as what the forward pass made"
             )
-        word = kernels.flush_denormals()
-        try:
-            return self.run(dy)
-        finally:
-            kernels.restore_denormals(word)
+        return self._run(dy)
+
+    @kernels.flushed
+    def _run(self, dy: Array) -> tuple[Array | None, ...]:
+        return self.run(dy)
 
     def run(self, dy: Array) -> tuple[Array | None, ...]:
         """The equation: fresh arrays, one for each input, None where none is needed."""

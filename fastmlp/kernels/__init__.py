@@ -15,7 +15,7 @@ from .activations import (
 )
 from .batch import GATHER, GATHER_FILE, GATHER_SHARDS, fingerprint, gather
 from .batchnorm import batchnorm_backward, batchnorm_eval_backward, batchnorm_eval_forward, batchnorm_forward
-from .control import flush_denormals, restore_denormals
+from .control import control_word, flushed
 from .dropout import dropout_backward, dropout_forward
 from .jit import NUMBA, announce_compiling, kernel, processor
 from .linear import (
@@ -64,13 +64,14 @@ __all__ = [
     "batchnorm_eval_backward",
     "batchnorm_eval_forward",
     "batchnorm_forward",
+    "control_word",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dropout_backward",
     "dropout_forward",
     "empty",
     "fingerprint",
-    "flush_denormals",
+    "flushed",
     "gather",
     "kernel",
     "lanes",
@@ -93,7 +94,6 @@ __all__ = [
     "product_dx",
     "relu_backward",
     "relu_forward",
-    "restore_denormals",
     "scratch_size",
     "sgd_scale",
     "sgd_update",

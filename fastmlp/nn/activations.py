@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import check
 from ..graph import Tensor
-from ..graph.operation import flushed
+from ..kernels import flushed
 from ..kernels.activations import (
     elu_backward,
     elu_forward,

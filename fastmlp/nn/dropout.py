@@ -9,7 +9,8 @@ import numpy as np
 from .. import check, kernels
 from ..check import shown
 from ..graph import Array, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import flushed
 from .layer import Layer, as_rows
 from .module import generator
 

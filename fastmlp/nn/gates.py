@@ -6,7 +6,7 @@ from typing import Any
 
 from ..check import shown
 from ..graph import Tensor
-from ..graph.operation import flushed
+from ..kernels import flushed
 from ..kernels.gates import gelu_backward, gelu_forward, mish_backward, mish_forward, silu_backward, silu_forward
 from .layer import Elementwise, ElementwiseNode, elementwise
 

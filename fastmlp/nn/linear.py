@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 from .. import check, kernels
 from ..check import shown
 from ..graph import Array, Parameter, Tensor
-from ..graph.operation import PACKED, Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..graph.operation import PACKED, Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import flushed
 from .layer import Layer
 from .module import uniform
 

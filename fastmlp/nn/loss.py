@@ -13,8 +13,8 @@ from numpy.typing import DTypeLike
 from .. import check
 from ..check import shown
 from ..graph import Array, Tensor, is_grad_enabled
-from ..graph.operation import flushed, kernel_array
-from ..kernels import forms, trial
+from ..graph.operation import kernel_array
+from ..kernels import flushed, forms, trial
 from . import declared
 from .layer import Kernel, declares
 from .module import Module

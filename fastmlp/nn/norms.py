@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike
 from .. import check, kernels
 from ..check import shown
 from ..graph import Array, Parameter, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
-from ..kernels import layernorm
+from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import flushed, layernorm
 from .layer import Layer
 
 

@@ -7,7 +7,8 @@ from numpy.typing import DTypeLike
 
 from .. import check
 from ..graph import Array, Parameter, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
+from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import flushed
 from ..kernels.norm import add_columns
 from ..kernels.prelu import prelu_backward, prelu_forward
 from .layer import Layer, as_rows

@@ -10,8 +10,8 @@ import numpy as np
 from .. import check
 from ..check import shown
 from ..graph import Array, Tensor
-from ..graph.operation import Operation, flushed, kernel_array, output, require_tensor, same_float
-from ..kernels import forms, trial
+from ..graph.operation import Operation, kernel_array, output, require_tensor, same_float
+from ..kernels import flushed, forms, trial
 from . import declared
 from .layer import Kernel
 from .score import added

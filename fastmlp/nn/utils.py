@@ -11,8 +11,8 @@ import numpy as np
 from .. import check
 from ..check import shown
 from ..graph import Array, Tensor
-from ..graph.operation import flushed, kernel_array
-from ..kernels import clip
+from ..graph.operation import kernel_array
+from ..kernels import clip, flushed
 
 
 @flushed

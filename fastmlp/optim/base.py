@@ -11,8 +11,7 @@ import numpy as np
 from .. import check, kernels
 from ..check import shown
 from ..graph import FLOATS, Array, Parameter, Tensor
-from ..graph.operation import flushed
-from ..kernels import forms, trial
+from ..kernels import flushed, forms, trial
 from .checks import check_declaration, check_form, check_groups, checked_state, owes
 
 Group = dict[str, Any]

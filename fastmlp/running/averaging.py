@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data import Dataset
 from ..graph import Array, no_grad
-from ..graph.operation import flushed, kernel_array
+from ..graph.operation import kernel_array
+from ..kernels import flushed
 from ..kernels.average import move_average
 from ..nn import Layer, Module
 from ..optim import Average, Optimizer

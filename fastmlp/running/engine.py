@@ -18,9 +18,8 @@ import numpy as np
 from ..data import Dataset
 from ..data.sparse import Sparse
 from ..graph import Array
-from ..graph.operation import flushed
 from ..kernels import clip as clipping
-from ..kernels import forms, guard, layout, steps
+from ..kernels import flushed, forms, guard, layout, steps
 from ..kernels.average import move_averages
 from ..kernels.threads import BROKEN, DIVERGED, GATE_SIZE, STOP, UNDO
 from . import owing

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..data.sparse import Sparse
 from ..graph import Array
-from ..graph.operation import flushed
-from ..kernels import forms, layout, owed, steps
+from ..kernels import flushed, forms, layout, owed, steps
 from ..nn import Linear
 from .plan import flat_layers, trained_parameters, working
 from .team import side_by_side

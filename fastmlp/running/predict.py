@@ -229,6 +229,7 @@ class _Snapshot(OfThisProcess):
         guard.look()
         return z
 
+    @kernels.flushed  # the kernel does it too; but a file may have shrunk, a kernel of somebody's own may raise
     def _fill(self, rows: Any, scale: float, order: Array, first: int, last: int, z: Array) -> None:
         """The rows [first, last) of z. `rows` stays alive as long as this runs: the kernel has its address alone."""
         at_once = most_inputs(rows, ROOM) if self.takes_sparse and isinstance(rows, Sparse) else None
@@ -236,11 +237,7 @@ class _Snapshot(OfThisProcess):
             buffer = self.buffers.pop() if at_once is None else self._buffers(ROOM, at_once)
         except IndexError:
             buffer = self._buffers(ROOM)
-        word = kernels.flush_denormals()
-        try:
-            prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
-        finally:  # a file may have shrunk, a kernel of somebody's own may raise
-            kernels.restore_denormals(word)
+        prediction.predict_rows(*self._arguments(rows, scale, order, first, last, buffer, ROOM, z))
         if at_once is None:
             self.buffers.append(buffer)
 

@@ -23,7 +23,8 @@ from ..check import reason
 from ..data import Dataset
 from ..graph import Array, Parameter
 from ..graph.hooks import replaced
-from ..graph.operation import flushed, packed_once
+from ..graph.operation import packed_once
+from ..kernels import flushed
 from ..nn import Layer, Loss, Module
 from ..nn.score import added
 from ..optim import Optimizer

@@ -165,11 +165,8 @@ class Ranks:
             array[...] = np.frombuffer(there.tobytes()[: array.nbytes], array.dtype).reshape(array.shape)
 
 
+@kernels.flushed
 def add(left: Array, right: Array, out: Array) -> Array:
     """out = left + right, with denormal numbers flushed to zero as in every kernel."""
-    word = kernels.flush_denormals()
-    try:
-        with np.errstate(all="ignore"):  # of numbers that are not finite; the loss ends the training
-            return np.add(left, right, out=out)
-    finally:
-        kernels.restore_denormals(word)
+    with np.errstate(all="ignore"):  # of numbers that are not finite; the loss ends the training
+        return np.add(left, right, out=out)

@@ -375,3 +375,15 @@ def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=re.escape("export.onnx: the package onnx is not installed: pip install")):
         fm.export.onnx(model, path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_no_file_can_be_is_named(tmp_path):
+    model = fm.nn.MLP(3, (4,), 2)
+    (tmp_path / "folder").mkdir()
+    for place, why in (
+        (tmp_path / "new" / "m", "new is no folder"),
+        (tmp_path / "folder", "folder, a folder; it must"),
+    ):
+        with pytest.raises(ValueError, match=rf"export\.onnx: path is .*{why}"):
+            fm.export.onnx(model, place)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

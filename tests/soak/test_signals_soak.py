@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import sys
-import time
 from contextlib import nullcontext
 
 import interruptions
@@ -27,10 +26,7 @@ def states():
 def test_all_parts_are_of_one_step(where, name, times, states):
     number, draw, torn, ended, within = getattr(signal, name, 0), random.Random(f"{name}{times}"), [], 0, 0
     with on_graph() if where == "graph" else nullcontext():
-        for _ in range(2):  # the second is a usual one
-            start = time.monotonic()
-            interruptions.train(*interruptions.make())
-            length = time.monotonic() - start
+        length = interruptions.usual_seconds()
         for _ in range(MOMENTS):
             steps, early = ended_at(number, draw.uniform(0, length), times, states)
             if len(set(map(str, steps.values()))) != 1:
