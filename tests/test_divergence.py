@@ -46,7 +46,8 @@ def after(steps, lr, rule=fm.optim.SGD, epochs=(1,)):
     model, data = make(batch_norm=True), rows()
     optimizer = rule(model.parameters(), lr=lr)
     one = nodes.Nodes(model, optimizer, fm.nn.CrossEntropyLoss())
-    one.begin(data, permutation(np.arange(len(data)), 0, 1), batch_sizes(len(data), 32, True))
+    one.train_on(data)
+    one.open(permutation(np.arange(len(data)), 0, 1), batch_sizes(len(data), 32, True))
     while one.step < steps:
         assert not one.chunk(steps)
     one.give()
@@ -59,7 +60,8 @@ def bad_step(lr, rule=fm.optim.SGD):
     optimizer = rule(model.parameters(), lr=lr)
     one = nodes.Nodes(model, optimizer, fm.nn.CrossEntropyLoss())
     sizes = batch_sizes(len(data), 32, True)
-    one.begin(data, permutation(np.arange(len(data)), 0, 1), sizes)
+    one.train_on(data)
+    one.open(permutation(np.arange(len(data)), 0, 1), sizes)
     with np.errstate(all="ignore"):
         while one.step < len(sizes):
             if one.chunk(one.step + 1):

@@ -350,7 +350,8 @@ def test_a_rule_of_ones_own_that_calls_operations_is_not_given_up_half_way():
     model, _ = interruptions.make()
     optimizer = Twice(model.parameters(), lr=0.1)
     graph = nodes.Nodes(model, optimizer, fm.nn.CrossEntropyLoss())
-    graph.begin(interruptions.data(), np.arange(200), interruptions.SIZES)
+    graph.train_on(interruptions.data())
+    graph.open(np.arange(200), interruptions.SIZES)
     assert graph.chunk(10) is False
     assert graph.step == 1
     assert int(model[1].num_batches_tracked) == 1

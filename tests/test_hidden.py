@@ -97,13 +97,13 @@ def test_who_looks_sees_each_epoch(more, monkeypatch, tmp_path):
 def test_an_error_leaves_what_was_made(monkeypatch):
     """The fourth epoch fails: the model has the three before it, and the rule counts their steps."""
     monkeypatch.setattr(door, "GIVE_SECONDS", np.inf)
-    begin, begun = engine.Engine.begin, []
+    opening, begun = engine.Engine.open, []
 
     def failing(self, *arguments, **options):
         begun.append(1)
         if len(begun) == 4:
             raise ValueError("enough")
-        begin(self, *arguments, **options)
+        opening(self, *arguments, **options)
 
     fm.manual_seed(0)
     model = fm.nn.MLP(12, (9,), 3)
@@ -112,7 +112,7 @@ def test_an_error_leaves_what_was_made(monkeypatch):
     twin.load_state_dict(model.state_dict())
     options = {"batch_size": 16, "progress": False, "n_threads": 1}
     fm.fit(twin, data("classes"), optimizer=fm.optim.Adam(twin.parameters()), epochs=3, **options)
-    monkeypatch.setattr(engine.Engine, "begin", failing)
+    monkeypatch.setattr(engine.Engine, "open", failing)
     with pytest.raises(ValueError, match="enough"):
         fm.fit(model, data("classes"), optimizer=rule, epochs=9, **options)
     assert {k: v.tobytes() for k, v in model.state_dict().items()} == {

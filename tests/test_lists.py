@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 import fastmlp as fm
 from fastmlp import kernels as k
 from fastmlp import nn, optim
-from fastmlp.graph.operation import flushed
-from fastmlp.kernels import forms, linear, lists, matmul
+from fastmlp.kernels import flushed, forms, linear, lists, matmul
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.simd import LISTED_ROWS, NARROW_ROWS
 

@@ -11,8 +11,7 @@ from strategies import DTYPES, FEW
 
 from fastmlp import Parameter, optim
 from fastmlp import kernels as k
-from fastmlp.graph.operation import flushed
-from fastmlp.kernels import forms
+from fastmlp.kernels import flushed, forms
 from fastmlp.kernels.jit import kernel
 from fastmlp.kernels.owed import LIFT, REACH, owed_table
 

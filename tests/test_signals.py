@@ -210,7 +210,8 @@ def test_a_long_step_is_given_up_and_nothing_is_changed():
     for threads in (1, 2, 3):
         model, optimizer = interruptions.make()
         with Engine(model, optimizer, 64, 3000, threads, Fixed(threads), 1) as engine:
-            engine.begin(rows, order, sizes)
+            engine.train_on(rows)
+            engine.open(order, sizes)
             engine.chunk(2)
             engine.give()
             before = interruptions.state(model, optimizer)
@@ -226,7 +227,8 @@ def test_a_long_step_is_given_up_and_nothing_is_changed():
             after = interruptions.state(model, optimizer)
     model, optimizer = interruptions.make()
     graph = nodes.Nodes(model, optimizer, fm.nn.CrossEntropyLoss())
-    graph.begin(rows, order, sizes)
+    graph.train_on(rows)
+    graph.open(order, sizes)
     graph.chunk(1)
     before = interruptions.state(model, optimizer)
     forward = model[0].forward
@@ -252,7 +254,8 @@ def test_an_update_may_be_left_half_way_where_a_copy_is_there():
     optimizer = fm.optim.Adam(model.parameters())
     left = whole = 0
     with Engine(model, optimizer, 64, 4000, 2, Fixed(2), 1) as engine:
-        engine.begin(rows, np.arange(4000), [4000])
+        engine.train_on(rows)
+        engine.open(np.arange(4000), [4000])
         start = engine.snapshot()
         engine.chunk(1)
         after = engine.snapshot()

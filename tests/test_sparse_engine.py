@@ -135,7 +135,8 @@ def test_threads_may_change_and_somebody_may_look_within_an_epoch(rule):
     for rows in (x, x.toarray()):
         with engine_of(rows, rule) as engine:
             states = []
-            engine.begin(engine.data, order, sizes)
+            engine.train_on(engine.data)
+            engine.open(order, sizes)
             for limit in (3, 4, 9, 11):
                 while engine.step < limit:
                     engine.chunk(limit)
@@ -149,7 +150,8 @@ def test_threads_may_change_and_somebody_may_look_within_an_epoch(rule):
 def test_a_copy_to_go_back_to_knows_what_is_owed():
     x, order, sizes = matrix(3), np.arange(88), [8] * 11
     with engine_of(x, "Adam") as engine:
-        engine.begin(engine.data, order, sizes)
+        engine.train_on(engine.data)
+        engine.open(order, sizes)
         while engine.step < 5:
             engine.chunk(5)
         kept = engine.snapshot()
@@ -176,10 +178,12 @@ def test_reasons_to_sweep_are_said():
     x = matrix(0)
     for rule, why in (("amsgrad", "amsgrad"), ("Lion", "cannot make up"), ("Adam", "")):
         with engine_of(x, rule) as engine:
-            engine.begin(engine.data, np.arange(88), [8] * 11)
+            engine.train_on(engine.data)
+            engine.open(np.arange(88), [8] * 11)
             assert why in engine.swept_for if why else engine.swept_for == ""
     with engine_of(sp.csr_matrix(np.ones((90, 50), np.float32)), "Adam") as engine:
-        engine.begin(engine.data, np.arange(88), [8] * 11)
+        engine.train_on(engine.data)
+        engine.open(np.arange(88), [8] * 11)
         assert engine.swept_for == "a batch has so many of the inputs"
 
 
@@ -200,7 +204,7 @@ def test_rows_that_need_more_room_than_there_is_are_refused():
     with engine_of(matrix(0), "SGD") as engine:
         full = fm.Dataset(sp.csr_matrix(np.ones((90, INPUTS), np.float32)), np.arange(90) % CLASSES)
         with pytest.raises(ValueError, match=r"more than .* columns"):
-            engine.begin(full, np.arange(88), [8] * 11)
+            engine.train_on(full)
 
 
 def test_a_net_that_begins_with_dropout_draws_by_the_places_of_all_columns():
@@ -232,7 +236,8 @@ def test_a_large_state_has_no_copies_and_finds_its_way_back(monkeypatch):
     with engine_of(x, "Adam") as engine:
         assert engine.is_large
         way_back = WayBack()
-        engine.begin(engine.data, order, [8] * 11)
+        engine.train_on(engine.data)
+        engine.open(order, [8] * 11)
         way_back.begin(engine)
         while engine.step < 7:
             engine.chunk(7)
@@ -241,7 +246,8 @@ def test_a_large_state_has_no_copies_and_finds_its_way_back(monkeypatch):
         engine.give()
         gone_back = state(engine.model, engine.optimizer)
     with engine_of(x, "Adam") as engine:
-        engine.begin(engine.data, order, [8] * 11)
+        engine.train_on(engine.data)
+        engine.open(order, [8] * 11)
         while engine.step < 3:
             engine.chunk(3)
         engine.give()

@@ -239,7 +239,7 @@ class Trainer:
         """One pass over the rows `order` in batches of `sizes`: (mean loss, score).
 
         on_rows(rows, mean loss so far, score so far) is called after each chunk of steps, and `pauses` too. rates as
-        those of `Engine.begin`. done: `tally()` where some steps of this epoch are done already; its number is for
+        those of `Engine.open`. done: `tally()` where some steps of this epoch are done already; its number is for
         sentences. The loss is that of the weights that are trained; where they are averaged, the model holds their
         average after. Where it is not finite, `divergence` is set, and the model holds the last good weights.
         A batch whose rows all have the weight 0 is left out: no step is made, so weights, moments, statistics and masks
@@ -276,11 +276,11 @@ class Trainer:
         self, order: Array, sizes: list[int], on_rows: Callable[[int, float, float], Any], rates: Array | None,
         done: Array | None, pauses: Pauses, number: int,
     ) -> tuple[float, float]:  # fmt: skip
-        again = self.unseen and self.engine is not None
-        if not again:
+        if not (self.unseen and self.engine is not None):
             self.prepare()
+            self.runner.train_on(self.data)
         runner, first = self.runner, 0 if done is None else int(done[2])
-        runner.begin(self.data, order, sizes, rates, first, done, **{"again": True} if again else {})
+        runner.open(order, sizes, rates, first, done)
         self.opened = number
         if isinstance(runner, Engine) and runner.swept_for not in ("", owing.MANY, self.swept_for):
             self.swept_for = runner.swept_for

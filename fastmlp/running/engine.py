@@ -83,7 +83,8 @@ class Engine(Buffers):
         Error: ValueError where `data` has targets that the model or the loss does not take.
         """
         none, gate = (np.zeros(1, np.int64), np.zeros(2, np.int64)), np.zeros(GATE_SIZE, np.int64)
-        self.batches = self._ordered(self._batches(data, *none), data, *none)
+        self.train_on(data)
+        self.batches = self._ordered(*none)
         _train_steps(0, *self._arguments(1, gate, self.batches, None, 0, 0))
 
     def refresh(self) -> None:
@@ -119,7 +120,8 @@ class Engine(Buffers):
         whole steps. Where the exception comes from a kernel, its step is not whole: they hold what they held before.
         Where a loss is not finite it ends there with NaN, and they hold the weights that have made it so.
         """
-        self.begin(data, order, sizes, rates)
+        self.train_on(data)
+        self.open(order, sizes, rates)
         try:
             while self.step < len(sizes):
                 before = self.step
@@ -130,29 +132,19 @@ class Engine(Buffers):
             self.give()
         return self.mean()
 
-    def begin(
-        self,
-        data: Dataset,
-        order: Array,
-        sizes: list[int],
-        rates: Array | None = None,
-        first: int = 0,
-        sums: Array | None = None,
-        again: bool = False,
+    def open(
+        self, order: Array, sizes: list[int], rates: Array | None = None, first: int = 0, sums: Array | None = None
     ) -> None:
-        """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already.
+        """An epoch on the rows `order` of those data, in batches of `sizes`, of which `first` are done already.
 
-        sums: what those have added up. again: whether `data` is what it was at the epoch before, which it was looked
-        at for: nobody has seen it since. rates: (steps, groups), the learning rate of each step for each parameter
+        sums: what those have added up. rates: (steps, groups), the learning rate of each step for each parameter
         group, (steps, groups, 2) with the momentum, 3 with the weight decay too, as `Optimizer.set_rates` takes them;
         None for what stands in the groups.
         """
         bounds = batch_bounds(sizes, len(order), self.plan.room)
         if rates is not None and rates.shape[:2] != (len(sizes), len(self.optimizer.param_groups)):
             raise ValueError(f"Engine: rates is {rates.shape}; it must be a row a step and a column a parameter group")
-        if not again:
-            self.batches = self._batches(data, order, bounds)
-        self.batches, self.rates = self._ordered(self.batches, data, order, bounds), rates
+        self.batches, self.rates = self._ordered(order, bounds), rates
         self.sums = np.zeros(5) if sums is None else sums.copy()
         self.sums[2] = self.given = first
         self.given_sums, self.changed = self.sums.copy(), False
@@ -199,8 +191,11 @@ class Engine(Buffers):
         """Ask the threads to come out: a step that has changed nothing is given up, an update finished or undone."""
         self.gate[STOP] = 1
 
-    def _batches(self, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
-        """What the loop needs to know of the rows."""
+    def train_on(self, data: Dataset) -> None:
+        """Epochs are on these rows from here on: check them, and find what the loop needs to know of them.
+
+        Error: ValueError where `data` has features or targets that the model or the loss does not take.
+        """
         check_rows("fit", data, int(self.plan.rows[0]["inputs"]))
         check_targets("fit", self.loss, data, self.plan.columns)
         rows = data.rows
@@ -209,7 +204,7 @@ class Engine(Buffers):
             raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
         kernel, source = source_of(rows)
         gather = forms.address(kernel, "gather", self.plan.dtype)
-        self.held = data, rows  # the kernels read them at their address
+        self.held, nothing = (data, rows), np.zeros(1, np.int64)  # the kernels read them at their address
         weights, self.scored = weights_of("fit", data, self.row_weights)
         counts = weight_table(self.loss, targets, weights, self.scored)
         distinct = distinct_of(rows, self.plan.is_sparse, self.plan.dtype)
@@ -217,13 +212,14 @@ class Engine(Buffers):
             raise ValueError(
                 f"Engine: a batch may need more than {self.plan.at_once:,} columns; the engine was made for so many"
             )
-        return layout.Batches(gather, distinct, source, float(data.scale), targets, counts, order, bounds)
+        scale = float(data.scale)
+        self.batches = layout.Batches(gather, distinct, source, scale, targets, counts, nothing, nothing)
 
-    def _ordered(self, batches: layout.Batches, data: Dataset, order: Array, bounds: Array) -> layout.Batches:
+    def _ordered(self, order: Array, bounds: Array) -> layout.Batches:
         """The rows in an order; its numbers are checked here, as no kernel does."""
-        order = data.row_numbers("Engine", order)
-        self.score_numbers = self.loss.score.known(batches.targets, self.scored, order)
-        return batches._replace(order=order, bounds=bounds)
+        order = self.held[0].row_numbers("Engine", order)
+        self.score_numbers = self.loss.score.known(self.batches.targets, self.scored, order)
+        return self.batches._replace(order=order, bounds=bounds)
 
     def _chunk(self, batches: layout.Batches, rates: Array | None, limit: int, undo: bool) -> None:
         """Run some steps from `self.step` on, and move it to the step they came to.
@@ -346,7 +342,7 @@ class Engine(Buffers):
         return [pair for pair in zip(self.optimizer.arrays, self.arrays, strict=False) if pair[0] in kept]
 
     def settle(self) -> None:
-        """Count the steps that were made, for `begin`; the arrays of the model and the optimizer wait for `give`."""
+        """Count the steps that were made, for `open`; the arrays of the model and the optimizer wait for `give`."""
         done = self.step - self.given
         self.given, self.given_sums = self.step, self.sums.copy()
         self.changed = self.changed or done != 0

@@ -53,19 +53,17 @@ class Nodes:
         """How many steps of this epoch are done."""
         return int(self.sums[2])
 
-    def begin(
-        self,
-        data: Dataset,
-        order: Array,
-        sizes: list[int],
-        rates: Array | None = None,
-        first: int = 0,
-        sums: Array | None = None,
-    ) -> None:
-        """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already."""
-        self.data, self.order, self.sizes, self.rates = data, order, sizes, rates
-        self.bounds, self.every = np.concatenate([[0], np.cumsum(sizes)]), float_targets(data)
+    def train_on(self, data: Dataset) -> None:
+        """Epochs are on these rows from here on."""
+        self.data, self.every = data, float_targets(data)
         self.weights, self.scored = weights_of("fit", data, self.row_weights)
+
+    def open(
+        self, order: Array, sizes: list[int], rates: Array | None = None, first: int = 0, sums: Array | None = None
+    ) -> None:
+        """An epoch on the rows `order` of those data, in batches of `sizes`, of which `first` are done already."""
+        self.order, self.sizes, self.rates = order, sizes, rates
+        self.bounds = np.concatenate([[0], np.cumsum(sizes)])
         self.numbers = self.loss.score.known(self.every, self.scored, order)
         self.sums = np.zeros(5) if sums is None else sums.copy()
         self.sums[2] = self.given = first
@@ -228,7 +226,8 @@ def epoch(
     it.
     """
     nodes = Nodes(model, optimizer, loss, row_weights=row_weights, clip=clip, after_step=after_step)
-    nodes.begin(data, order, sizes, rates)
+    nodes.train_on(data)
+    nodes.open(order, sizes, rates)
     while nodes.step < len(sizes):
         before = nodes.step
         if nodes.chunk(before + 1):

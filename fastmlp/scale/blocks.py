@@ -20,7 +20,6 @@ import numpy as np
 
 from .. import kernels
 from ..check import reason
-from ..data import Dataset
 from ..graph import Array, Parameter
 from ..graph.hooks import replaced
 from ..graph.operation import packed_once
@@ -75,17 +74,11 @@ class Blocks(Nodes):
         if self.pool is not None:
             self.pool.shutdown()
 
-    def begin(
-        self,
-        data: Dataset,
-        order: Array,
-        sizes: list[int],
-        rates: Array | None = None,
-        first: int = 0,
-        sums: Array | None = None,
+    def open(
+        self, order: Array, sizes: list[int], rates: Array | None = None, first: int = 0, sums: Array | None = None
     ) -> None:
-        """An epoch on the rows `order` of a Dataset in batches of `sizes`, of which `first` are done already."""
-        super().begin(data, order, sizes, rates, first, sums)
+        """An epoch on the rows `order` of those data, in batches of `sizes`, of which `first` are done already."""
+        super().open(order, sizes, rates, first, sums)
         self.least = max((m.least_rows for m in self.model.modules() if isinstance(m, Layer)), default=1)
         self.buffers = dict(self.model.named_buffers())
         self.floats = [name for name, array in self.buffers.items() if array.dtype.kind == "f"]
