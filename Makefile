@@ -21,6 +21,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 train: $(VENV)/.core
 	@$(BIN)/python scripts/train.py --validation 0.1
 
+# Some tests start a process, hundreds in all. Where the environment says that none may keep the bytecode of what it
+# imports, each compiles the package anew, in half a second.
+test soak test-peers test-exports check: export PYTHONDONTWRITEBYTECODE :=
+
 # On several cores several processes share the tests, a file at a time; `pytest` alone runs them in one.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
