@@ -309,7 +309,8 @@ class Changing(Pace):
         return int(self.generator.integers(1, self.counts[0] + 1))
 
 
-HOWS = ("graph", 1, 2, 3, 4, "changing")  # who trains: the graph, or the engine on so many threads
+HOWS = ("graph", 1, 2, 3, 4, "changing")  # who trains: the graph, or the engine on so many threads, up to 3 that change
+FEWER = ("graph", 1, 2, "changing")  # where the layers, which threads share, are always the same
 
 
 def batch_sizes(rows: int, batch: int) -> list[int]:

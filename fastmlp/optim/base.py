@@ -301,9 +301,9 @@ class Optimizer:
 
     def arrays_of(self, group: Group) -> tuple[str, ...]:
         """Names of the arrays that the rule keeps with these options, and with a momentum where a schedule moves it."""
-        on = {name for name, value in group.items() if name != "params" and value}
-        on |= {"momentum"} if self.moves_momentum else set()
-        return tuple(name for name in self.arrays if name not in self.only_with or self.only_with[name] in on)
+        needs = ((name, self.only_with.get(name)) for name in self.arrays)
+        moved = "momentum" if self.moves_momentum else None
+        return tuple(name for name, need in needs if need is None or need == moved or group.get(need))
 
     def steps_made(self, state: Mapping[str, Any]) -> int:
         """How many steps a parameter with this state has made, as far as the rule needs to know."""
