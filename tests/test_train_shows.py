@@ -103,7 +103,9 @@ def test_ctrl_c_during_an_epoch_leaves_a_model_that_goes_on():
     data, model = clusters(5000), mlp(dropout=0.5).eval()
     trained(data, model, epochs=1)  # compiled, so that the signal meets a training
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    signal.setitimer(
+        signal.ITIMER_REAL, 0.1, 1.0
+    )  # again: a handler's error is lost in what a collection of garbage calls
     try:
         with pytest.raises(KeyboardInterrupt):
             trained(data, model, epochs=10**6)
