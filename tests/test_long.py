@@ -78,10 +78,11 @@ def test_what_takes_minutes_is_run_where_it_is_named_alone(tmp_path):
         (tmp_path / "tests" / folder / "test_slow.py").write_text("def test_slow(): pass\n")
     (tmp_path / "tests" / "test_quick.py").write_text("def test_quick(): pass\n")
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    plain = {name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of who runs this
     for given in ("tests", "tests/soak", "tests/exports"):
         found = ["test_quick" if given == "tests" else "test_slow"]
         options = ["-p", "no:cacheprovider", "--collect-only", given]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, env=plain)
         assert [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line] == found, done.stdout
     for folder in ("soak", "exports"):
         assert f"-m pytest tests/{folder}" in (ROOT / "Makefile").read_text("utf-8")

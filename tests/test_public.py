@@ -215,9 +215,9 @@ def test_what_is_skipped_is_said_at_the_end_with_its_reason(tmp_path):
         "import pytest\n\n\ndef test_made():\n    pytest.skip('no chromedriver here')\n"
     )
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, timeout=120
-    )
+    command += ["-p", "no:cacheprovider", str(tmp_path)]
+    plain = {name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of who runs this
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, env=plain)
     assert re.search(r"^SKIPPED \[1\] test_made.py:5: no chromedriver here$", done.stdout, re.MULTILINE), done.stdout
 
 
