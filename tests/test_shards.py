@@ -414,6 +414,10 @@ def test_parquet_that_is_not_as_it_must_be_is_told(tmp_path):
         fm.data.shards(path, target="z", cache=cache)
     with pytest.raises(ValueError, match=r"cache .* holds other files; it must be a folder of its own"):
         fm.data.shards(path, target="y", cache=tmp_path)
+    with pytest.raises(ValueError, match=r"cache .*a.parquet is a file; it must be a folder, new or of"):
+        fm.data.shards(path, target="y", cache=path)
+    with pytest.raises(TypeError, match=r"shards: cache is int; it must be a path"):
+        fm.data.shards(path, target="y", cache=3)
     for columns, words in (
         ({"a": [1.0, None], "y": [0, 1]}, "w.parquet has 1 missing in the column 'a', row group 0; none may be"),
         ({"a": ["x", "z"], "y": [0, 1]}, "w.parquet has the column 'a' of the type string; it must be numbers"),

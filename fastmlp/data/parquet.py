@@ -16,18 +16,19 @@ from .features import kept_type
 NOTE = "made_of.json"
 
 
-def converted(sources: list[Path], target: Any, cache: Any, where: str) -> Path:
-    """The folder `cache`, with a pair for each row group; written where it is not, used again where it is of these.
+def converted(sources: list[Path], target: Any, folder: Path | None, where: str) -> Path:
+    """The folder, with a pair for each row group; written where it is not, used again where it is of these.
 
     Features are all columns but `target`, of one type: uint8 where all are, float32 where it has every number of
     theirs, else float64. Errors: TypeError where target or cache is not given; ValueError names file and column of what
     is no number, or missing, and a cache that was made of other files; NotInstalledError without pyarrow.
     """
-    if not isinstance(target, str) or cache is None:
+    if not isinstance(target, str) or folder is None:
         lacks = "target" if not isinstance(target, str) else "cache"
         what = "the column that is the target" if lacks == "target" else "a folder for the rows as .npy"
         raise TypeError(f"{where}: {lacks} is not given; Parquet needs it, {what}")
-    folder = check.path(f"{where}: cache", cache)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{where}: cache {folder} is a file; it must be a folder, new or of an earlier call")
     note = {
         "target": target,
         "sources": [[str(file.absolute()), (s := file.stat()).st_size, s.st_mtime_ns] for file in sources],

@@ -58,15 +58,16 @@ def shards(
     system cannot open so many files.
     """
     check.whole(f"{_DOOR}: window", window, 1)
+    folder = None if cache is None else check.path(f"{_DOOR}: cache", cache)
     where = _places(path)
     source: dict[str, Any] | None = None
     if isinstance(path, str | os.PathLike) and (classes is None or isinstance(classes, int)):
         given = {"window": int(window), "target": target, "classes": classes, "kind": kind, "scale": scale}
         kept = {name: value for name, value in given.items() if value is not None}
-        kept |= {} if cache is None else {"cache": os.path.abspath(cache)}
+        kept |= {} if folder is None else {"cache": os.path.abspath(folder)}
         source = {"path": os.path.abspath(path), "shards": kept}
     if where[0].suffix == ".parquet":
-        where = _places(converted(where, target, cache, _DOOR))
+        where = _places(converted(where, target, folder, _DOOR))
     elif target is not None or cache is not None:
         name = "cache" if target is None else "target"
         raise ValueError(f"{_DOOR}: {name} is given; it is for Parquet, and {where[0]} is .npy")
