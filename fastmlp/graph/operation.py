@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .. import kernels
 from .tensor import FLOATS, Array, Node, Tensor, is_grad_enabled, result
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class GivenUpError(Exception):

@@ -187,7 +187,7 @@ class Buffers(OfThisProcess):
         return loss, self.loss.score.of(float(sums[1]), float(sums[4]))
 
     def tally(self) -> Array:
-        """(5,) what the steps that the model holds have added up, for `begin`."""
+        """(5,) what the steps that the model holds have added up, for `open`."""
         return self.given_sums
 
     def level_copies(self, threads: int) -> None:

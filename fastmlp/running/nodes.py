@@ -154,7 +154,7 @@ class Nodes:
         return float(sums[0] / sums[3]) if sums[3] else math.nan, self.loss.score.of(float(sums[1]), float(sums[4]))
 
     def tally(self) -> Array:
-        """(5,) what the steps that the model holds have added up, for `begin`."""
+        """(5,) what the steps that the model holds have added up, for `open`."""
         return self.sums.copy()
 
     def snapshot(self, into: Any = None) -> Any:
