@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from .check import reason
-from .signals import NAMES, Terminated
+from .signals import Terminated, handlers
 
 _EACH_TIME = ("resume", "open", "no_progress", "time_limit")
 OF_A_CALL = (*_EACH_TIME, "lr_find")  # what a run does not have of its own
@@ -306,11 +306,10 @@ def terminable() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = {}
-    for number in (getattr(signal, name, None) for name in NAMES):
-        if number is not None and signal.getsignal(number) not in (None, signal.SIG_IGN):  # `nohup` ignores SIGHUP
-            before[number] = signal.signal(number, end)
+    before = handlers()
     try:
+        for number in before:
+            signal.signal(number, end)
         yield noted
     finally:
         for number, handler in before.items():

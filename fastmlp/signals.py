@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -28,6 +28,13 @@ class Terminated(KeyboardInterrupt):
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__()
         self.number = int(number)
+
+
+def handlers() -> dict[int, Any]:
+    """The handlers of those signals of NAMES that this system has and that nobody ignores, as `nohup` does SIGHUP."""
+    numbers = [int(getattr(signal, name)) for name in NAMES if hasattr(signal, name)]
+    found = {number: signal.getsignal(number) for number in numbers}
+    return {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
 
 
 class Signals:
@@ -51,25 +58,31 @@ class Signals:
             _elsewhere.append(self)
             self.noted += [(END, None)] * _ending.is_set()
         else:
-            for number in (getattr(signal, name, None) for name in NAMES):
-                handler = signal.getsignal(number) if number is not None else None
-                if number is not None and handler not in (None, signal.SIG_IGN):
-                    with suppress(ValueError):  # in an interpreter that is not the main one
-                        signal.signal(number, self._note)
-                        self.before[number] = handler
+            self.before = handlers()
+            try:
+                for number in self.before:
+                    signal.signal(number, self._note)
+            except ValueError:  # in an interpreter that is not the main one
+                self.before = {}
+            except BaseException:  # another signal's handler: its error comes before there is a block to leave
+                self._put_back()
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self in _elsewhere:
             _elsewhere.remove(self)
             self.over.set()
-        for number, handler in self.before.items():
-            if signal.getsignal(number) == self._note:  # else somebody else's is there by now
-                signal.signal(number, handler)
+        self._put_back()
         if isinstance(error, Terminated) and self.before.get(error.number) == signal.SIG_DFL:
             os.kill(os.getpid(), error.number)
         if error is None:
             self.look()
+
+    def _put_back(self) -> None:
+        for number, handler in self.before.items():
+            if signal.getsignal(number) == self._note:  # else somebody else's is there by now
+                signal.signal(number, handler)
 
     def look(self) -> None:
         """Act on what was noted: raise KeyboardInterrupt, or what the handler that was there before raises."""
@@ -96,8 +109,8 @@ class Signals:
     @contextmanager
     def heard_by(self, listener: Callable[[], Any]) -> Iterator[None]:
         """Within this `listener` is called when a signal is noted: it asks for the end of what runs."""
-        self.listeners.append(listener)
         try:
+            self.listeners.append(listener)
             yield
         finally:
             self.listeners.remove(listener)

@@ -152,8 +152,8 @@ def announce_compiling(say: Callable[[str], None]) -> Iterator[None]:
     """
     listener = _FirstCompile(say)
     listening = os.getpid(), say
-    trouble.listening.append(listening)
     try:
+        trouble.listening.append(listening)
         trouble.tell()
         with event.install_listener("numba:compile", listener):
             yield

@@ -44,21 +44,23 @@ def undrawn() -> Iterator[None]:
 
     What they draw all the same, such as the seed of a dropout, comes from a copy: the generator stands where it stood.
     """
-    token = _aside.set(copy.deepcopy(generator()))
+    before = _aside.get()
     try:
+        _aside.set(copy.deepcopy(generator()))
         yield
     finally:
-        _aside.reset(token)
+        _aside.set(before)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within this, on this thread, modules draw as after `manual_seed(seed)`; what others draw from stays as it is."""
-    token = _seeded.set(np.random.default_rng(seed))
+    before = _seeded.get()
     try:
+        _seeded.set(np.random.default_rng(seed))
         yield
     finally:
-        _seeded.reset(token)
+        _seeded.set(before)
 
 
 def manual_seed(seed: int) -> None:

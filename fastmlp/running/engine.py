@@ -204,7 +204,6 @@ class Engine(Buffers):
             raise ValueError(f"Engine: data has {targets.shape[1]} targets a row; the engine was made for {self.width}")
         kernel, source = source_of(rows)
         gather = forms.address(kernel, "gather", self.plan.dtype)
-        self.held, nothing = (data, rows), np.zeros(1, np.int64)  # the kernels read them at their address
         weights, self.scored = weights_of("fit", data, self.row_weights)
         counts = weight_table(self.loss, targets, weights, self.scored)
         distinct = distinct_of(rows, self.plan.is_sparse, self.plan.dtype)
@@ -212,7 +211,8 @@ class Engine(Buffers):
             raise ValueError(
                 f"Engine: a batch may need more than {self.plan.at_once:,} columns; the engine was made for so many"
             )
-        scale = float(data.scale)
+        scale, nothing = float(data.scale), np.zeros(1, np.int64)
+        self.held = data, rows  # the kernels read them at their address
         self.batches = layout.Batches(gather, distinct, source, scale, targets, counts, nothing, nothing)
 
     def _ordered(self, order: Array, bounds: Array) -> layout.Batches:

@@ -22,8 +22,8 @@ if hasattr(os, "register_at_fork"):
 def at_work() -> Iterator[None]:
     """Within this an epoch or a prediction counts as one that wants its share of the cores."""
     me = object()
-    _at_work.add(me)
     try:
+        _at_work.add(me)  # a handler of a signal may raise as soon as a call has ended: what undoes it is there by then
         yield
     finally:
         _at_work.discard(me)

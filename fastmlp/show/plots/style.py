@@ -94,11 +94,12 @@ _palette: ContextVar[Palette] = ContextVar("palette", default=LIGHT)
 def style(dark: bool = False) -> Iterator[None]:
     """Within the block, new figures are for a dark background, or for a light one."""
     flag("style: dark", dark)
-    token = _palette.set(DARK if dark else LIGHT)
+    before = _palette.get()
     try:
+        _palette.set(DARK if dark else LIGHT)
         yield
     finally:
-        _palette.reset(token)
+        _palette.set(before)
 
 
 def palette() -> Palette:
