@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import interruptions
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 from interruptions import ended_at, on_graph, states_of_steps
 
 import fastmlp as fm
-from fastmlp.running import nodes
+from fastmlp import signals
+from fastmlp.running import door, nodes
 from fastmlp.running.engine import Engine
 from fastmlp.running.pace import Fixed
 from fastmlp.signals import Signals, Terminated
+from fastmlp.training import loop
 
 
 @contextmanager
@@ -50,6 +53,51 @@ def test_a_signal_leaves_all_parts_of_one_step(where, times, states):
             assert len(set(map(str, steps.values()))) == 1, steps
             ended += early
     assert ended >= 2, "signals that come when all is over test nothing"  # a busy machine delivers some late
+
+
+def lines_until(line, options):
+    """(the lines of LOOP that a training on the engine ran, its parts): Ctrl-C comes before the line of that number."""
+    model, optimizer = interruptions.make()
+    ran = []
+
+    def inside(frame, event, argument):
+        if event == "line":
+            ran.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+            if len(ran) == line:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+        return inside
+
+    def entered(frame, event, argument):
+        return inside if frame.f_code.co_filename in LOOP else None
+
+    try:
+        sys.settrace(entered)
+        fm.fit(model, interruptions.data(), optimizer=optimizer, epochs=2, batch_size=20, progress=False, **options)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return ran, interruptions.state(model, optimizer)
+
+
+LOOP = {loop.__file__, door.__file__, signals.__file__}  # what runs between two chunks of steps
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_ctrl_c_at_every_line_leaves_all_parts_of_one_step(seen, states):
+    """Also between two epochs that nobody looks at, whose weights wait, and when what is left is brought up to date."""
+    options = {"n_threads": 1} | ({"callbacks": [lambda model, history: None]} if seen else {})
+    torn = []
+    with default_handler():
+        lines_until(-1, options)  # the second is a usual one
+        lines, _ = lines_until(-1, options)
+        assert len(lines) > 200
+        for line in range(1, len(lines) + 1):
+            ran, got = lines_until(line, options)
+            if not any(got == state for state in states):
+                torn.append(ran[line - 1])
+    assert torn == []
 
 
 def test_parts_of_two_steps_are_seen(states, monkeypatch):

@@ -103,6 +103,7 @@ class Loop(door.Pauses):
             for callback in reversed(self.callbacks):  # a stack is left from its top: the first callback finishes first
                 if hasattr(callback, "finish"):
                     stack.callback(self._whole, callback.finish, self.model, self.history)
+            stack.enter_context(self.signals.held(patience=2))  # and looked at, until the model is what was trained
             stack.push(lambda *error: self._whole(self._leave, *error))  # before: who finishes sees the average
             stack.enter_context(self._kept_at_the_end())
             while self.epoch <= self.epochs and not self.ended:
@@ -137,7 +138,8 @@ class Loop(door.Pauses):
         """(loss, score) of the rows that are held out; NaN where there are none."""
         if self.held_out is None:
             return math.nan, math.nan
-        return measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
+        with self.signals.held(patience=0):  # it changes nothing, and may take long
+            return measure(self.model, self.held_out, self.loss, n_threads=self.n_threads)
 
     def call_callbacks(self) -> str:
         """Call them after an epoch: "stopped" or "paused" where one wants that, else an empty text."""
